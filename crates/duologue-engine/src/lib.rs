@@ -1,0 +1,17 @@
+//! The engine: sessions, turns, tools and jobs, and the seams that everything else plugs into.
+//!
+//! A session is one task that owns one numbered log of events; everything else reads that log or
+//! makes its next entry. Four traits lead outside: [`Store`](store::Store),
+//! [`Provider`](provider::Provider), [`Tool`](tool::Tool), and the [`Clock`](clock::Clock).
+//!
+//! Invariant: nothing in this crate opens a file or a socket, or reads the environment.
+
+pub mod agent;
+pub mod clock;
+pub mod limits;
+pub mod provider;
+pub mod store;
+pub mod tool;
+
+/// A cause from outside, kept for the log and never shown to a client.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;

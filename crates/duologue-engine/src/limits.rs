@@ -1,0 +1,121 @@
+//! What sessions, turns, generations and jobs may use before the engine says no.
+//!
+//! Every queue, buffer and loop in the engine is bounded by a field here; there is no "unlimited"
+//! value. Sizes are in bytes and times are durations, written `"30s"` in configuration. The
+//! defaults and their reasons are in `config/default.toml`.
+
+use std::time::Duration;
+
+use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
+use serde::Deserialize;
+
+/// What one session may use.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionLimits {
+    /// How long a session with no reader waits for one to come back before it ends.
+    #[serde(with = "duration")]
+    pub resume_grace: Duration,
+    /// How long a session with readers may go without a user's message before it ends.
+    #[serde(with = "duration")]
+    pub idle_timeout: Duration,
+    /// For how long a server's claim on a session holds, unless renewed.
+    #[serde(with = "duration")]
+    pub lease: Duration,
+    /// How often the claims are renewed; well below `lease`.
+    #[serde(with = "duration")]
+    pub lease_renewal_interval: Duration,
+    /// How often the server looks for sessions whose holder was lost.
+    #[serde(with = "duration")]
+    pub sweep_interval: Duration,
+    /// How long a write is retried while the store does not answer; then the session is given up.
+    #[serde(with = "duration")]
+    pub storage_retry_timeout: Duration,
+    /// How often the text of a forming answer is stored.
+    #[serde(with = "duration")]
+    pub draft_interval: Duration,
+    /// Sockets and mirrors attached to one session. One more is refused with `busy`.
+    pub readers_max: u16,
+    /// User messages that wait for the running turn. One more is refused with `busy`.
+    pub messages_queued_max: u16,
+    /// Requests from all readers that the session has not looked at. One more is refused with
+    /// `busy`.
+    pub commands_queued_max: u16,
+    /// Frames waiting for one reader. Reaching it cuts that reader off with close code 4008.
+    pub reader_frames_max: u16,
+    /// Bytes waiting for one reader. Reaching it cuts that reader off with close code 4008.
+    pub reader_bytes_max: u32,
+}
+
+/// What one turn may use.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TurnLimits {
+    /// Nodes visited in one turn. Reaching it fails the turn with `turn_too_long`.
+    pub steps_max: u16,
+    /// Tools called in one turn. Reaching it fails the turn with `turn_too_long`.
+    pub tool_calls_max: u16,
+    /// How long one tool may take; then the model is told that it took too long.
+    #[serde(with = "duration")]
+    pub tool_timeout: Duration,
+    /// The largest answer of a tool. A longer one is cut, and says so.
+    pub tool_result_bytes_max: u32,
+    /// How much of the conversation a model is shown. Older messages are left out.
+    pub prompt_bytes_max: u32,
+    /// The longest answer, in tokens, as the model is told.
+    pub output_tokens_max: u32,
+    /// The longest answer, in bytes, whatever the model was told. A longer one is cut with
+    /// `finish_reason` `length`.
+    pub answer_bytes_max: u32,
+}
+
+/// How long one request to a model may take, and how often it is tried.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenerationLimits {
+    /// From the request to its first piece.
+    #[serde(with = "duration")]
+    pub first_token_timeout: Duration,
+    /// From one piece to the next. Only content counts, not what keeps the connection open.
+    #[serde(with = "duration")]
+    pub next_token_timeout: Duration,
+    /// From the request to the end of the answer.
+    #[serde(with = "duration")]
+    pub total_timeout: Duration,
+    /// How often a request that brought nothing yet is tried again.
+    pub retries_max: u16,
+    /// The first wait between two tries; later ones double, with jitter.
+    #[serde(with = "duration")]
+    pub retry_delay: Duration,
+    /// The longest `Retry-After` that is honoured. A longer one fails the turn.
+    #[serde(with = "duration")]
+    pub retry_after_max: Duration,
+}
+
+/// How jobs are worked on.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobLimits {
+    /// Jobs worked on at a time.
+    pub workers: u16,
+    /// For how long a worker's claim on a job holds, unless renewed.
+    #[serde(with = "duration")]
+    pub lease: Duration,
+    /// How often the claim is renewed; well below `lease`.
+    #[serde(with = "duration")]
+    pub lease_renewal_interval: Duration,
+    /// How often a worker with nothing to do looks for jobs that others left behind.
+    #[serde(with = "duration")]
+    pub poll_interval: Duration,
+    /// The waits between attempts. A job that fails once more than there are waits is over.
+    pub retry_delays: Vec<RetryDelay>,
+    /// The longest summary, in bytes. A longer one is cut.
+    pub summary_bytes_max: u32,
+    /// How much of a session's transcript the model is shown for its summary.
+    pub transcript_bytes_max: u32,
+}
+
+/// One wait between two attempts of a job.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(transparent)]
+pub struct RetryDelay(#[serde(with = "duration")] pub Duration);

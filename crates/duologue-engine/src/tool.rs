@@ -1,0 +1,54 @@
+//! The seam to tools: functions that an agent may use.
+
+use async_trait::async_trait;
+use duologue_protocol::{CallId, SessionId, UserId};
+use serde_json::Value;
+
+use crate::BoxError;
+
+/// A function that an agent may use.
+#[async_trait]
+pub trait Tool: Send + Sync + 'static {
+    /// What the tool is called, does and needs.
+    fn definition(&self) -> &ToolDefinition;
+
+    /// Calls it. `arguments` is an object that the definition's schema has accepted.
+    ///
+    /// The caller bounds the time and the size of the answer; dropping the future is how a call is
+    /// cancelled.
+    async fn call(&self, arguments: &Value, context: &ToolContext) -> Result<Value, ToolError>;
+}
+
+/// What a tool is called, does and needs, as models and people are told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolDefinition {
+    /// 1 to 64 characters of `a-z A-Z 0-9 _ -`, as OpenAI's function calling wants it.
+    pub name: String,
+    /// What it does, in a sentence or two, for the model.
+    pub description: String,
+    /// A JSON Schema of type `object`. For each property, `title` names it for people, `pattern`,
+    /// `enum` and `type` say what is allowed, and `description` and `examples` say so in words.
+    pub parameters: Value,
+}
+
+/// For whom a tool is called.
+#[derive(Clone, Debug)]
+pub struct ToolContext {
+    /// The session of the call.
+    pub session_id: SessionId,
+    /// Its user.
+    pub user_id: UserId,
+    /// The call's own name; a tool with side effects passes it on as its idempotency key.
+    pub call_id: CallId,
+}
+
+/// How a tool fails. The variants answer "what happens to the turn?".
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    /// The tool says no. The model is told the reason and goes on.
+    #[error("{0}")]
+    Refused(String),
+    /// The tool broke. The turn ends with `tool_failed`; the cause is logged.
+    #[error("the tool failed")]
+    Failed(#[source] BoxError),
+}

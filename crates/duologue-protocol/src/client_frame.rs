@@ -1,0 +1,334 @@
+//! What a client may say: the reading of one text frame.
+//!
+//! Anything that is not a JSON object with `type` or `message` is the user's message as it is, so
+//! that a person with a plain WebSocket tool can talk. A frame that does show one of those keys
+//! claims to be ours, and is refused with a reason when it is not well formed.
+
+use std::{cell::Cell, fmt, sync::Arc};
+
+use serde::{
+    Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::Value;
+
+use crate::{ErrorCode, MessageId};
+
+/// One request of a client.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClientFrame {
+    /// The user says something.
+    Message(UserInput),
+    /// Stop the running turn.
+    Cancel,
+    /// End the session now.
+    End,
+    /// A fresh token for a live socket.
+    Auth {
+        /// The token, as it came; unchecked and secret.
+        token: String,
+    },
+    /// Answered by `pong`.
+    Ping,
+}
+
+/// What the user said.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UserInput {
+    /// The text; never blank, and without U+0000, which Postgres cannot store.
+    pub text: Arc<str>,
+    /// The client's own name for the message.
+    pub id: Option<MessageId>,
+}
+
+/// Why a frame was refused. The connection stays open.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct FrameError {
+    /// Its class.
+    pub code: ErrorCode,
+    /// What was wrong and what is allowed, fit for the client.
+    pub message: String,
+    /// The message's own id, where it could be read.
+    pub id: Option<MessageId>,
+}
+
+impl FrameError {
+    fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            id: None,
+        }
+    }
+}
+
+const TYPES: &str = "`message`, `cancel`, `end`, `auth` and `ping`";
+
+impl ClientFrame {
+    /// Reads one text frame.
+    pub fn read(text: &str) -> Result<Self, FrameError> {
+        match Fields::read(text)? {
+            None => UserInput::new(text, None).map(Self::Message),
+            Some(fields) => fields.into_frame(),
+        }
+    }
+}
+
+impl UserInput {
+    fn new(text: &str, id: Option<MessageId>) -> Result<Self, FrameError> {
+        if text.trim().is_empty() {
+            let message = "the message is empty; send some text";
+            return Err(FrameError {
+                id,
+                ..FrameError::new(ErrorCode::EmptyMessage, message)
+            });
+        }
+        let text = if text.contains('\0') {
+            text.replace('\0', "\u{fffd}").into()
+        } else {
+            text.into()
+        };
+        Ok(Self { text, id })
+    }
+}
+
+/// The keys of ours that a JSON object held. Others are skipped unread, however deep they nest.
+#[derive(Default)]
+struct Fields {
+    r#type: Option<Value>,
+    message: Option<Value>,
+    id: Option<Value>,
+    token: Option<Value>,
+}
+
+impl Fields {
+    /// `None` where the text is not a JSON object with `type` or `message`.
+    fn read(text: &str) -> Result<Option<Self>, FrameError> {
+        if !text.trim_start().starts_with('{') {
+            return Ok(None);
+        }
+        let is_ours = Cell::new(false);
+        let mut json = serde_json::Deserializer::from_str(text);
+        let read = json
+            .deserialize_map(FieldsVisitor { is_ours: &is_ours })
+            .and_then(|fields| json.end().map(|()| fields));
+        match read {
+            Ok(fields) => Ok(is_ours.get().then_some(fields)),
+            Err(_) if !is_ours.get() => Ok(None),
+            Err(error) => Err(FrameError::new(
+                ErrorCode::BadRequest,
+                format!("the frame is not valid JSON: {error}"),
+            )),
+        }
+    }
+
+    fn into_frame(self) -> Result<ClientFrame, FrameError> {
+        let id = match self.id {
+            None | Some(Value::Null) => None,
+            Some(Value::String(id)) => Some(
+                MessageId::new(&id)
+                    .map_err(|error| FrameError::new(ErrorCode::BadRequest, error.to_string()))?,
+            ),
+            Some(_) => {
+                return Err(FrameError::new(
+                    ErrorCode::BadRequest,
+                    "`id` must be a string",
+                ));
+            }
+        };
+        let refuse = |code, message: String| {
+            Err(FrameError {
+                code,
+                message,
+                id: id.clone(),
+            })
+        };
+        match self.r#type {
+            None => {}
+            Some(Value::String(r#type)) => match r#type.as_str() {
+                "message" => {}
+                "cancel" => return Ok(ClientFrame::Cancel),
+                "end" => return Ok(ClientFrame::End),
+                "ping" => return Ok(ClientFrame::Ping),
+                "auth" => {
+                    return match self.token {
+                        Some(Value::String(token)) => Ok(ClientFrame::Auth { token }),
+                        _ => refuse(ErrorCode::BadRequest, "`token` must be a string".into()),
+                    };
+                }
+                other => {
+                    let shown: String = other.chars().take(40).collect();
+                    let message = format!("unknown type {shown:?}; allowed are {TYPES}");
+                    return refuse(ErrorCode::UnknownType, message);
+                }
+            },
+            Some(_) => {
+                let message = format!("`type` must be a string: one of {TYPES}");
+                return refuse(ErrorCode::BadRequest, message);
+            }
+        }
+        match self.message {
+            Some(Value::String(text)) => UserInput::new(&text, id).map(ClientFrame::Message),
+            _ => refuse(ErrorCode::BadRequest, "`message` must be a string".into()),
+        }
+    }
+}
+
+struct FieldsVisitor<'a> {
+    is_ours: &'a Cell<bool>,
+}
+
+impl<'de> Visitor<'de> for FieldsVisitor<'_> {
+    type Value = Fields;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+        let mut fields = Fields::default();
+        while let Some(key) = map.next_key::<String>()? {
+            let field = match key.as_str() {
+                "type" => &mut fields.r#type,
+                "message" => &mut fields.message,
+                "id" => &mut fields.id,
+                "token" => &mut fields.token,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            if matches!(key.as_str(), "type" | "message") {
+                self.is_ours.set(true);
+            }
+            *field = Some(map.next_value()?);
+        }
+        Ok(fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> ClientFrame {
+        ClientFrame::Message(UserInput {
+            text: text.into(),
+            id: None,
+        })
+    }
+
+    fn code(frame: &str) -> ErrorCode {
+        ClientFrame::read(frame).unwrap_err().code
+    }
+
+    #[test]
+    fn what_is_not_an_object_of_ours_is_the_users_message_as_it_is() {
+        let deep = "[".repeat(10_000);
+        for text in [
+            "hello",
+            " hi ",
+            "[1,2]",
+            "42",
+            "null",
+            "\"quoted\"",
+            r#"{"a":1}"#,
+            "{oops",
+            &deep,
+        ] {
+            assert_eq!(
+                ClientFrame::read(text).unwrap(),
+                message(text),
+                "{text:.40}"
+            );
+        }
+    }
+
+    #[test]
+    fn objects_of_ours_are_understood_and_unknown_fields_ignored() {
+        let deep = format!(
+            r#"{{"x":{}{},"message":"hi"}}"#,
+            "[".repeat(10_000),
+            "]".repeat(10_000)
+        );
+        assert_eq!(ClientFrame::read(&deep).unwrap(), message("hi"));
+        assert_eq!(
+            ClientFrame::read(r#"{"message":"hi","x":1e999}"#).unwrap(),
+            message("hi")
+        );
+        assert_eq!(
+            ClientFrame::read(r#" {"type":"cancel"} "#).unwrap(),
+            ClientFrame::Cancel
+        );
+        assert_eq!(
+            ClientFrame::read(r#"{"type":"end"}"#).unwrap(),
+            ClientFrame::End
+        );
+        assert_eq!(
+            ClientFrame::read(r#"{"type":"ping"}"#).unwrap(),
+            ClientFrame::Ping
+        );
+        assert_eq!(
+            ClientFrame::read(r#"{"type":"auth","token":"t"}"#).unwrap(),
+            ClientFrame::Auth { token: "t".into() }
+        );
+        let id = Some(MessageId::new("m1").unwrap());
+        assert_eq!(
+            ClientFrame::read(r#"{"type":"message","message":"hi","id":"m1"}"#).unwrap(),
+            ClientFrame::Message(UserInput {
+                text: "hi".into(),
+                id
+            })
+        );
+    }
+
+    #[test]
+    fn objects_of_ours_that_are_wrong_are_refused_by_name() {
+        let deep = format!(r#"{{"message":{}"#, "[".repeat(10_000));
+        for frame in [
+            r#"{"message":1}"#,
+            r#"{"message":["a"]}"#,
+            r#"{"message":null}"#,
+            r#"{"type":"message"}"#,
+            r#"{"type":7}"#,
+            r#"{"type":"auth"}"#,
+            r#"{"message":"cut"#,
+            r#"{"message":"hi"} trailing"#,
+            r#"{"message":"\ud800"}"#,
+            r#"{"message":1e999}"#,
+            r#"{"message":"hi","id":1}"#,
+            r#"{"message":"hi","id":""}"#,
+            &deep,
+        ] {
+            assert_eq!(code(frame), ErrorCode::BadRequest, "{frame:.60}");
+        }
+        assert_eq!(code(r#"{"type":"shout"}"#), ErrorCode::UnknownType);
+        for blank in ["", "  \n", r#"{"message":""}"#, r#"{"message":" \t"}"#] {
+            assert_eq!(code(blank), ErrorCode::EmptyMessage, "{blank:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_message_keeps_its_id_for_the_answer() {
+        let error = ClientFrame::read(r#"{"message":" ","id":"m7"}"#).unwrap_err();
+        assert_eq!(error.id.unwrap().as_str(), "m7");
+    }
+
+    #[test]
+    fn a_nul_is_replaced_since_no_database_of_ours_would_keep_it() {
+        assert_eq!(ClientFrame::read("a\0b").unwrap(), message("a\u{fffd}b"));
+        assert_eq!(
+            ClientFrame::read(r#"{"message":"a\u0000b"}"#).unwrap(),
+            message("a\u{fffd}b")
+        );
+    }
+
+    proptest::proptest! {
+        /// Whatever bytes arrive as text, reading them answers and never panics.
+        #[test]
+        fn reading_never_panics(text in ".{0,200}") {
+            let _outcome = ClientFrame::read(&text);
+        }
+    }
+}

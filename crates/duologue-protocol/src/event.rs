@@ -1,0 +1,382 @@
+//! Events: the facts of a session, numbered, stored, and sent only after they are stored.
+//!
+//! An [`Event`] is kept as a row `(seq, event_type, payload, occurred_at)`. [`Event::payload`] and
+//! [`EventBody::read`] are the two directions of that; [`crate::ServerFrame`] spells the same fields
+//! for clients.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{CallId, ErrorCode, MessageId, Seq, SessionId, Timestamp, TurnId, UserId};
+
+/// One entry of a session's log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its position: 1, 2, 3, … without gaps.
+    pub seq: Seq,
+    /// When it happened, by the server's clock; never earlier than the event before it.
+    pub occurred_at: Timestamp,
+    /// The turn it belongs to, if it belongs to one.
+    pub turn_id: Option<TurnId>,
+    /// What happened.
+    pub body: EventBody,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum EventBody {
+    /// The session was created. Always the first event.
+    SessionStarted(SessionStarted),
+    /// A reader attached.
+    ClientConnected(ClientConnected),
+    /// A reader left, or was lost.
+    ClientDisconnected(ClientDisconnected),
+    /// The user said something: a turn begins.
+    UserMessage(UserMessage),
+    /// The router chose what the turn does.
+    Routed(Routed),
+    /// A tool is about to be called.
+    ToolCall(ToolCall),
+    /// A tool has answered.
+    ToolResult(ToolResult),
+    /// A question was asked, since a tool lacks a parameter.
+    FollowUp(FollowUp),
+    /// The answer is complete, or as complete as it will be: the turn is over.
+    AssistantMessage(AssistantMessage),
+    /// The session ended. It may be reopened by a `client_connected` that says so.
+    SessionEnded(SessionEnded),
+    /// The summary was made, or has finally failed.
+    SessionSummarized(SessionSummarized),
+}
+
+/// See [`EventBody::SessionStarted`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionStarted {
+    /// The session's id.
+    pub session_id: SessionId,
+    /// Whose session it is.
+    pub user_id: UserId,
+    /// The name of the agent that answers in it.
+    pub agent: String,
+}
+
+/// See [`EventBody::ClientConnected`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClientConnected {
+    /// Tells the readers of one session apart: 1, 2, 3, … in the order of their coming.
+    pub connection: u64,
+    /// Whether this connection reopened a session that had ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reopened: bool,
+}
+
+/// See [`EventBody::ClientDisconnected`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClientDisconnected {
+    /// Which reader it was, as in its `client_connected`.
+    pub connection: u64,
+    /// Why it is gone.
+    pub reason: DisconnectReason,
+}
+
+/// Why a reader is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DisconnectReason {
+    /// It closed with 1000: it is done with the session.
+    Closed,
+    /// It went away without saying that it is done: no close frame, or another code.
+    Lost,
+    /// It answered no ping in time.
+    Unresponsive,
+    /// It did not keep up and was cut off.
+    Slow,
+    /// It broke the protocol's rules in a way that closes the connection.
+    Protocol,
+}
+
+/// See [`EventBody::UserMessage`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UserMessage {
+    /// What the user wrote.
+    pub text: Arc<str>,
+    /// The client's own name for the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<MessageId>,
+}
+
+/// See [`EventBody::Routed`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Routed {
+    /// The route's name in the agent's configuration.
+    pub route: String,
+    /// The tool that the route leads to, if it leads to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+}
+
+/// See [`EventBody::ToolCall`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// Links the call with its result.
+    pub call_id: CallId,
+    /// The tool's name.
+    pub name: String,
+    /// A JSON object that the tool's schema has accepted.
+    pub arguments: Value,
+}
+
+/// See [`EventBody::ToolResult`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToolResult {
+    /// The call that this answers.
+    pub call_id: CallId,
+    /// The tool's name.
+    pub name: String,
+    /// What came of it.
+    #[serde(flatten)]
+    pub outcome: ToolOutcome,
+    /// How long the tool took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// What came of a tool call: `{"result": …}` or `{"error": "…"}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolOutcome {
+    /// The tool's answer, any JSON.
+    Result(Value),
+    /// Why there is no answer, in words that the model and the user may see.
+    Error(String),
+}
+
+/// See [`EventBody::FollowUp`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FollowUp {
+    /// The tool that waits.
+    pub tool: String,
+    /// The names of the parameters that are still missing.
+    pub missing: Vec<String>,
+    /// The question, as the user sees it.
+    pub question: String,
+    /// A JSON Schema of the missing parameters, so that a client can show a form.
+    pub schema: Value,
+    /// The arguments that are known already.
+    pub arguments: Value,
+}
+
+/// See [`EventBody::AssistantMessage`]. On the wire it is called `done`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AssistantMessage {
+    /// The whole answer, or what there was of it.
+    pub text: Arc<str>,
+    /// Why it ends here.
+    pub finish_reason: FinishReason,
+    /// What failed, where `finish_reason` is `error`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorCode>,
+    /// What the model's endpoint counted, all requests of the turn together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// From the user's message to the first piece of text, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttft_ms: Option<u64>,
+    /// From the user's message to the end of the answer, in milliseconds.
+    pub duration_ms: u64,
+    /// The model that answered, or `none` where no model was asked.
+    pub model: String,
+}
+
+/// Why an answer ends where it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// It is complete.
+    Stop,
+    /// It is a question; a tool waits for the answer.
+    FollowUp,
+    /// The model reached its output limit.
+    Length,
+    /// A reader cancelled it.
+    Cancelled,
+    /// Something failed; `error` says what.
+    Error,
+    /// The server went away in the middle of it.
+    Interrupted,
+}
+
+/// Tokens, as the model's endpoint counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens read.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+}
+
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+    }
+}
+
+/// See [`EventBody::SessionEnded`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionEnded {
+    /// Why it ended.
+    pub reason: EndReason,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// A reader closed with 1000.
+    Closed,
+    /// A reader sent `end`.
+    Requested,
+    /// The last reader was lost and none came back within the grace.
+    Abandoned,
+    /// Nobody said anything for too long.
+    Idle,
+}
+
+impl EndReason {
+    /// The stable string, as rows and frames hold it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Requested => "requested",
+            Self::Abandoned => "abandoned",
+            Self::Idle => "idle",
+        }
+    }
+}
+
+/// See [`EventBody::SessionSummarized`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionSummarized {
+    /// Whether there is a summary.
+    pub status: SummaryStatus,
+    /// The summary; absent where it has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
+}
+
+/// How a session's summary stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SummaryStatus {
+    /// A job will make it.
+    Pending,
+    /// It is there.
+    Done,
+    /// It could not be made; no further attempt follows.
+    Failed,
+}
+
+impl SummaryStatus {
+    /// The stable string, as rows and frames hold it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A stored payload that this build cannot read.
+#[derive(Debug, thiserror::Error)]
+#[error("an event of type `{event_type}` cannot be read")]
+pub struct PayloadError {
+    event_type: String,
+    #[source]
+    source: serde_json::Error,
+}
+
+impl EventBody {
+    /// The name that the log keeps it under.
+    pub fn event_type(&self) -> &'static str {
+        match self {
+            Self::SessionStarted(_) => "session_started",
+            Self::ClientConnected(_) => "client_connected",
+            Self::ClientDisconnected(_) => "client_disconnected",
+            Self::UserMessage(_) => "user_message",
+            Self::Routed(_) => "routed",
+            Self::ToolCall(_) => "tool_call",
+            Self::ToolResult(_) => "tool_result",
+            Self::FollowUp(_) => "follow_up",
+            Self::AssistantMessage(_) => "assistant_message",
+            Self::SessionEnded(_) => "session_ended",
+            Self::SessionSummarized(_) => "session_summarized",
+        }
+    }
+
+    /// Reads back what [`Event::payload`] wrote. Unknown fields are ignored.
+    pub fn read(event_type: &str, payload: Value) -> Result<Self, PayloadError> {
+        fn body<T: DeserializeOwned>(
+            payload: Value,
+            make: fn(T) -> EventBody,
+        ) -> Result<EventBody, serde_json::Error> {
+            serde_json::from_value(payload).map(make)
+        }
+        let read = match event_type {
+            "session_started" => body(payload, Self::SessionStarted),
+            "client_connected" => body(payload, Self::ClientConnected),
+            "client_disconnected" => body(payload, Self::ClientDisconnected),
+            "user_message" => body(payload, Self::UserMessage),
+            "routed" => body(payload, Self::Routed),
+            "tool_call" => body(payload, Self::ToolCall),
+            "tool_result" => body(payload, Self::ToolResult),
+            "follow_up" => body(payload, Self::FollowUp),
+            "assistant_message" => body(payload, Self::AssistantMessage),
+            "session_ended" => body(payload, Self::SessionEnded),
+            "session_summarized" => body(payload, Self::SessionSummarized),
+            _ => Err(serde::de::Error::custom("this type is unknown here")),
+        };
+        read.map_err(|source| PayloadError {
+            event_type: event_type.to_owned(),
+            source,
+        })
+    }
+}
+
+impl Event {
+    /// The payload as it is stored: a JSON object with the body's fields and `turn_id`.
+    pub fn payload(&self) -> String {
+        let mut json = serde_json::to_string(&self.body).expect("every body is a JSON object");
+        if let Some(turn_id) = self.turn_id {
+            let separator = if json == "{}" { "" } else { "," };
+            json.insert_str(1, &format!(r#""turn_id":"{turn_id}"{separator}"#));
+        }
+        json
+    }
+
+    /// Makes an event of a stored row.
+    pub fn read(
+        seq: Seq,
+        occurred_at: Timestamp,
+        event_type: &str,
+        payload: Value,
+    ) -> Result<Self, PayloadError> {
+        let turn_id = match payload.get("turn_id") {
+            None => None,
+            Some(id) => Some(TurnId::deserialize(id).map_err(|source| PayloadError {
+                event_type: event_type.to_owned(),
+                source,
+            })?),
+        };
+        let body = EventBody::read(event_type, payload)?;
+        Ok(Self {
+            seq,
+            occurred_at,
+            turn_id,
+            body,
+        })
+    }
+}

@@ -1,0 +1,25 @@
+//! What travels on the wire: ids, events, frames, error and close codes.
+//!
+//! This crate is the vocabulary that every other crate and every client shares. It knows how things
+//! are spelled, and nothing about how they come to be. `docs/protocol.md` is its normative text.
+
+mod client_frame;
+mod code;
+mod event;
+mod id;
+mod server_frame;
+
+pub use crate::{
+    client_frame::{ClientFrame, FrameError, UserInput},
+    code::{CloseCode, ErrorCode},
+    event::{
+        AssistantMessage, ClientConnected, ClientDisconnected, DisconnectReason, EndReason, Event,
+        EventBody, FinishReason, FollowUp, PayloadError, Routed, SessionEnded, SessionStarted,
+        SessionSummarized, SummaryStatus, ToolCall, ToolOutcome, ToolResult, Usage, UserMessage,
+    },
+    id::{CallId, IdError, MessageId, Seq, SessionId, TurnId, UserId},
+    server_frame::{END_OF_RESPONSE, ErrorFrame, ServerFrame, TextFrames},
+};
+
+/// A moment in time, in UTC, written as RFC 3339 with up to microseconds.
+pub type Timestamp = jiff::Timestamp;
