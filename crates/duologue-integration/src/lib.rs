@@ -4,6 +4,8 @@
 //! [`DEADLINE`], and never for time to pass.
 
 pub mod client;
+pub mod process;
+pub mod raw;
 pub mod server;
 
 use std::time::Duration;
