@@ -24,7 +24,7 @@ pub(crate) struct Setting {
     /// With its sections: `session.resume_grace`.
     pub(crate) key: String,
     value: String,
-    /// The comment directly above it.
+    /// The comment above it. Settings that follow each other without a blank line share one.
     pub(crate) about: String,
 }
 
@@ -72,18 +72,21 @@ pub(crate) fn settings(text: &str) -> anyhow::Result<Vec<Setting>> {
     let mut settings = Vec::new();
     let mut section = String::new();
     let mut about: Vec<&str> = Vec::new();
+    let mut group_is_open = false;
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
         if let Some(comment) = line.strip_prefix('#') {
+            if std::mem::take(&mut group_is_open) {
+                about.clear();
+            }
             about.push(comment.trim());
-            continue;
-        }
-        if let Some(header) = line
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-        {
+        } else if line.is_empty() {
+            about.clear();
+        } else if let Some(header) = header(line) {
             section = format!("{header}.");
+            about.clear();
         } else if let Some((name, _)) = line.split_once('=') {
+            group_is_open = true;
             let key = format!("{section}{}", name.trim());
             // A `=` inside of a value that spans lines names no key of the table.
             if let Some(value) = lookup(&table, &key) {
@@ -95,7 +98,6 @@ pub(crate) fn settings(text: &str) -> anyhow::Result<Vec<Setting>> {
                 });
             }
         }
-        about.clear();
     }
     let (seen, expected) = (settings.len(), count(&table));
     anyhow::ensure!(
@@ -104,6 +106,10 @@ pub(crate) fn settings(text: &str) -> anyhow::Result<Vec<Setting>> {
          `[section]` headers and one `key = value` per line"
     );
     Ok(settings)
+}
+
+fn header(line: &str) -> Option<&str> {
+    line.strip_prefix('[')?.strip_suffix(']')
 }
 
 fn lookup<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
@@ -131,6 +137,10 @@ mod tests {
 # How long a session waits
 # for its reader.
 grace = \"30s\" # as text
+lease = \"15s\"
+# Readers.
+readers = 10
+
 [model.mock]
 delays = [
     1,
@@ -139,21 +149,20 @@ delays = [
 ";
 
     #[test]
-    fn settings_keep_their_order_their_lines_and_the_comments_above_them() {
+    fn settings_keep_their_order_their_lines_and_the_comments_above_their_group() {
         let settings = settings(TEXT).unwrap();
         let found: Vec<_> = settings
             .iter()
             .map(|setting| (setting.line, setting.key.as_str(), setting.about.as_str()))
             .collect();
+        let grace = "How long a session waits for its reader.";
         assert_eq!(
             found,
             [
-                (
-                    6,
-                    "session.grace",
-                    "How long a session waits for its reader."
-                ),
-                (8, "model.mock.delays", ""),
+                (6, "session.grace", grace),
+                (7, "session.lease", grace),
+                (9, "session.readers", "Readers."),
+                (12, "model.mock.delays", ""),
             ]
         );
         assert_eq!(

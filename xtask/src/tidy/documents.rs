@@ -9,13 +9,12 @@ use super::{Rule, Text, Tree, Violation};
 /// Every setting has a comment, and a row in the operators' table that says the same.
 pub(super) fn settings(tree: &Tree) -> Vec<Violation> {
     let violation = |path, line, message: &str| Violation::new(Rule::Settings, path, line, message);
-    let (defaults, document) = match (tree.get(DEFAULTS), tree.get(DOCUMENT)) {
-        (Some(defaults), Some(document)) => (defaults, document),
-        (Some(_), None) => return vec![violation(DOCUMENT, 1, "is missing")],
-        (None, Some(_)) => return vec![violation(DEFAULTS, 1, "is missing")],
-        (None, None) => return Vec::new(),
+    // Without its subject the document must have an empty table, so neither can go unnoticed.
+    let defaults = tree.get(DEFAULTS).map_or("", |text| &text.text);
+    let Some(document) = tree.get(DOCUMENT) else {
+        return vec![violation(DOCUMENT, 1, "is missing")];
     };
-    let settings = match settings::settings(&defaults.text) {
+    let settings = match settings::settings(defaults) {
         Ok(settings) => settings,
         Err(error) => return vec![violation(DEFAULTS, 1, &format!("{error:#}"))],
     };
@@ -23,7 +22,7 @@ pub(super) fn settings(tree: &Tree) -> Vec<Violation> {
     for setting in &settings {
         let key = &setting.key;
         if setting.about.is_empty() {
-            let message = format!("`{key}` needs a comment directly above it");
+            let message = format!("`{key}` needs a comment above it");
             violations.push(violation(DEFAULTS, setting.line, &message));
         }
         if !document.text.contains(&format!("`{key}`")) {
@@ -92,23 +91,26 @@ mod tests {
     #[test]
     fn a_setting_without_a_comment_or_a_row_is_found() {
         let tree = Tree::of([
-            (DEFAULTS, "[a]\n# Explained.\nb = 1\nc = 2\n"),
+            (DEFAULTS, "[a]\n# Explained.\nb = 1\n\nc = 2\n"),
             (DOCUMENT, "`a.b` is somewhere, but not in a table\n"),
         ]);
         assert_eq!(
             found(&tree, settings),
             [
-                "config/default.toml:4: `a.c` needs a comment directly above it",
-                "config/default.toml:4: `a.c` is not in docs/operations.md; run `cargo xtask settings`",
+                "config/default.toml:5: `a.c` needs a comment above it",
+                "config/default.toml:5: `a.c` is not in docs/operations.md; run `cargo xtask settings`",
                 "docs/operations.md:1: the table differs from config/default.toml; run `cargo xtask settings`",
             ]
         );
     }
 
     #[test]
-    fn settings_and_their_document_come_together() {
+    fn a_table_that_is_missing_or_about_nothing_is_found() {
         assert_eq!(found(&Tree::of([(DEFAULTS, "")]), settings).len(), 1);
-        assert_eq!(found(&Tree::of([(DOCUMENT, "")]), settings).len(), 1);
+        assert_eq!(
+            found(&Tree::of([(DOCUMENT, "no table\n")]), settings).len(),
+            1
+        );
     }
 
     #[test]
