@@ -1,2 +1,74 @@
-//! stub
-fn main() {}
+//! The project's own commands: `cargo xtask ci` and its steps.
+//!
+//! One tool in place of scripts and makefiles, so that it works wherever cargo does. The list of
+//! steps, in their order, is [`steps::ALL`].
+
+#![expect(
+    clippy::print_stderr,
+    reason = "a command line tool talks to its terminal"
+)]
+
+mod browser;
+mod external;
+mod settings;
+mod setup;
+mod steps;
+mod tidy;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use crate::{external::Failed, steps::Outcome};
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    match run(&command, &rest) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::NotRun(reason)) => {
+            eprintln!("not run: {reason}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            // Whoever calls us may tell the outcomes of the command that we called apart.
+            let code = error.downcast_ref().and_then(Failed::code);
+            code.map_or(ExitCode::FAILURE, ExitCode::from)
+        }
+    }
+}
+
+fn run(command: &str, rest: &[String]) -> anyhow::Result<Outcome> {
+    let root = root();
+    // The one step that is worth aiming: `cargo xtask e2e resume.spec.ts --headed`.
+    if command == "e2e" {
+        return browser::run(&root, rest);
+    }
+    anyhow::ensure!(
+        rest.is_empty(),
+        "`{command}` takes no arguments\n\n{}",
+        steps::help()
+    );
+    if command == "ci" {
+        return steps::run_all(&root);
+    }
+    if command == "settings" {
+        return settings::write(&root);
+    }
+    match steps::ALL.iter().find(|step| step.name == command) {
+        Some(step) => (step.run)(&root),
+        None => anyhow::bail!("`{command}` is not a command\n\n{}", steps::help()),
+    }
+}
+
+/// The repository, wherever we are called from.
+fn root() -> PathBuf {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask
+        .parent()
+        .expect("this crate is a folder of the repository")
+        .to_path_buf()
+}

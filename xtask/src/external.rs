@@ -1,0 +1,104 @@
+//! Running other programs: visibly, without input, and with errors that name the command.
+
+use std::{
+    ffi::OsStr,
+    fmt,
+    path::Path,
+    process::{Command, ExitStatus, Stdio},
+};
+
+use anyhow::Context;
+
+/// A program that ran and was not content.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    command: String,
+    status: ExitStatus,
+}
+
+impl Failed {
+    /// The program's exit code, if it ended by itself.
+    pub(crate) fn code(&self) -> Option<u8> {
+        self.status.code().and_then(|code| u8::try_from(code).ok())
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` failed: {}", self.command, self.status)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// A program to be run in `directory`, without input: nothing here may wait for an answer.
+pub(crate) fn program(name: impl AsRef<OsStr>, directory: &Path) -> Command {
+    let mut command = Command::new(name);
+    command.current_dir(directory).stdin(Stdio::null());
+    command
+}
+
+/// Cargo, with arguments separated by blanks.
+///
+/// `cargo run` told us about our own package by variables, which some build scripts watch; they are
+/// taken away, lest these crates be built anew each time we and a person take turns.
+pub(crate) fn cargo(root: &Path, arguments: &str) -> Command {
+    let mut command = program("cargo", root);
+    command.args(arguments.split_whitespace());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+/// Runs it in sight and fails with [`Failed`] unless it succeeds.
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
+    let shown = shown(command);
+    eprintln!("$ {shown}");
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run `{shown}`"))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Failed {
+        command: shown,
+        status,
+    }
+    .into())
+}
+
+/// Whether it can be run and succeeds, with its output out of sight.
+pub(crate) fn succeeds(command: &mut Command) -> bool {
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Its standard output, as text.
+pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
+    let shown = shown(command);
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot run `{shown}`"))?;
+    if !output.status.success() {
+        return Err(Failed {
+            command: shown,
+            status: output.status,
+        }
+        .into());
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("`{shown}` did not write UTF-8"))
+}
+
+fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<_> = words.map(OsStr::to_string_lossy).collect();
+    words.join(" ")
+}

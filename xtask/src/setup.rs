@@ -1,0 +1,154 @@
+//! What the tests need besides Rust: programs of the system, npm packages, cargo-deny.
+//!
+//! As root on a machine with `apt-get`, which is what CI is, missing programs are installed;
+//! anywhere else the command that installs them is named, since a person's machine is theirs.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+
+use crate::{
+    external::{self, cargo, output, program, succeeds},
+    steps::Outcome,
+};
+
+/// Fixed, so that a new release cannot fail a change that has nothing to do with it.
+const CARGO_DENY: &str = "cargo-deny@0.20.2";
+
+/// A Debian package, and how to see that what it brings is there, wherever it came from.
+struct Need {
+    package: &'static str,
+    found: fn(&Path) -> bool,
+}
+
+const NEEDS: &[Need] = &[
+    Need {
+        package: "postgresql",
+        found: |_| on_path("initdb") || postgres_folder_has("initdb"),
+    },
+    Need {
+        package: "pgbouncer",
+        found: |_| on_path("pgbouncer"),
+    },
+    Need {
+        package: "chromium",
+        found: |_| std::env::var_os("CHROMIUM").is_some() || on_path("chromium"),
+    },
+    Need {
+        package: "nodejs",
+        found: |_| on_path("node"),
+    },
+    Need {
+        package: "npm",
+        found: |_| on_path("npm"),
+    },
+    Need {
+        package: "python3-websockets",
+        found: |root| {
+            // Debian's own Python sees Debian's packages, and need not be the first on the path.
+            ["/usr/bin/python3", "python3"]
+                .iter()
+                .any(|python| succeeds(program(python, root).args(["-c", "import websockets"])))
+        },
+    },
+];
+
+/// The step.
+pub(crate) fn run(root: &Path) -> anyhow::Result<Outcome> {
+    programs(root)?;
+    npm_packages(root)?;
+    if !succeeds(&mut cargo(root, "deny --version")) {
+        external::run(&mut cargo(root, &format!("install --locked {CARGO_DENY}")))?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn programs(root: &Path) -> anyhow::Result<()> {
+    let missing = missing(root);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let install = format!(
+        "apt-get install -y --no-install-recommends {}",
+        missing.join(" ")
+    );
+    let is_root = output(program("id", root).arg("-u"))?.trim() == "0";
+    if !is_root || !on_path("apt-get") {
+        anyhow::bail!(
+            "the tests need programs that are not here; install them:\n\n    sudo {install}\n"
+        );
+    }
+    for arguments in ["update -qq", &format!("{install} -qq")["apt-get ".len()..]] {
+        let mut apt = program("apt-get", root);
+        apt.env("DEBIAN_FRONTEND", "noninteractive");
+        external::run(apt.args(arguments.split(' ')))?;
+    }
+    let missing = self::missing(root);
+    anyhow::ensure!(
+        missing.is_empty(),
+        "these are installed and still not found: {}",
+        missing.join(" ")
+    );
+    Ok(())
+}
+
+fn missing(root: &Path) -> Vec<&'static str> {
+    let needs = NEEDS.iter().filter(|need| !(need.found)(root));
+    needs.map(|need| need.package).collect()
+}
+
+/// Debian keeps daemons out of a normal user's path.
+fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    folders
+        .map(|folder| folder.join(program))
+        .any(|file| file.is_file())
+}
+
+/// Debian keeps each Postgres in a folder of its own, and only its clients on the path.
+fn postgres_folder_has(program: &str) -> bool {
+    let versions = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
+    versions
+        .map(|version| version.path().join("bin").join(program))
+        .any(|file| file.is_file())
+}
+
+/// Installs the npm packages of every folder that locks some, unless they are as locked already.
+fn npm_packages(root: &Path) -> anyhow::Result<()> {
+    let locks = output(program("git", root).args([
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "*package-lock.json",
+    ]))?;
+    for lock in locks.lines().map(|lock| root.join(lock)) {
+        let folder = lock.parent().context("a file is in a folder")?;
+        if is_older(&folder.join("node_modules/.package-lock.json"), &lock)? {
+            eprintln!("in {}", folder.display());
+            let mut npm = program("npm", folder);
+            // The tests drive the browser that is installed.
+            npm.env("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1");
+            external::run(npm.args(["ci", "--no-audit", "--no-fund"]))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether `made` is missing or was written before `source`.
+fn is_older(made: &Path, source: &Path) -> anyhow::Result<bool> {
+    let changed = |file: &Path| -> anyhow::Result<_> {
+        let file_shown = || format!("cannot see when {} was changed", file.display());
+        fs::metadata(file)
+            .and_then(|data| data.modified())
+            .with_context(file_shown)
+    };
+    Ok(!made.exists() || changed(made)? < changed(source)?)
+}

@@ -1,0 +1,151 @@
+//! The steps of `cargo xtask ci`, cheap and telling ones first.
+
+use std::{
+    fmt::Write as _,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    browser,
+    external::{cargo, run, succeeds},
+    setup, tidy,
+};
+
+/// What came of a step that did not fail.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It ran and is content.
+    Done,
+    /// It could not run here, which is no failure; why.
+    NotRun(String),
+}
+
+/// One step, which is also a command of its own.
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    about: &'static str,
+    pub(crate) run: fn(&Path) -> anyhow::Result<Outcome>,
+}
+
+/// All steps, in the order in which `ci` runs them.
+pub(crate) const ALL: &[Step] = &[
+    Step {
+        name: "setup",
+        about: "install what tests need, or say how to",
+        run: setup::run,
+    },
+    Step {
+        name: "fmt",
+        about: "check the format",
+        run: |root| done(&mut cargo(root, "fmt --all --check")),
+    },
+    Step {
+        name: "clippy",
+        about: "check the lints of every target",
+        run: |root| {
+            let arguments = "clippy --workspace --all-targets -- -D warnings";
+            done(&mut cargo(root, arguments))
+        },
+    },
+    Step {
+        name: "doc",
+        about: "build the documentation without warnings",
+        run: |root| {
+            let mut command = cargo(root, "doc --workspace --no-deps");
+            done(command.env("RUSTDOCFLAGS", "-D warnings"))
+        },
+    },
+    Step {
+        name: "tidy",
+        about: "check the house rules that no other tool knows",
+        run: tidy::run,
+    },
+    Step {
+        name: "test",
+        about: "run all tests, on all databases",
+        run: |root| done(&mut cargo(root, "test --workspace")),
+    },
+    Step {
+        name: "deny",
+        about: "check the dependencies: bans, licences, sources",
+        run: |root| done(&mut cargo(root, "deny check bans licenses sources")),
+    },
+    Step {
+        name: "advisories",
+        about: "check the dependencies for known holes, where the database can be fetched",
+        run: advisories,
+    },
+    Step {
+        name: "e2e",
+        about: "run the browser tests; arguments go to Playwright",
+        run: |root| browser::run(root, &[]),
+    },
+];
+
+/// Runs every step until one fails, and tells how long each took.
+pub(crate) fn run_all(root: &Path) -> anyhow::Result<Outcome> {
+    let mut table = String::new();
+    let mut result = Ok(Outcome::Done);
+    let started = Instant::now();
+    for (index, step) in ALL.iter().enumerate() {
+        eprintln!(
+            "\n== {}/{} {}: {}",
+            index + 1,
+            ALL.len(),
+            step.name,
+            step.about
+        );
+        let step_started = Instant::now();
+        let outcome = (step.run)(root);
+        let word = match &outcome {
+            Ok(Outcome::Done) => "ok".to_owned(),
+            Ok(Outcome::NotRun(reason)) => format!("not run: {reason}"),
+            Err(_) => "FAILED".to_owned(),
+        };
+        row(&mut table, step.name, step_started.elapsed(), &word);
+        if let Err(error) = outcome {
+            result = Err(error.context(format!("step `{}`", step.name)));
+            break;
+        }
+    }
+    let word = if result.is_ok() { "ok" } else { "FAILED" };
+    row(&mut table, "ci", started.elapsed(), word);
+    eprintln!("\n{table}");
+    result
+}
+
+fn row(table: &mut String, name: &str, took: Duration, word: &str) {
+    let seconds = took.as_secs_f64();
+    writeln!(table, "{name:<12} {seconds:>8.1} s  {word}").expect("a string takes all");
+}
+
+/// What `cargo xtask` says that it can do.
+pub(crate) fn help() -> String {
+    let mut help = "cargo xtask COMMAND\n\n  ci           all of these, in order\n".to_owned();
+    for step in ALL {
+        writeln!(help, "  {:<12} {}", step.name, step.about).expect("a string takes all");
+    }
+    help + "  settings     write the table of settings in docs/operations.md anew"
+}
+
+fn done(command: &mut Command) -> anyhow::Result<Outcome> {
+    run(command).map(|()| Outcome::Done)
+}
+
+/// The database of advisories lives on the network, which not every machine may reach. What is
+/// found in it fails the step; that it cannot be had does not.
+fn advisories(root: &Path) -> anyhow::Result<Outcome> {
+    let mut fetch = cargo(root, "deny fetch db");
+    // Git would ask for a password, or wait for ever on a silent connection.
+    fetch
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .env("GIT_HTTP_LOW_SPEED_LIMIT", "1000")
+        .env("GIT_HTTP_LOW_SPEED_TIME", "20");
+    if !succeeds(&mut fetch) {
+        let reason = "the RustSec database cannot be fetched from here (`cargo deny fetch db`)";
+        return Ok(Outcome::NotRun(reason.to_owned()));
+    }
+    done(&mut cargo(root, "deny check --disable-fetch advisories"))
+}

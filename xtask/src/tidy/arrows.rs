@@ -1,0 +1,155 @@
+//! Which of our crates may know which, read from their `Cargo.toml`.
+//!
+//! A layer rule holds only where the build holds it. The compiler stops what is not declared; this
+//! stops the declaration.
+
+use toml::{Table, Value};
+
+use super::{Rule, Tree, Violation};
+
+/// Each crate, and whom of ours it may know. A crate may always know itself, which is how its tests
+/// switch its features on.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("duologue-protocol", &[]),
+    ("duologue-engine", &["duologue-protocol"]),
+    ("duologue-store", INNER),
+    ("duologue-llm", INNER),
+    ("duologue-tools", INNER),
+    ("duologue-bus", INNER),
+    ("duologue-server", PARTS),
+    ("duologue-integration", EVERYTHING),
+    ("xtask", &[]),
+];
+const INNER: &[&str] = &["duologue-protocol", "duologue-engine"];
+const PARTS: &[&str] = &[
+    "duologue-protocol",
+    "duologue-engine",
+    "duologue-store",
+    "duologue-llm",
+    "duologue-tools",
+    "duologue-bus",
+];
+const EVERYTHING: &[&str] = &[
+    "duologue-protocol",
+    "duologue-engine",
+    "duologue-store",
+    "duologue-llm",
+    "duologue-tools",
+    "duologue-bus",
+    "duologue-server",
+];
+
+pub(super) fn check(tree: &Tree) -> Vec<Violation> {
+    let manifests = tree.0.iter().filter(|text| {
+        text.path.ends_with("/Cargo.toml")
+            && (text.path.starts_with("crates/") || text.path.starts_with("xtask/"))
+    });
+    manifests
+        .flat_map(|text| in_manifest(&text.path, &text.text))
+        .collect()
+}
+
+fn in_manifest(path: &str, text: &str) -> Vec<Violation> {
+    let violation = |line, message: String| Violation::new(Rule::Arrows, path, line, message);
+    let table: Table = match text.parse() {
+        Ok(table) => table,
+        Err(error) => return vec![violation(1, format!("not TOML: {error}"))],
+    };
+    let name = table.get("package").and_then(|package| package.get("name"));
+    let Some(name) = name.and_then(Value::as_str) else {
+        return vec![violation(1, "`package.name` is missing".to_owned())];
+    };
+    let Some((_, allowed)) = ARROWS.iter().find(|(of, _)| *of == name) else {
+        let message = format!("`{name}` is new: say in xtask/src/tidy/arrows.rs whom it may know");
+        return vec![violation(1, message)];
+    };
+    let mut violations = Vec::new();
+    for known in dependencies(&table) {
+        let is_ours = known == "xtask" || known.starts_with("duologue-");
+        if is_ours && known != name && !allowed.contains(&known.as_str()) {
+            let line = text
+                .lines()
+                .position(|line| line.contains(&known))
+                .map_or(1, |at| at + 1);
+            let message = format!(
+                "`{name}` must not know `{known}`: arrows point inwards only; move what they share \
+                 to a crate that both may know"
+            );
+            violations.push(violation(line, message));
+        }
+    }
+    violations
+}
+
+/// The names of all packages depended on, also for tests, builds and single targets.
+fn dependencies(manifest: &Table) -> Vec<String> {
+    let tables = ["dependencies", "dev-dependencies", "build-dependencies"];
+    let mut names = Vec::new();
+    for dependencies in tables
+        .iter()
+        .filter_map(|kind| manifest.get(*kind)?.as_table())
+    {
+        for (key, value) in dependencies {
+            // `x = { package = "y" }` depends on y.
+            let package = value.get("package").and_then(Value::as_str);
+            names.push(package.unwrap_or(key).to_owned());
+        }
+    }
+    let targets = manifest.get("target").and_then(Value::as_table);
+    for target in targets.into_iter().flat_map(Table::values) {
+        names.extend(target.as_table().map(dependencies).unwrap_or_default());
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(manifest: &str) -> Vec<(usize, String)> {
+        let tree = Tree::of([("crates/x/Cargo.toml", manifest)]);
+        check(&tree)
+            .into_iter()
+            .map(|found| (found.line, found.message))
+            .collect()
+    }
+
+    #[test]
+    fn an_arrow_that_points_outwards_is_found_wherever_it_is_declared() {
+        for table in [
+            "dependencies",
+            "dev-dependencies",
+            "target.'cfg(unix)'.dependencies",
+        ] {
+            let manifest = format!(
+                "[package]\nname = \"duologue-engine\"\n[{table}]\nduologue-store.workspace = true\n"
+            );
+            let found = found(&manifest);
+            assert_eq!(found.len(), 1, "{table}");
+            assert_eq!(found[0].0, 4);
+            assert!(
+                found[0].1.contains("must not know `duologue-store`"),
+                "{}",
+                found[0].1
+            );
+        }
+        let renamed = "[package]\nname = \"duologue-llm\"\n[dependencies]\n\
+                       tools = { package = \"duologue-tools\", workspace = true }\n";
+        assert_eq!(found(renamed).len(), 1);
+    }
+
+    #[test]
+    fn arrows_that_point_inwards_or_to_oneself_are_fine() {
+        let manifest = "[package]\nname = \"duologue-store\"\n\
+            [dependencies]\nserde = \"1\"\nduologue-engine.workspace = true\n\
+            [dev-dependencies]\nduologue-store = { path = \".\", features = [\"testing\"] }\n";
+        assert_eq!(found(manifest), []);
+    }
+
+    #[test]
+    fn a_crate_that_the_table_does_not_know_is_found() {
+        assert_eq!(found("[package]\nname = \"duologue-new\"\n").len(), 1);
+        assert_eq!(found("[package]\n").len(), 1);
+        assert_eq!(found("package").len(), 1);
+    }
+}
