@@ -49,7 +49,7 @@ pub async fn a_claim_takes_a_session_over_and_raises_its_epoch(store: &dyn Store
     assert_eq!(new.session.agent, "guide");
     assert_eq!(new.session.start_time, moment(0));
     assert_eq!(new.session.last_seq, Seq(1));
-    assert_conflict(store.append(&old, Seq(1), &[said(2, "old")]).await);
+    assert_conflict(&store.append(&old, Seq(1), &[said(2, "old")]).await);
     store
         .append(&new.hold, Seq(1), &[said(2, "new")])
         .await
@@ -103,8 +103,8 @@ pub async fn a_foreign_user_gets_nothing_and_disturbs_nothing(store: &dyn Store)
 
     let mut stolen = hold.clone();
     stolen.user_id = mallory;
-    assert_conflict(store.append(&stolen, Seq(1), &[said(2, "mine")]).await);
-    assert_conflict(store.end(&stolen, Seq(1), &[ended(2)]).await);
+    assert_conflict(&store.append(&stolen, Seq(1), &[said(2, "mine")]).await);
+    assert_conflict(&store.end(&stolen, Seq(1), &[ended(2)]).await);
     store
         .append(&hold, Seq(1), &[said(2, "still Alice's")])
         .await
@@ -126,7 +126,7 @@ pub async fn of_many_claims_each_gets_an_epoch_of_its_own(store: &dyn Store) {
         if hold.epoch == *last {
             appended.unwrap();
         } else {
-            assert_conflict(appended);
+            assert_conflict(&appended);
         }
     }
 }

@@ -59,6 +59,6 @@ pub async fn an_old_epoch_cannot_save_a_draft(store: &dyn Store) {
     let old = start(store, "s").await;
     let new = claim(store, "s", "there").await.hold;
     store.save_draft(&new, &draft("new")).await.unwrap();
-    assert_conflict(store.save_draft(&old, &draft("old")).await);
+    assert_conflict(&store.save_draft(&old, &draft("old")).await);
     assert_eq!(claim(store, "s", "here").await.draft, Some(draft("new")));
 }

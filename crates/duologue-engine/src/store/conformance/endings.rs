@@ -42,7 +42,7 @@ pub async fn an_end_writes_event_record_and_job(store: &dyn Store) {
 pub async fn an_end_is_all_or_none(store: &dyn Store) {
     let hold = start(store, "s").await;
     store.save_draft(&hold, &draft("Hel")).await.unwrap();
-    assert_conflict(store.end(&hold, Seq(2), &[ended(3)]).await);
+    assert_conflict(&store.end(&hold, Seq(2), &[ended(3)]).await);
     assert_eq!(record(store, "s").await.status, SessionStatus::Active);
     assert_eq!(log(store, "s").await, [started("s")]);
     let job = store.claim_job(&server("worker"), LONG).await.unwrap();
@@ -65,7 +65,7 @@ pub async fn a_repeated_end_changes_nothing(store: &dyn Store) {
 pub async fn an_old_epoch_cannot_end(store: &dyn Store) {
     let old = start(store, "s").await;
     claim(store, "s", "there").await;
-    assert_conflict(store.end(&old, Seq(1), &[ended(2)]).await);
+    assert_conflict(&store.end(&old, Seq(1), &[ended(2)]).await);
     assert_eq!(record(store, "s").await.status, SessionStatus::Active);
     let job = store.claim_job(&server("worker"), LONG).await.unwrap();
     assert_eq!(job, None);
@@ -74,9 +74,9 @@ pub async fn an_old_epoch_cannot_end(store: &dyn Store) {
 /// The hold is given up with the end.
 pub async fn an_ended_session_takes_no_writes(store: &dyn Store) {
     let hold = start_and_end(store, "s").await;
-    assert_conflict(store.append(&hold, Seq(2), &[said(3, "late")]).await);
-    assert_conflict(store.end(&hold, Seq(2), &[ended(3)]).await);
-    assert_conflict(store.save_draft(&hold, &draft("late")).await);
+    assert_conflict(&store.append(&hold, Seq(2), &[said(3, "late")]).await);
+    assert_conflict(&store.end(&hold, Seq(2), &[ended(3)]).await);
+    assert_conflict(&store.save_draft(&hold, &draft("late")).await);
     store.release(&hold).await.unwrap();
     store.renew(&server("here"), LONG).await.unwrap();
     assert_eq!(log(store, "s").await.len(), 2);

@@ -10,7 +10,7 @@ use duologue_protocol::{
 use crate::store::{Claim, Claimed, Draft, Hold, Job, ServerId, SessionRecord, Store, StoreError};
 
 /// A lease that outlives every test.
-pub(super) const LONG: Duration = Duration::from_secs(600);
+pub(super) const LONG: Duration = Duration::from_mins(10);
 
 /// A lease that lapses before a test has lost its patience.
 pub(super) const SHORT: Duration = Duration::from_millis(30);
@@ -180,7 +180,7 @@ pub(super) async fn claim_job_when_due(store: &dyn Store, worker: &str) -> Job {
 
 /// Asserts that a write was refused because another came first.
 #[track_caller]
-pub(super) fn assert_conflict<T: Debug>(result: Result<T, StoreError>) {
+pub(super) fn assert_conflict<T: Debug>(result: &Result<T, StoreError>) {
     assert!(
         matches!(result, Err(StoreError::Conflict)),
         "expected a conflict, got {result:?}"

@@ -25,11 +25,11 @@ pub async fn a_worker_that_lost_its_job_conflicts(store: &dyn Store) {
     let lost = claim_job(store, "slow", SHORT).await;
     let mut held = claim_job_when_due(store, "slow").await;
     assert_eq!(held.id, lost.id);
-    assert_conflict(store.finish_job(&lost, &summarized(3, Some("late"))).await);
-    assert_conflict(store.renew_job(&lost, LONG).await);
-    assert_conflict(store.retry_job(&lost, LONG, "late").await);
+    assert_conflict(&store.finish_job(&lost, &summarized(3, Some("late"))).await);
+    assert_conflict(&store.renew_job(&lost, LONG).await);
+    assert_conflict(&store.retry_job(&lost, LONG, "late").await);
     held.worker = server("impostor");
-    assert_conflict(store.finish_job(&held, &summarized(3, Some("false"))).await);
+    assert_conflict(&store.finish_job(&held, &summarized(3, Some("false"))).await);
     held.worker = server("slow");
     assert_eq!(log(store, "s").await.len(), 2);
     store
@@ -37,7 +37,7 @@ pub async fn a_worker_that_lost_its_job_conflicts(store: &dyn Store) {
         .await
         .unwrap();
     assert_eq!(record(store, "s").await.summary.as_deref(), Some("on time"));
-    assert_conflict(store.finish_job(&lost, &summarized(3, Some("late"))).await);
+    assert_conflict(&store.finish_job(&lost, &summarized(3, Some("late"))).await);
 }
 
 /// Ten jobs, eight workers that all ask at once and go on until nothing is left.
@@ -90,8 +90,8 @@ pub async fn a_job_that_was_given_back_is_no_longer_held(store: &dyn Store) {
         store.claim_job(&server("worker"), LONG).await.unwrap(),
         None
     );
-    assert_conflict(store.renew_job(&job, LONG).await);
-    assert_conflict(store.finish_job(&job, &summarized(3, Some("late"))).await);
+    assert_conflict(&store.renew_job(&job, LONG).await);
+    assert_conflict(&store.finish_job(&job, &summarized(3, Some("late"))).await);
     assert_eq!(record(store, "s").await.status, SessionStatus::Ended);
 }
 

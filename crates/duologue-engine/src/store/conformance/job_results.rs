@@ -114,5 +114,5 @@ pub async fn a_finished_job_is_not_claimed_again(store: &dyn Store) {
     store.finish_job(&job, &summarized(3, None)).await.unwrap();
     let again = store.claim_job(&server("worker"), LONG).await.unwrap();
     assert_eq!(again, None);
-    super::fixture::assert_conflict(store.renew_job(&job, LONG).await);
+    super::fixture::assert_conflict(&store.renew_job(&job, LONG).await);
 }

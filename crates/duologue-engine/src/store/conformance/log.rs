@@ -24,7 +24,7 @@ pub async fn events_are_read_back_in_order(store: &dyn Store) {
 /// The log has one event; the third cannot come next.
 pub async fn an_append_that_would_leave_a_gap_conflicts(store: &dyn Store) {
     let hold = start(store, "s").await;
-    assert_conflict(store.append(&hold, Seq(2), &[said(3, "too far")]).await);
+    assert_conflict(&store.append(&hold, Seq(2), &[said(3, "too far")]).await);
     assert_eq!(log(store, "s").await, [started("s")]);
     assert_eq!(record(store, "s").await.last_seq, Seq(1));
 }
@@ -36,7 +36,7 @@ pub async fn an_append_behind_the_end_conflicts(store: &dyn Store) {
         .append(&hold, Seq(1), &[said(2, "first")])
         .await
         .unwrap();
-    assert_conflict(store.append(&hold, Seq(1), &[said(2, "second")]).await);
+    assert_conflict(&store.append(&hold, Seq(1), &[said(2, "second")]).await);
     assert_eq!(log(store, "s").await, [started("s"), said(2, "first")]);
 }
 
@@ -45,7 +45,7 @@ pub async fn an_append_is_all_or_none(store: &dyn Store) {
     let hold = start(store, "s").await;
     store.append(&hold, Seq(1), &[said(2, "b")]).await.unwrap();
     assert_conflict(
-        store
+        &store
             .append(&hold, Seq(1), &[said(2, "b"), said(3, "c")])
             .await,
     );
@@ -72,7 +72,7 @@ pub async fn a_repeated_append_succeeds_after_the_session_has_moved(store: &dyn 
     store.append(&old, Seq(1), &[said(2, "b")]).await.unwrap();
     let new = claim(store, "s", "there").await.hold;
     store.append(&old, Seq(1), &[said(2, "b")]).await.unwrap();
-    assert_conflict(store.append(&new, Seq(1), &[said(2, "b")]).await);
+    assert_conflict(&store.append(&new, Seq(1), &[said(2, "b")]).await);
     assert_eq!(log(store, "s").await, [started("s"), said(2, "b")]);
 }
 
@@ -80,7 +80,7 @@ pub async fn a_repeated_append_succeeds_after_the_session_has_moved(store: &dyn 
 pub async fn an_old_epoch_cannot_append(store: &dyn Store) {
     let old = start(store, "s").await;
     claim(store, "s", "there").await;
-    assert_conflict(store.append(&old, Seq(1), &[said(2, "late")]).await);
+    assert_conflict(&store.append(&old, Seq(1), &[said(2, "late")]).await);
     assert_eq!(log(store, "s").await, [started("s")]);
 }
 
@@ -95,12 +95,12 @@ pub async fn of_two_appends_at_one_position_one_wins(store: &dyn Store) {
     .await;
     let winner = match results {
         (Ok(()), lost) => {
-            assert_conflict(lost);
+            assert_conflict(&lost);
             one
         }
         (lost, won) => {
             won.unwrap();
-            assert_conflict(lost);
+            assert_conflict(&lost);
             other
         }
     };

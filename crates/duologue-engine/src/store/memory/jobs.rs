@@ -5,7 +5,8 @@ use std::time::Duration;
 use duologue_protocol::{Event, EventBody, Seq, SessionId, UserId};
 use tokio::time::Instant;
 
-use super::{Job, JobEnd, ServerId, Session, SessionStatus, State, StoreError, stored_text};
+use super::{Session, State};
+use crate::store::{Job, JobEnd, ServerId, SessionStatus, StoreError, kept::stored_text};
 
 pub(super) struct Row {
     session_id: SessionId,
