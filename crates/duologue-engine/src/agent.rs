@@ -32,7 +32,10 @@ pub struct Agent {
     prompt: Arc<str>,
     summary_prompt: Arc<str>,
     corrections: Phrases,
-    drops: Phrases,
+    /// Drop the question that waits, wherever they stand in a message.
+    drop_phrases: Phrases,
+    /// Drop it where a message says nothing else: "cancel" may be about anything.
+    drop_words: Phrases,
     /// In the order in which they are tried.
     routes: Vec<Route>,
     tools: BTreeMap<String, AgentTool>,

@@ -45,12 +45,18 @@ impl Agent {
             }
             routes.push(agent_route(route, &tools)?);
         }
+        let (drop_phrases, drop_words): (Vec<String>, Vec<String>) = config
+            .phrases
+            .drops
+            .into_iter()
+            .partition(|drop| drop.trim().contains(char::is_whitespace));
         Ok(Self {
             name: config.name,
             prompt: config.prompt.into(),
             summary_prompt: config.summary_prompt.into(),
             corrections: phrases("phrases.corrections", &config.phrases.corrections)?,
-            drops: phrases("phrases.drops", &config.phrases.drops)?,
+            drop_phrases: phrases("phrases.drops", &drop_phrases)?,
+            drop_words: phrases("phrases.drops", &drop_words)?,
             routes,
             tools,
         })

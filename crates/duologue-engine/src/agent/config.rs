@@ -29,7 +29,8 @@ pub(super) struct AgentConfig {
 pub(super) struct PhrasesConfig {
     /// A message that begins with one of them replaces values given before.
     pub(super) corrections: Vec<String>,
-    /// A message that holds one of them drops the question that waits.
+    /// A message that holds one of them drops the question that waits. A single word does so only
+    /// where the message is nothing else.
     pub(super) drops: Vec<String>,
 }
 

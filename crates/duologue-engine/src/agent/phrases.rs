@@ -38,6 +38,11 @@ impl Phrases {
             .is_some_and(|regex| regex.is_match(text))
     }
 
+    /// Whether `text` says nothing else.
+    pub(super) fn are_all_of(&self, text: &str) -> bool {
+        self.strip(text) == Some("")
+    }
+
     /// What follows the phrases that `text` begins with; `None` where it begins with none.
     pub(super) fn strip<'t>(&self, text: &'t str) -> Option<&'t str> {
         let found = self.leading.as_ref()?.find(text)?;
@@ -94,6 +99,14 @@ mod tests {
         ] {
             assert_eq!(phrases.strip(text), rest, "{text}");
         }
+    }
+
+    #[test]
+    fn a_text_of_nothing_else_is_told_from_one_that_goes_on() {
+        let phrases = Phrases::new(["stop", "please"]).unwrap();
+        assert!(phrases.are_all_of("Please, stop!"));
+        assert!(!phrases.are_all_of("Stop the music"));
+        assert!(!phrases.are_all_of(""));
     }
 
     #[test]

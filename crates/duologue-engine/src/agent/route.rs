@@ -120,10 +120,10 @@ impl<'a> Routing<'a> {
         // The agent may have lost the tool since it asked.
         let tool = self.allowed_tool(&pending.tool)?;
         let other = self.other_than(tool);
-        if self.agent.drops.is_in(self.situation.text) {
+        let text = self.situation.text;
+        if self.agent.drop_phrases.is_in(text) || self.agent.drop_words.are_all_of(text) {
             return other.is_none().then(|| self.generate(DROPPED));
         }
-        let text = self.situation.text;
         let text = self.agent.corrections.strip(text).unwrap_or(text);
         let none = Map::new();
         let known = pending.arguments.as_object().unwrap_or(&none);
