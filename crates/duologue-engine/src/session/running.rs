@@ -167,11 +167,12 @@ impl Session {
             barriers,
             is_last,
         } = self.sort(outputs);
-        let mut events = match entries.is_empty() {
-            true => Vec::new(),
-            false => self.log.append(&mut self.transcript, entries).await?,
-        }
-        .into_iter();
+        let events = if entries.is_empty() {
+            Vec::new()
+        } else {
+            self.log.append(&mut self.transcript, entries).await?
+        };
+        let mut events = events.into_iter();
         for item in items {
             let frame = match item {
                 Item::Frame(frame) => frame,
@@ -182,8 +183,9 @@ impl Session {
             self.broadcast(frame);
         }
         for barrier in barriers {
-            // A turn that was cancelled meanwhile does not wait any more.
-            drop(barrier.send(()));
+            if barrier.send(()).is_err() {
+                tracing::debug!("a cancelled turn does not wait for its barrier any more");
+            }
         }
         if is_last {
             self.turn_is_over().await
