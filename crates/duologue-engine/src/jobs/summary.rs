@@ -110,7 +110,7 @@ async fn ask(context: &Context, transcript: String) -> Result<String, JobError> 
     while let Some(chunk) = chunks.next().await {
         match chunk.map_err(refused_or_later)? {
             Chunk::Text(text) => summary.push_str(&text),
-            Chunk::Call(_) => {}
+            Chunk::Call(_) | Chunk::Progress => {}
             Chunk::Finished { .. } => break,
         }
         if summary.len() > bytes_max {

@@ -75,6 +75,7 @@ impl Turn {
                     }
                 }
                 Chunk::Call(call) => calls.push(call),
+                Chunk::Progress => {}
                 Chunk::Finished { reason, usage } => {
                     if let Some(usage) = usage {
                         *self.usage.get_or_insert_default() += usage;
