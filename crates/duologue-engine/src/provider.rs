@@ -1,5 +1,7 @@
 //! The seam to language models: whoever can stream an answer.
 
+pub mod mock;
+
 use std::{sync::Arc, time::Duration};
 
 use duologue_protocol::Usage;

@@ -26,12 +26,11 @@ pub(super) fn question(missing: &[&Parameter], refused: &[Refused<'_>]) -> Strin
         .collect();
     sentences.push(match missing {
         [one] if !refused.is_empty() => format!("What is the {}?", one.title),
-        [one] => one.ask.clone().unwrap_or_else(|| {
-            format!("What is the {}? {}", one.title, rule(&one.schema))
-                .trim_end()
-                .to_owned()
-        }),
-        several => format!("For that I need {}.", list(several)),
+        [one] => match &one.ask {
+            Some(ask) => ask.clone(),
+            None => format!("What is {}?", list(missing)),
+        },
+        several => format!("What are {}?", list(several)),
     });
     sentences.join(" ")
 }
