@@ -153,3 +153,6 @@ pub enum Checked {
     /// Tell the model why the call cannot be made.
     Refused(String),
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 pub mod attempt;
 #[cfg(feature = "testing")]
 pub mod scripted;
+pub mod mock;
 
 use std::{sync::Arc, time::Duration};
 

@@ -338,7 +338,7 @@ fn two_missing_values_are_asked_for_in_one_question_and_may_come_one_by_one() {
     let question = conversation.pending.take().unwrap().question;
     assert_eq!(
         question,
-        "For that I need the user ID (for example user-1) and the month (for example 2026-01)."
+        "What are the user ID (for example user-1) and the month (for example 2026-01)?"
     );
 }
 
@@ -349,7 +349,7 @@ fn a_value_that_does_not_suit_is_named_and_asked_for_again() {
     let first = conversation.pending.clone().unwrap();
     assert_eq!(
         first.question,
-        "Sure, which user ID should I check? It looks like `user-1`."
+        "Sure, which user ID should I check (for example user-1)?"
     );
     for attempt in ["user_id=bob", "user1", "4711", "user_17."] {
         conversation.say(attempt);

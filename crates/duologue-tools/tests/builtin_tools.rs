@@ -14,12 +14,14 @@ fn tool(name: &str) -> Arc<dyn Tool> {
 }
 
 async fn call(name: &str, arguments: Value) -> Value {
-    try_call(name, arguments).await.unwrap()
+    try_call(name, arguments)
+        .await
+        .expect("these tools know an answer to all that is well formed")
 }
 
 async fn try_call(name: &str, arguments: Value) -> Result<Value, ToolError> {
     let context = ToolContext {
-        session_id: SessionId::new("s").unwrap(),
+        session_id: SessionId::new("session").expect("a valid id"),
         user_id: UserId::anonymous(),
         call_id: CallId::new(TurnId(1), 1),
     };

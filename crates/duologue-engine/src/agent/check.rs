@@ -80,7 +80,7 @@ fn objections(tool: &AgentTool, arguments: &Map<String, Value>) -> Vec<String> {
         Some(parameter) => {
             let value = shown(&value.to_string());
             let objection = format!("`{name}` cannot be {value}.");
-            let rule = rule(&parameter.schema);
+            let rule = rule(&parameter.described);
             Some([objection, rule].join(" ").trim_end().to_owned())
         }
         None if tool.others == Others::Described => None,

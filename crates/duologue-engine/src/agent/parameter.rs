@@ -40,7 +40,10 @@ pub(super) struct Parameter {
     pub(super) name: String,
     /// What people call it.
     pub(super) title: String,
+    /// As the tool wrote it.
     pub(super) schema: Value,
+    /// The schema with what it refers to, for whoever tells people what is allowed.
+    pub(super) described: Value,
     /// The configured question.
     pub(super) ask: Option<String>,
     pub(super) from: Option<Binding>,
@@ -104,12 +107,16 @@ impl Parameter {
         presence: Presence,
         config: ParameterConfig,
     ) -> Result<Self, String> {
+        if config.aliases.iter().any(|alias| alias.trim().is_empty()) {
+            return Err("an alias must not be blank".to_owned());
+        }
         let mut whole = schema.clone();
         if let Value::Object(whole) = &mut whole {
             whole.extend(shared.clone());
         }
         let validator = jsonschema::validator_for(&whole).map_err(|error| error.to_string())?;
-        let title = match schema["title"].as_str() {
+        let described = described(schema, shared);
+        let title = match described["title"].as_str() {
             Some(title) => title.to_owned(),
             None => name.replace(['_', '-'], " "),
         };
@@ -118,10 +125,11 @@ impl Parameter {
             name: name.to_owned(),
             title,
             schema: schema.clone(),
+            kind: Kind::of(&described),
+            described,
             ask: config.ask,
             from: config.from,
             presence,
-            kind: Kind::of(schema),
             recognition: Recognition::None,
             label,
             validator,
@@ -131,12 +139,12 @@ impl Parameter {
     }
 
     fn recognise(&self) -> Result<Recognition, regex::Error> {
-        if let Some(choices) = self.schema["enum"].as_array() {
+        if let Some(choices) = self.described["enum"].as_array() {
             let texts = choices.iter().filter_map(Value::as_str);
             let choices = texts.map(|text| Ok((json!(text), Phrases::new([text])?)));
             return choices.collect::<Result<_, _>>().map(Recognition::Choices);
         }
-        let anchored = self.schema["pattern"]
+        let anchored = self.described["pattern"]
             .as_str()
             .is_some_and(|pattern| pattern.starts_with('^') && pattern.ends_with('$'));
         let specific = anchored && ORDINARY.iter().all(|word| self.conform(word).is_none());
@@ -166,7 +174,7 @@ impl Parameter {
             let quoted = captures.name("double").or(captures.name("single"));
             let given = match (quoted, captures.name("word")) {
                 (Some(quoted), _) => quoted.as_str(),
-                (None, Some(word)) => word.as_str().trim_matches(AROUND),
+                (None, Some(word)) => self.trimmed(word.as_str()),
                 (None, None) => continue,
             };
             if let Some(value) = self.conform(given) {
@@ -217,7 +225,7 @@ impl Parameter {
     /// The message as the value itself, where it is a single word.
     pub(super) fn bare<'t>(&self, text: &'t str) -> Found<'t> {
         let text = text.trim();
-        let word = text.trim_matches(AROUND);
+        let word = self.trimmed(text);
         let is_word = !word.is_empty() && !word.contains(char::is_whitespace);
         if !is_word || word.len() > BARE_BYTES_MAX || text.ends_with('?') {
             return Found::Nothing;
@@ -226,6 +234,15 @@ impl Parameter {
             Some(value) => Found::Value(value, word),
             None if has_digit(word) => Found::Refused(word, Certainty::Sure),
             None => Found::Refused(word, Certainty::Likely),
+        }
+    }
+
+    /// A word without what a sentence puts around it.
+    fn trimmed<'t>(&self, word: &'t str) -> &'t str {
+        match self.kind {
+            // Brackets and quotation marks are part of JSON.
+            Kind::Structured => word.trim_end_matches(['.', '!', '?']),
+            _ => word.trim_matches(AROUND),
         }
     }
 
@@ -251,7 +268,7 @@ impl Parameter {
 
     /// People write `ord-1001` for `ORD-1001`.
     fn conform_case(&self, text: &str) -> Option<Value> {
-        let choices = self.schema["enum"].as_array().into_iter().flatten();
+        let choices = self.described["enum"].as_array().into_iter().flatten();
         let mut choices = choices.filter_map(Value::as_str);
         if let Some(choice) = choices.find(|choice| choice.to_lowercase() == text.to_lowercase()) {
             return Some(json!(choice));
@@ -304,6 +321,22 @@ impl<'k, 't> Best<'k, 't> {
 
     fn found(self) -> Option<Found<'t>> {
         self.first.map(|(value, word)| Found::Value(value, word))
+    }
+}
+
+/// A property's schema together with the definition that it refers to, if it does.
+fn described(schema: &Value, shared: &Map<String, Value>) -> Value {
+    let definition = schema["$ref"].as_str().and_then(|reference| {
+        let (key, name) = reference.strip_prefix("#/")?.split_once('/')?;
+        shared.get(key)?.get(name)?.as_object()
+    });
+    match (definition, schema.as_object()) {
+        (Some(definition), Some(own)) => {
+            let mut described = definition.clone();
+            described.extend(own.clone());
+            described.into()
+        }
+        _ => schema.clone(),
     }
 }
 

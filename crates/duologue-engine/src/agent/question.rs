@@ -18,7 +18,7 @@ pub(super) fn question(missing: &[&Parameter], refused: &[Refused<'_>]) -> Strin
             let given = shown(&refused.given);
             let title = &refused.parameter.title;
             let complaint = format!("`{given}` is not a valid {title}.");
-            [complaint, rule(&refused.parameter.schema)]
+            [complaint, rule(&refused.parameter.described)]
                 .join(" ")
                 .trim_end()
                 .to_owned()
@@ -26,12 +26,11 @@ pub(super) fn question(missing: &[&Parameter], refused: &[Refused<'_>]) -> Strin
         .collect();
     sentences.push(match missing {
         [one] if !refused.is_empty() => format!("What is the {}?", one.title),
-        [one] => one.ask.clone().unwrap_or_else(|| {
-            format!("What is the {}? {}", one.title, rule(&one.schema))
-                .trim_end()
-                .to_owned()
-        }),
-        several => format!("For that I need {}.", list(several)),
+        [one] => match &one.ask {
+            Some(ask) => ask.clone(),
+            None => format!("What is {}?", list(missing)),
+        },
+        several => format!("What are {}?", list(several)),
     });
     sentences.join(" ")
 }
@@ -40,7 +39,7 @@ pub(super) fn question(missing: &[&Parameter], refused: &[Refused<'_>]) -> Strin
 fn list(parameters: &[&Parameter]) -> String {
     let names: Vec<String> = parameters
         .iter()
-        .map(|parameter| match example(&parameter.schema) {
+        .map(|parameter| match example(&parameter.described) {
             Some(example) => format!("the {} (for example {example})", parameter.title),
             None => format!("the {}", parameter.title),
         })
