@@ -6,8 +6,8 @@
 //!                   View: what a person sees ──▶ output
 //! ```
 //!
-//! [`Dialogue`](dialogue::Dialogue) and [`View`](view::View) decide everything and touch nothing,
-//! so they are tested without a server.
+//! [`Dialogue`] and [`View`] decide everything and touch nothing, so they are tested without a
+//! server.
 
 mod address;
 mod conversation;

@@ -24,7 +24,7 @@ Examples:
   duologue chat chat.example.com            Another, on port 8000
   duologue chat https://chat.example.com    Another, over TLS
   duologue chat --session trip-to-oslo      A session to come back to
-  echo 'What is CO2?' | duologue chat       One question, one answer
+  echo 'What is CO2?' | duologue chat       One question, one answer, no prompt
 
 Ctrl-C stops a running answer, and otherwise leaves; so do /quit and the end of input.";
 
@@ -124,6 +124,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::config::{self, Environment};
 
     fn parse(line: &str) -> Cli {
         Cli::try_parse_from(line.split_whitespace()).unwrap()
@@ -160,6 +161,18 @@ mod tests {
                 ("agent.file", &"a.toml".into()),
             ]
         );
+    }
+
+    /// The help repeats two defaults for who has not seen `config/default.toml`.
+    #[test]
+    fn the_help_tells_the_defaults_as_they_are() {
+        let loaded = config::load(None, &Environment::default(), Vec::new()).unwrap();
+        let server = loaded.config.server;
+        let help = Cli::try_parse_from(["duologue", "serve", "--help"]).unwrap_err();
+        for default in [server.host, server.port.to_string()] {
+            let default = format!("[default: {default}]");
+            assert!(help.to_string().contains(&default), "{default}");
+        }
     }
 
     #[test]

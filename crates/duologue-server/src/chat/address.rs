@@ -94,11 +94,9 @@ impl Address {
 
     /// The URL to connect to, resuming after the event `after` if one was seen.
     pub(super) fn url(&self, after: Option<u64>) -> String {
-        let mut query = self.query.join("&");
-        if let Some(after) = after {
-            query.push_str(&format!("&after={after}"));
-        }
-        format!("{}{}?{query}", self.server, self.path)
+        let query = self.query.join("&");
+        let after = after.map_or(String::new(), |after| format!("&after={after}"));
+        format!("{}{}?{query}{after}", self.server, self.path)
     }
 
     /// The server alone, for people.
@@ -140,15 +138,13 @@ fn is_pair_of(pair: &str, names: &[&str]) -> bool {
 }
 
 fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes()
+        .map(|byte| match byte {
+            plain if is_plain(plain) => char::from(plain).to_string(),
+            other => format!("%{other:02X}"),
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -106,7 +106,8 @@ impl<W: Write> Conversation<W> {
 
     async fn connect(&mut self) -> Result<Attempt, ChatError> {
         let url = self.address.url(self.dialogue.last_seq());
-        let attempt = timeout(CONNECT_TIMEOUT, connect_async(url));
+        // A TLS handshake is large, and this future is part of all that wait for it.
+        let attempt = timeout(CONNECT_TIMEOUT, Box::pin(connect_async(url)));
         Ok(match self.meanwhile(attempt).await? {
             None => Attempt::Left,
             Some(Ok(Ok((socket, _)))) => Attempt::Connected(Box::new(socket)),
@@ -117,7 +118,8 @@ impl<W: Write> Conversation<W> {
                 }
                 Attempt::Failed(reason)
             }
-            Some(Ok(Err(error))) => Attempt::Failed(error.to_string()),
+            Some(Ok(Err(SocketError::Io(error)))) => Attempt::Failed(error.to_string()),
+            Some(Ok(Err(other))) => Attempt::Failed(other.to_string()),
             Some(Err(_)) => Attempt::Failed("it does not answer".to_owned()),
         })
     }
@@ -222,17 +224,13 @@ impl<W: Write> Conversation<W> {
     }
 
     fn take(&mut self, line: Option<io::Result<String>>) -> Result<(), ChatError> {
-        match line {
-            Some(line) => {
-                self.view.line_was_typed();
-                self.dialogue.line(&line.map_err(ChatError::Input)?);
-                self.write("")
-            }
-            None => {
-                self.dialogue.input_ended();
-                Ok(())
-            }
-        }
+        let Some(line) = line else {
+            self.dialogue.input_ended();
+            return Ok(());
+        };
+        self.view.line_was_typed();
+        self.dialogue.line(&line.map_err(ChatError::Input)?);
+        self.write("")
     }
 
     fn interrupt(&mut self) -> Result<(), ChatError> {

@@ -166,12 +166,12 @@ impl Dialogue {
             self.last_seq = Some(seq);
         }
         match &frame.body {
-            Body::SessionStarted { last_seq, .. } => {
-                // When resuming, what was missed comes first, and then `replayed`.
-                if frame.seq.is_some() || self.last_seq.is_none() {
-                    self.last_seq = self.last_seq.max(Some(*last_seq));
-                    self.is_ready = true;
-                }
+            // When resuming, what was missed comes first, and then `replayed`.
+            Body::SessionStarted { last_seq, .. }
+                if frame.seq.is_some() || self.last_seq.is_none() =>
+            {
+                self.last_seq = self.last_seq.max(Some(*last_seq));
+                self.is_ready = true;
             }
             Body::Replayed => self.is_ready = true,
             Body::UserMessage { id, .. } if self.is_ours(id.as_deref()) => {

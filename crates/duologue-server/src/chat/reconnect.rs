@@ -108,8 +108,8 @@ mod tests {
         let first = waits.next(Duration::ZERO).unwrap();
         assert!(first <= Duration::from_secs(1), "{first:?}");
         assert_eq!(
-            waits.next(Duration::from_secs(60)),
-            Some(Duration::from_secs(60))
+            waits.next(Duration::from_mins(1)),
+            Some(Duration::from_mins(1))
         );
         while waits.next(Duration::ZERO).is_some() {}
         waits.begin_anew();

@@ -216,13 +216,12 @@ impl View {
         let mut out = self.take_back_prompt();
         let answer = self.answer_of(frame);
         answer.next_index = answer.next_index.max(next_index);
-        match text.strip_prefix(answer.shown.as_str()) {
-            Some(rest) => out.push_str(&printable(rest)),
+        if let Some(rest) = text.strip_prefix(answer.shown.as_str()) {
+            out.push_str(&printable(rest));
+        } else {
             // What is on the screen cannot be taken back, only said again.
-            None => {
-                out.push('\n');
-                out.push_str(&printable(text));
-            }
+            out.push('\n');
+            out.push_str(&printable(text));
         }
         text.clone_into(&mut answer.shown);
         out

@@ -55,7 +55,7 @@ pub(super) fn sizes(settings: &Settings) -> Vec<String> {
         };
         let is_zero = match value {
             Value::Integer(number) => *number == 0,
-            Value::String(_) => durations.iter().any(|duration| duration.is_zero()),
+            Value::String(_) => durations.iter().any(SignedDuration::is_zero),
             _ => false,
         };
         if is_zero && !ZERO_ALLOWED.contains(&key) {
@@ -215,7 +215,8 @@ fn texts(config: &Config, settings: &Settings) -> Vec<String> {
 
 fn is_http_url(text: &str) -> bool {
     text.parse::<Uri>().is_ok_and(|uri| {
-        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|h| h != "")
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.host().is_some_and(|host| !host.is_empty())
     })
 }
 

@@ -61,10 +61,9 @@ impl ModelConfig {
         match self.provider {
             ProviderChoice::OpenAi => openai,
             ProviderChoice::Groq => groq,
-            ProviderChoice::Mock => ModelChoice::Mock(&self.mock),
             ProviderChoice::Auto if self.openai.has_key() => openai,
             ProviderChoice::Auto if self.groq.has_key() => groq,
-            ProviderChoice::Auto => ModelChoice::Mock(&self.mock),
+            ProviderChoice::Auto | ProviderChoice::Mock => ModelChoice::Mock(&self.mock),
         }
     }
 }

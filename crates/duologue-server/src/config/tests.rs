@@ -10,6 +10,9 @@ use super::*;
 
 type Pairs<'a> = &'a [(&'a str, &'a str)];
 
+/// The port to expect of a file, `.env`, the process's variables and flags.
+type Layers<'a> = (u16, Option<&'a Path>, Pairs<'a>, Pairs<'a>, Vec<FlagValue>);
+
 fn environment(process: Pairs<'_>) -> Environment {
     Environment::new(process.iter().copied(), [])
 }
@@ -81,9 +84,8 @@ fn later_layers_win_over_earlier_ones() {
         key: "server.port",
         value: 7.into(),
     };
-    type Case<'a> = (u16, Option<&'a Path>, Pairs<'a>, Pairs<'a>, Vec<FlagValue>);
     let ours = ("DUOLOGUE_SERVER__PORT", "3");
-    let cases: [Case<'_>; 7] = [
+    let cases: [Layers<'_>; 7] = [
         (8000, None, &[], &[], vec![]),
         (1, Some(&file), &[], &[], vec![]),
         (2, Some(&file), &[("PORT", "2")], &[], vec![]),
