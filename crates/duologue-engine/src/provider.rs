@@ -1,9 +1,9 @@
 //! The seam to language models: whoever can stream an answer.
 
 pub mod attempt;
+pub mod mock;
 #[cfg(feature = "testing")]
 pub mod scripted;
-pub mod mock;
 
 use std::{sync::Arc, time::Duration};
 

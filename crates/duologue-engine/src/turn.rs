@@ -206,8 +206,11 @@ impl Turn {
     /// Chooses what the turn does.
     async fn route(&mut self) -> Result<Node, TurnError> {
         let context = Arc::clone(&self.context);
-        let model_tools =
-            if context.provider.calls_tools() { ModelTools::Model } else { ModelTools::Rules };
+        let model_tools = if context.provider.calls_tools() {
+            ModelTools::Model
+        } else {
+            ModelTools::Rules
+        };
         let plan = context.agent.route(&self.situation(), model_tools);
         self.emit(EventBody::Routed(Routed {
             route: plan.route,

@@ -38,7 +38,10 @@ pub struct Answer {
 impl Answer {
     /// The frames of one type.
     pub fn of_type(&self, r#type: &str) -> Vec<&Value> {
-        self.frames.iter().filter(|frame| frame["type"] == r#type).collect()
+        self.frames
+            .iter()
+            .filter(|frame| frame["type"] == r#type)
+            .collect()
     }
 }
 
@@ -55,7 +58,12 @@ impl Client {
     pub async fn try_open(url: &str) -> Result<Self, tungstenite::Error> {
         let connecting = tokio::time::timeout(DEADLINE, connect_async(url));
         let (socket, _response) = connecting.await.expect("the handshake takes no time")?;
-        Ok(Self { socket, seen: Vec::new(), last_seq: 0, next_index: 0 })
+        Ok(Self {
+            socket,
+            seen: Vec::new(),
+            last_seq: 0,
+            next_index: 0,
+        })
     }
 
     /// Sends a text frame as it is.
@@ -64,14 +72,20 @@ impl Client {
     }
 
     /// Sends a frame of the JSON dialect.
-    #[expect(clippy::needless_pass_by_value, reason = "callers write `json!` in place")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers write `json!` in place"
+    )]
     pub async fn send_json(&mut self, frame: Value) {
         self.send(&frame.to_string()).await;
     }
 
     /// Sends any WebSocket message.
     pub async fn send_message(&mut self, message: Message) {
-        self.socket.send(message).await.expect("the connection is open");
+        self.socket
+            .send(message)
+            .await
+            .expect("the connection is open");
     }
 
     /// The next text frame as it is, or the close frame that ended the connection.
@@ -104,7 +118,10 @@ impl Client {
         let frame: Value = serde_json::from_str(text).expect("frames are JSON");
         match frame["type"].as_str().expect("frames have a type") {
             "token" => {
-                assert_eq!(frame["index"], self.next_index, "a piece is missing or doubled");
+                assert_eq!(
+                    frame["index"], self.next_index,
+                    "a piece is missing or doubled"
+                );
                 self.next_index += 1;
             }
             "draft" => self.next_index = frame["next_index"].as_u64().expect("drafts have one"),
@@ -112,8 +129,16 @@ impl Client {
             "replayed" => assert_eq!(frame["seq"], self.last_seq, "replayed too much or little"),
             _ => {
                 if let Some(seq) = frame["seq"].as_u64() {
-                    let expected = if self.last_seq == 0 { seq } else { self.last_seq + 1 };
-                    assert_eq!(seq, expected, "an event is missing or doubled: {:#?}", self.seen);
+                    let expected = if self.last_seq == 0 {
+                        seq
+                    } else {
+                        self.last_seq + 1
+                    };
+                    assert_eq!(
+                        seq, expected,
+                        "an event is missing or doubled: {:#?}",
+                        self.seen
+                    );
                     self.last_seq = seq;
                 }
             }
@@ -141,7 +166,10 @@ impl Client {
         for frame in &frames {
             match frame["type"].as_str() {
                 Some("token") => text.push_str(frame["token"].as_str().expect("tokens are text")),
-                Some("draft") => frame["text"].as_str().expect("drafts have text").clone_into(&mut text),
+                Some("draft") => frame["text"]
+                    .as_str()
+                    .expect("drafts have text")
+                    .clone_into(&mut text),
                 _ => {}
             }
         }
@@ -151,7 +179,8 @@ impl Client {
 
     /// Says something and receives the whole answer.
     pub async fn ask(&mut self, text: &str) -> Answer {
-        self.send_json(json!({ "type": "message", "message": text })).await;
+        self.send_json(json!({ "type": "message", "message": text }))
+            .await;
         self.answer().await
     }
 
@@ -168,7 +197,10 @@ impl Client {
 
     /// Closes with a code of one's own, and waits until the server has agreed.
     pub async fn close(mut self, code: u16) {
-        let frame = CloseFrame { code: code.into(), reason: "".into() };
+        let frame = CloseFrame {
+            code: code.into(),
+            reason: "".into(),
+        };
         self.send_message(Message::Close(Some(frame))).await;
         let closing = async { while let Some(Ok(_)) = self.socket.next().await {} };
         let closed = tokio::time::timeout(Duration::from_secs(10), closing).await;

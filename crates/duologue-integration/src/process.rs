@@ -1,12 +1,6 @@
 //! The real binary in a process of its own, for tests that kill it or measure it.
 
-use std::{
-    net::SocketAddr,
-    path::PathBuf,
-    process::Stdio,
-    sync::OnceLock,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, process::Stdio, sync::OnceLock, time::Duration};
 
 use tempfile::TempDir;
 use tokio::{
@@ -30,11 +24,27 @@ fn binary() -> &'static PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let test = std::env::current_exe().expect("a test knows its own path");
-        let target = test.ancestors().nth(2).expect("tests are in <profile>/deps").to_owned();
+        let target = test
+            .ancestors()
+            .nth(2)
+            .expect("tests are in <profile>/deps")
+            .to_owned();
         let mut build = std::process::Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package", "duologue-server", "--bin", "duologue"]);
-        let folder = target.parent().expect("a profile's folder is in the target folder");
-        let status = build.env("CARGO_TARGET_DIR", folder).status().expect("cargo is there");
+        build.args([
+            "build",
+            "--quiet",
+            "--package",
+            "duologue-server",
+            "--bin",
+            "duologue",
+        ]);
+        let folder = target
+            .parent()
+            .expect("a profile's folder is in the target folder");
+        let status = build
+            .env("CARGO_TARGET_DIR", folder)
+            .status()
+            .expect("cargo is there");
         assert!(status.success(), "the binary must build");
         target.join("duologue")
     })
@@ -54,7 +64,10 @@ impl ServerProcess {
 
     /// Starts it in a folder that holds another's files.
     pub async fn start_in(folder: TempDir, settings: &[(&str, &str)]) -> Self {
-        let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let settings = settings
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
         Self::spawn(folder, settings).await
     }
 
@@ -75,7 +88,12 @@ impl ServerProcess {
         let stdout = child.stdout.take().expect("the output is piped");
         let address = tokio::time::timeout(DEADLINE, read_address(stdout)).await;
         let address = address.expect("the server starts in time");
-        Self { child, address, folder, settings }
+        Self {
+            child,
+            address,
+            folder,
+            settings,
+        }
     }
 
     /// Where it listens.
@@ -92,8 +110,14 @@ impl ServerProcess {
     pub fn resident_kib(&self) -> u64 {
         let pid = self.child.id().expect("the process runs");
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it is ours");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux says so");
-        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("it is a number")
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .expect("Linux says so");
+        line.split_whitespace()
+            .nth(1)
+            .and_then(|kib| kib.parse().ok())
+            .expect("it is a number")
     }
 
     /// Kills it as a crash would: SIGKILL, nothing flushed, nobody told.
@@ -115,7 +139,10 @@ impl ServerProcess {
         let sent = Command::new("kill").args(["-TERM", &pid]).status().await;
         assert!(sent.expect("kill is there").success());
         let exited = tokio::time::timeout(DEADLINE, self.child.wait()).await;
-        exited.expect("it stops in time").expect("it can be waited for").code()
+        exited
+            .expect("it stops in time")
+            .expect("it can be waited for")
+            .code()
     }
 
     /// Asks for a session's facts until `is_so` says that they are as expected.
@@ -125,7 +152,10 @@ impl ServerProcess {
         user: &str,
         is_so: impl Fn(&serde_json::Value) -> bool,
     ) -> serde_json::Value {
-        let url = format!("http://{}/v1/sessions/{session}?user_id={user}", self.address);
+        let url = format!(
+            "http://{}/v1/sessions/{session}?user_id={user}",
+            self.address
+        );
         let asking = async {
             loop {
                 let response = http().get(&url).send().await.expect("the server answers");

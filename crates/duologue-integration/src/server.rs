@@ -51,19 +51,28 @@ impl ServerBuilder {
     }
 
     fn config(&self) -> Config {
-        let environment = Environment::from_pairs(self.settings.iter().cloned());
-        config::load(None, &environment, Vec::new()).expect("a test's settings are right").config
+        let environment = Environment::new(self.settings.iter().cloned(), []);
+        config::load(None, &environment, Vec::new())
+            .expect("a test's settings are right")
+            .config
     }
 
     /// Starts it.
     pub async fn start(self) -> TestServer {
         install_crypto();
-        let application =
-            Application::build(&self.config()).await.unwrap_or_else(|error| panic!("{error:?}"));
+        let application = Application::build(&self.config())
+            .await
+            .unwrap_or_else(|error| panic!("{error:?}"));
         let address = application.address();
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
         let task = tokio::task::spawn(application.run(drain.clone(), stop.clone()));
-        TestServer { builder: self, address, drain, stop, task }
+        TestServer {
+            builder: self,
+            address,
+            drain,
+            stop,
+            task,
+        }
     }
 }
 
@@ -72,7 +81,10 @@ impl TestServer {
     pub fn builder() -> ServerBuilder {
         let folder = tempfile::tempdir().expect("there is room for temporary files");
         let url = format!("sqlite:{}", folder.path().join("duologue.db").display());
-        let builder = ServerBuilder { folder, settings: Vec::new() };
+        let builder = ServerBuilder {
+            folder,
+            settings: Vec::new(),
+        };
         SETTINGS
             .iter()
             .fold(builder, |builder, (name, value)| builder.set(name, value))
@@ -143,7 +155,9 @@ impl TestServer {
     pub async fn stop(self) -> ServerBuilder {
         self.drain.cancel();
         let stopped = tokio::time::timeout(crate::DEADLINE, self.task).await;
-        stopped.expect("the server stops in time").expect("the server stops without a panic");
+        stopped
+            .expect("the server stops in time")
+            .expect("the server stops without a panic");
         self.builder
     }
 
@@ -157,7 +171,10 @@ impl TestServer {
 /// An HTTP client that talks to loopback only.
 pub fn http() -> reqwest::Client {
     install_crypto();
-    reqwest::Client::builder().no_proxy().build().expect("the client's settings are right")
+    reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .expect("the client's settings are right")
 }
 
 /// Chooses the one crypto library for all TLS of the process. Repeating it changes nothing.

@@ -15,7 +15,7 @@ use crate::{
     config::{Config, SocketConfig},
     http::{self, origin::Origins},
     listener::{self, ListenerLimits},
-    model::{self, ModelError},
+    model,
 };
 
 /// The agent that answers where no other is configured.
@@ -45,7 +45,7 @@ pub enum StartError {
     },
     /// The model's configuration is wrong.
     #[error("the model cannot be used")]
-    Model(#[from] ModelError),
+    Model(#[from] model::ModelError),
     /// The address is taken, or not ours.
     #[error("server.host, server.port: cannot listen on {address}")]
     Bind {
@@ -92,12 +92,12 @@ impl Application {
     /// Opens the store, reads the agent, binds the address.
     pub async fn build(config: &Config) -> Result<Self, StartError> {
         let (agent, agent_origin) = read_agent(config)?;
-        let (provider, model) = model::build(&config.model)?;
+        let provider = model::build(config.model.choice())?;
         let store = duologue_store::open(&config.store).await?;
         let (listener, address) = bind(config).await?;
         let description = Description {
             store: config.store.describe(),
-            model,
+            model: config.model.choice().to_string(),
             agent: format!("{} ({agent_origin})", agent.name()),
         };
         let parts = Parts {
@@ -121,7 +121,14 @@ impl Application {
         };
         let limits = ListenerLimits::from(&config.server);
         let drain_timeout = config.server.drain_timeout;
-        Ok(Self { app, listener, address, limits, drain_timeout, description })
+        Ok(Self {
+            app,
+            listener,
+            address,
+            limits,
+            drain_timeout,
+            description,
+        })
     }
 
     /// Where it listens.
@@ -138,11 +145,23 @@ impl Application {
     /// running turns may finish, unless `stop` is cancelled too; sessions are released and not
     /// ended; every task is waited for.
     pub async fn run(self, drain: CancellationToken, stop: CancellationToken) {
-        let Self { app, listener, limits, drain_timeout, .. } = self;
+        let Self {
+            app,
+            listener,
+            limits,
+            drain_timeout,
+            ..
+        } = self;
         let router = http::router(app.clone());
         let closing = CancellationToken::new();
-        let accepting =
-            listener::serve(listener, router, limits, app.tasks.clone(), drain, closing.clone());
+        let accepting = listener::serve(
+            listener,
+            router,
+            limits,
+            app.tasks.clone(),
+            drain,
+            closing.clone(),
+        );
         accepting.await;
         tracing::info!("server.draining");
         app.engine.shut_down(drain_timeout, &stop).await;
@@ -154,13 +173,15 @@ impl Application {
 }
 
 fn read_agent(config: &Config) -> Result<(Agent, String), StartError> {
-    let path = &config.agent.file;
-    let (text, origin) = if path.is_empty() {
-        (BUILTIN_AGENT.to_owned(), "built in".to_owned())
-    } else {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| StartError::AgentFile { path: path.into(), source })?;
-        (text, path.clone())
+    let (text, origin) = match &config.agent.file {
+        None => (BUILTIN_AGENT.to_owned(), "built in".to_owned()),
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|source| StartError::AgentFile {
+                path: path.clone(),
+                source,
+            })?;
+            (text, path.display().to_string())
+        }
     };
     match Agent::from_toml(&text, &duologue_tools::builtin()) {
         Ok(agent) => Ok((agent, origin)),
@@ -170,13 +191,19 @@ fn read_agent(config: &Config) -> Result<(Agent, String), StartError> {
 
 async fn bind(config: &Config) -> Result<(TcpListener, SocketAddr), StartError> {
     let (host, port) = (config.server.host.as_str(), config.server.port);
-    let failed = |source| StartError::Bind { address: format!("{host}:{port}"), source };
+    let failed = |source| StartError::Bind {
+        address: format!("{host}:{port}"),
+        source,
+    };
     let listener = TcpListener::bind((host, port)).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
 }
 
-#[expect(clippy::disallowed_methods, reason = "each run needs an id of its own, made here once")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "each run needs an id of its own, made here once"
+)]
 fn server_id() -> ServerId {
     ServerId(uuid::Uuid::now_v7().to_string())
 }

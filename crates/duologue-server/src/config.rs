@@ -20,26 +20,22 @@ mod names;
 mod redact;
 mod server;
 mod socket;
-mod store;
 #[cfg(test)]
 mod tests;
 
 use std::{fmt, path::Path};
 
 use duologue_engine::limits::{GenerationLimits, JobLimits, SessionLimits, TurnLimits};
+use duologue_store::StoreConfig;
 use serde::Deserialize;
 
 pub use crate::config::{
     environment::Environment,
     layers::{FlagValue, Settings, Source},
     log::{LogConfig, LogFormat},
-    model::{
-        Endpoint, MockConfig, ModelChoice, ModelConfig, OpenAiConfig, OutputTokensField,
-        ProviderChoice,
-    },
+    model::{Endpoint, ModelChoice, ModelConfig, ProviderChoice},
     server::{AgentConfig, ServerConfig},
     socket::{Dialect, SocketConfig},
-    store::StoreConfig,
 };
 
 /// All settings. The keys, their defaults and their reasons are in `config/default.toml`.

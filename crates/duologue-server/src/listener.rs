@@ -75,7 +75,9 @@ pub(crate) async fn serve(
         match accepted {
             Ok((stream, peer)) => match Arc::clone(&places).try_acquire_owned() {
                 Ok(permit) => {
-                    let place = Place { _permit: Arc::new(permit) };
+                    let place = Place {
+                        _permit: Arc::new(permit),
+                    };
                     let router = router.clone();
                     let connection = connect(stream, peer, router, limits.clone(), place);
                     let closing = closing.clone();

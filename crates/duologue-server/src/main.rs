@@ -8,13 +8,16 @@ use std::{
 
 use anyhow::Context;
 use clap::Parser;
-
 use duologue_server::{
+    app::{Application, Description},
+    banner::Banner,
     chat::{self, Colour, Input, Terminal},
     cli::{Cli, Command},
-    config::{self, Environment, Loaded},
+    config::{self, Config, Environment, Loaded},
+    shutdown::Signals,
     telemetry,
 };
+use tokio_util::sync::CancellationToken;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -40,11 +43,13 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command() {
         Command::Serve(serve) => {
             let loaded = start(load(serve.into_flags())?)?;
-            anyhow::bail!("serving is not wired up yet: {:?}", loaded.config.server)
+            install_crypto();
+            serve_until_told_to_stop(&loaded.config).await
         }
         Command::Migrate => {
             let loaded = start(load(Vec::new())?)?;
-            anyhow::bail!("migrating is not wired up yet: {:?}", loaded.config.store)
+            install_crypto();
+            migrate(&loaded.config).await
         }
         Command::Config => {
             let loaded = load(Vec::new())?;
@@ -59,6 +64,42 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             Ok(chat::run(args, terminal, io::stdin(), io::stdout()).await?)
         }
     }
+}
+
+async fn serve_until_told_to_stop(config: &Config) -> anyhow::Result<()> {
+    let application = Application::build(config).await?;
+    let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
+    let signals = Signals::listen().context("signals cannot be listened to")?;
+    let Description {
+        store,
+        model,
+        agent,
+    } = application.description();
+    let banner = Banner {
+        address: application.address(),
+        store,
+        model,
+        agent,
+    };
+    write!(io::stdout(), "{banner}")?;
+    io::stdout().flush()?;
+    tokio::select! {
+        () = application.run(drain.clone(), stop.clone()) => Ok(()),
+        () = signals.obey(drain, stop) => unreachable!("signals are listened to until the end"),
+    }
+}
+
+async fn migrate(config: &Config) -> anyhow::Result<()> {
+    let applied = duologue_store::migrate(&config.store).await?;
+    let store = config.store.describe();
+    let mut out = io::stdout();
+    if applied.is_empty() {
+        writeln!(out, "{store}: up to date, nothing to do")?;
+    }
+    for name in applied {
+        writeln!(out, "{store}: applied {name}")?;
+    }
+    Ok(())
 }
 
 /// Starts logging, and logs what was noticed before.

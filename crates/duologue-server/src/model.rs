@@ -1,22 +1,29 @@
-//! Which model answers: a real endpoint where a key is configured, else the mock.
+//! Who answers: an endpoint where one is configured, else the mock.
 
 use std::sync::Arc;
 
 use duologue_engine::provider::{Provider, mock::Mock};
-use duologue_llm::OpenAi;
+use duologue_llm::{ConfigError, OpenAi};
 
-use crate::config::{ModelChoice, ModelConfig};
+use crate::config::{Endpoint, ModelChoice};
 
-/// Why a model cannot be used.
-pub use duologue_llm::ConfigError as ModelError;
+/// Why a model cannot be used as it is configured.
+#[derive(Debug, thiserror::Error)]
+#[error("model.{section}")]
+pub struct ModelError {
+    section: &'static str,
+    source: ConfigError,
+}
 
-/// The model, and its description for people: no secrets.
-pub(crate) fn build(config: &ModelConfig) -> Result<(Arc<dyn Provider>, String), ModelError> {
-    Ok(match config.choice() {
-        ModelChoice::Mock(mock) => (Arc::new(Mock::new(mock.clone())), "mock".to_owned()),
-        ModelChoice::Endpoint(endpoint) => {
-            let description = format!("{} at {}", endpoint.model, endpoint.base_url);
-            (Arc::new(OpenAi::new(endpoint.clone())?), description)
-        }
-    })
+/// Makes what the configuration chose.
+pub(crate) fn build(choice: ModelChoice<'_>) -> Result<Arc<dyn Provider>, ModelError> {
+    let (section, config) = match choice {
+        ModelChoice::Mock(config) => return Ok(Arc::new(Mock::new(config.clone()))),
+        ModelChoice::Endpoint(Endpoint::OpenAi, config) => ("openai", config),
+        ModelChoice::Endpoint(Endpoint::Groq, config) => ("groq", config),
+    };
+    match OpenAi::new(config.clone()) {
+        Ok(endpoint) => Ok(Arc::new(endpoint)),
+        Err(source) => Err(ModelError { section, source }),
+    }
 }

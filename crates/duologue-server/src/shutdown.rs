@@ -21,7 +21,7 @@ impl Signals {
         })
     }
 
-    /// Cancels `drain` at the first signal and `stop` at the second.
+    /// Cancels `drain` at the first signal and `stop` at the second. Never returns.
     pub async fn obey(mut self, drain: CancellationToken, stop: CancellationToken) {
         self.next().await;
         tracing::info!("signal.drain");
@@ -29,6 +29,7 @@ impl Signals {
         self.next().await;
         tracing::warn!("signal.stop");
         stop.cancel();
+        std::future::pending().await
     }
 
     async fn next(&mut self) {

@@ -47,7 +47,11 @@ type Step = Result<(), End>;
 
 impl Socket {
     pub(crate) fn new(reader: Reader, dialect: Dialect, config: Arc<SocketConfig>) -> Self {
-        Self { reader, outgoing: Outgoing::new(dialect), config }
+        Self {
+            reader,
+            outgoing: Outgoing::new(dialect),
+            config,
+        }
     }
 
     /// Serves the connection until either side closes it.
@@ -123,9 +127,10 @@ impl Socket {
                 self.outgoing.ping();
                 self.write(sink).await
             }
-            Beat::Dead => {
-                Err(End::Close(CloseCode::Unresponsive, DisconnectReason::Unresponsive))
-            }
+            Beat::Dead => Err(End::Close(
+                CloseCode::Unresponsive,
+                DisconnectReason::Unresponsive,
+            )),
         }
     }
 
@@ -208,7 +213,10 @@ async fn close(
     stream: &mut SplitStream<WebSocket>,
     code: CloseCode,
 ) {
-    let frame = CloseFrame { code: code.number(), reason: code.reason().into() };
+    let frame = CloseFrame {
+        code: code.number(),
+        reason: code.reason().into(),
+    };
     let handshake = async {
         sink.send(Message::Close(Some(frame))).await?;
         while let Some(Ok(_unread)) = stream.next().await {}

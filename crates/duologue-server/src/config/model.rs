@@ -1,10 +1,10 @@
 //! The section `[model]`: who answers.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use axum::http::Uri;
-use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
-use secrecy::{ExposeSecret, SecretString};
+use duologue_engine::provider::mock::MockConfig;
+use duologue_llm::OpenAiConfig;
 use serde::Deserialize;
 
 /// Who answers, and the settings of all who could.
@@ -81,53 +81,4 @@ impl fmt::Display for ModelChoice<'_> {
             Self::Mock(_) => f.write_str("mock; OPENAI_API_KEY or GROQ_API_KEY brings a real one"),
         }
     }
-}
-
-/// An endpoint that speaks OpenAI's chat completions.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OpenAiConfig {
-    /// Empty where the endpoint wants none.
-    pub api_key: SecretString,
-    /// The model's name, as the endpoint knows it.
-    pub model: String,
-    /// What `/chat/completions` is appended to.
-    pub base_url: String,
-    /// Whether `stream_options` asks for the count of tokens.
-    pub usage_in_stream: bool,
-    /// How the endpoint calls the limit of the answer.
-    pub output_tokens_field: OutputTokensField,
-    /// How long connecting may take.
-    #[serde(with = "duration")]
-    pub connect_timeout: Duration,
-    /// The longest line of a streamed answer.
-    pub sse_line_bytes_max: u32,
-}
-
-impl OpenAiConfig {
-    /// Whether there is a key to show.
-    pub fn has_key(&self) -> bool {
-        !self.api_key.expose_secret().is_empty()
-    }
-}
-
-/// How an endpoint calls the limit of the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OutputTokensField {
-    /// As `OpenAI` does now.
-    MaxCompletionTokens,
-    /// As older endpoints do.
-    MaxTokens,
-}
-
-/// The mock.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MockConfig {
-    /// The pause between two pieces.
-    #[serde(with = "duration")]
-    pub delay: Duration,
-    /// Whether words in a message direct the answer.
-    pub directives: bool,
 }

@@ -94,7 +94,10 @@ impl IntoResponse for ApiError {
 }
 
 fn storage(error: &StoreError) -> Response {
-    tracing::error!(error = error as &dyn std::error::Error, "request.store_failed");
+    tracing::error!(
+        error = error as &dyn std::error::Error,
+        "request.store_failed"
+    );
     match error {
         StoreError::Conflict | StoreError::Unavailable(_) => respond(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -131,5 +134,9 @@ pub(crate) async fn no_such_route() -> Response {
 #[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]
 pub(crate) fn panicked(_panic: Box<dyn Any + Send + 'static>) -> Response {
     let message = "something went wrong on the server, which has logged it";
-    respond(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Internal, message)
+    respond(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        ErrorCode::Internal,
+        message,
+    )
 }

@@ -24,7 +24,10 @@ pub(crate) async fn ready(State(app): State<App>) -> impl IntoResponse {
         match tokio::time::timeout(STORE_TIMEOUT, app.engine.ping()).await {
             Ok(Ok(())) => return (StatusCode::OK, Json(json!({ "status": "ready" }))),
             Ok(Err(error)) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "readiness.store_failed");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "readiness.store_failed"
+                );
                 "storage_unavailable"
             }
             Err(_elapsed) => "storage_unavailable",

@@ -35,19 +35,32 @@ enum Verdict {
 impl Origins {
     /// Takes `https://app.example.com` and the like, without a path.
     pub(crate) fn new(allowed: &[String]) -> Self {
-        Self { allowed: allowed.iter().map(|origin| origin.to_ascii_lowercase()).collect() }
+        Self {
+            allowed: allowed
+                .iter()
+                .map(|origin| origin.to_ascii_lowercase())
+                .collect(),
+        }
     }
 
     fn judge(&self, headers: &HeaderMap) -> Verdict {
-        let Some(origin) = headers.get(header::ORIGIN) else { return Verdict::Own };
-        let Ok(origin) = origin.to_str() else { return Verdict::Foreign };
+        let Some(origin) = headers.get(header::ORIGIN) else {
+            return Verdict::Own;
+        };
+        let Ok(origin) = origin.to_str() else {
+            return Verdict::Foreign;
+        };
         let origin = origin.to_ascii_lowercase();
         if self.allowed.contains(&origin) {
             return Verdict::Allowed;
         }
         // Behind a proxy that ends TLS the scheme differs, but host and port do not.
-        let page = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let page = origin
+            .strip_prefix("http://")
+            .or_else(|| origin.strip_prefix("https://"));
+        let host = headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok());
         match (page, host) {
             (Some(page), Some(host)) if page == host.to_ascii_lowercase() => Verdict::Own,
             _ => Verdict::Foreign,
@@ -63,9 +76,13 @@ pub(crate) async fn check(State(app): State<App>, request: Request, next: Next) 
         Verdict::Foreign => ApiError::OriginNotAllowed.into_response(),
         Verdict::Own | Verdict::Allowed => next.run(request).await,
     };
-    response.headers_mut().append(header::VARY, HeaderValue::from_static("origin"));
+    response
+        .headers_mut()
+        .append(header::VARY, HeaderValue::from_static("origin"));
     if let (Verdict::Allowed, Some(origin)) = (verdict, origin) {
-        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        response
+            .headers_mut()
+            .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     }
     response
 }
@@ -76,7 +93,10 @@ mod tests {
 
     fn judge(origin: Option<&'static str>) -> Verdict {
         let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, HeaderValue::from_static("app.example.com:8000"));
+        headers.insert(
+            header::HOST,
+            HeaderValue::from_static("app.example.com:8000"),
+        );
         if let Some(origin) = origin {
             headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
         }

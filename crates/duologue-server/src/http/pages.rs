@@ -46,7 +46,9 @@ pub(crate) async fn root(headers: HeaderMap) -> Response {
         }))
         .into_response()
     };
-    response.headers_mut().append(header::VARY, HeaderValue::from_static("accept"));
+    response
+        .headers_mut()
+        .append(header::VARY, HeaderValue::from_static("accept"));
     response
 }
 
@@ -75,8 +77,16 @@ fn file(path: &str, headers: &HeaderMap) -> Response {
 
 fn respond(found: EmbeddedFile, headers: &HeaderMap) -> Response {
     let hash = found.metadata.sha256_hash();
-    let tag = format!("\"{}\"", hash[..16].iter().map(|b| format!("{b:02x}")).collect::<String>());
-    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known == tag.as_str());
+    let tag = format!(
+        "\"{}\"",
+        hash[..16]
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect::<String>()
+    );
+    let known = headers
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|known| known == tag.as_str());
     let mut response = if known {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
@@ -96,5 +106,9 @@ fn respond(found: EmbeddedFile, headers: &HeaderMap) -> Response {
 }
 
 fn with_charset(r#type: String) -> String {
-    if r#type.starts_with("text/") { format!("{type}; charset=utf-8") } else { r#type }
+    if r#type.starts_with("text/") {
+        format!("{type}; charset=utf-8")
+    } else {
+        r#type
+    }
 }

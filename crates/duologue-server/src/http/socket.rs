@@ -4,8 +4,7 @@
 use axum::{
     Extension,
     extract::{
-        Path, Query, State, WebSocketUpgrade,
-        rejection::QueryRejection,
+        Path, Query, State, WebSocketUpgrade, rejection::QueryRejection,
         ws::rejection::WebSocketUpgradeRejection,
     },
     response::Response,
@@ -43,7 +42,10 @@ pub(crate) async fn connect(
     let session_id = SessionId::new(&session_id)?;
     let user = Asking::user(query.user_id.as_deref())?;
     let after = query.after.as_deref().map(position).transpose()?;
-    let dialect = query.frames.as_deref().map_or(Ok(app.socket.frames), dialect)?;
+    let dialect = query
+        .frames
+        .as_deref()
+        .map_or(Ok(app.socket.frames), dialect)?;
     let reader = app.engine.attach(&session_id, &user, after).await?;
     let socket = Socket::new(reader, dialect, app.socket.clone());
     let span = tracing::info_span!("socket", session.id = %session_id);
@@ -77,6 +79,8 @@ fn dialect(frames: &str) -> Result<Dialect, ApiError> {
     match frames {
         "json" => Ok(Dialect::Json),
         "text" => Ok(Dialect::Text),
-        _ => Err(ApiError::BadRequest("`frames` must be `json` or `text`".into())),
+        _ => Err(ApiError::BadRequest(
+            "`frames` must be `json` or `text`".into(),
+        )),
     }
 }

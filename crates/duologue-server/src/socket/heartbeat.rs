@@ -29,7 +29,12 @@ pub(super) struct Heartbeat {
 impl Heartbeat {
     pub(super) fn start(ping_interval: Duration, pong_timeout: Duration) -> Self {
         let ping_at = Instant::now() + ping_interval;
-        Self { ping_interval, pong_timeout, ping_at, dead_at: None }
+        Self {
+            ping_interval,
+            pong_timeout,
+            ping_at,
+            dead_at: None,
+        }
     }
 
     /// The peer sent something, whatever it was.

@@ -32,7 +32,10 @@ impl Outgoing {
             Dialect::Json => Speller::Json,
             Dialect::Text => Speller::Text(TextFrames::default()),
         };
-        Self { speller, messages: Vec::new() }
+        Self {
+            speller,
+            messages: Vec::new(),
+        }
     }
 
     /// A frame from the session.
@@ -44,7 +47,8 @@ impl Outgoing {
             }
             Speller::Text(frames) => {
                 let spelled = frames.spell(frame.frame()).into_iter().flatten();
-                self.messages.extend(spelled.map(|text| Message::Text(text.into())));
+                self.messages
+                    .extend(spelled.map(|text| Message::Text(text.into())));
             }
         }
     }
