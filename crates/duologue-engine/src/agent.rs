@@ -15,6 +15,7 @@ mod phrases;
 mod question;
 mod route;
 mod tool;
+mod words;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 

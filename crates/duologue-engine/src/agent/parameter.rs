@@ -14,10 +14,8 @@ use serde_json::{Map, Value, json};
 use crate::agent::{
     config::{Binding, ParameterConfig},
     phrases::Phrases,
+    words::{AROUND, WORD_BYTES_MAX, has_digit, label, words},
 };
-
-/// A longer word is no attempt at a value.
-const BARE_BYTES_MAX: usize = 128;
 
 /// Words and numbers that turn up in any message. A pattern that accepts one of them says too
 /// little to recognise a value by.
@@ -25,15 +23,6 @@ const ORDINARY: [&str; 14] = [
     "a", "is", "hello", "Hello", "what's", "e-mail", "one_two", "x@y", "1", "42", "2026", "3.5",
     "9:30", "50%",
 ];
-
-/// What surrounds a value in a sentence without belonging to it.
-const AROUND: &[char] = &[
-    '.', ',', ';', ':', '!', '?', '(', ')', '[', ']', '{', '}', '<', '>', '"', '\'', '`', '*',
-    '\u{2018}', '\u{2019}', '\u{201c}', '\u{201d}', '\u{2026}',
-];
-
-/// What joins several values, or a value and its name, in one word.
-const JOINTS: &[char] = &['=', ':', ',', ';', '/', '|', '(', ')', '[', ']', '{', '}'];
 
 /// A parameter of a tool, compiled.
 pub(super) struct Parameter {
@@ -227,7 +216,7 @@ impl Parameter {
         let text = text.trim();
         let word = self.trimmed(text);
         let is_word = !word.is_empty() && !word.contains(char::is_whitespace);
-        if !is_word || word.len() > BARE_BYTES_MAX || text.ends_with('?') {
+        if !is_word || word.len() > WORD_BYTES_MAX || text.ends_with('?') {
             return Found::Nothing;
         }
         match self.conform(word) {
@@ -338,45 +327,4 @@ fn described(schema: &Value, shared: &Map<String, Value>) -> Value {
         }
         _ => schema.clone(),
     }
-}
-
-/// Finds a name of the parameter, a sign or "is", and a value.
-fn label(name: &str, title: &str, aliases: &[String]) -> Result<Regex, regex::Error> {
-    // The words of a name may be joined by an underscore, a space, a hyphen or nothing.
-    let variants = |name: &str| {
-        let words = name
-            .split(|c: char| c.is_whitespace() || c == '_' || c == '-')
-            .filter(|word| !word.is_empty())
-            .map(regex::escape);
-        words.collect::<Vec<_>>().join(r"[\s_-]*")
-    };
-    let mut names = format!("(?<name>{}|{})", variants(name), variants(title));
-    for alias in aliases {
-        names.push('|');
-        names.push_str(&variants(alias));
-    }
-    Regex::new(&format!(
-        r#"(?ix)
-        \b(?:{names})
-        (?: (?<sign> ["'`]? \s* [=:\#] \s* ) | \s+ (?:is|should\s+be) \s+ )
-        (?: "(?<double>[^"]+)" | '(?<single>[^']+)' | (?<word>[^\s,;]+) )"#
-    ))
-}
-
-/// The words of a text without the punctuation around them; then, for words such as
-/// `id=ORD-1001/ORD-1002`, their parts.
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    let whole = text.split_whitespace();
-    let parts = text
-        .split_whitespace()
-        .filter(|word| word.contains(JOINTS))
-        .flat_map(|word| word.split(JOINTS));
-    whole
-        .chain(parts)
-        .map(|word| word.trim_matches(AROUND))
-        .filter(|word| !word.is_empty())
-}
-
-fn has_digit(text: &str) -> bool {
-    text.contains(|c: char| c.is_ascii_digit())
 }
