@@ -1,6 +1,6 @@
 //! The section `[store]`.
 
-use std::time::Duration;
+use std::{num::NonZero, time::Duration};
 
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
 use secrecy::SecretString;
@@ -13,7 +13,7 @@ pub struct StoreConfig {
     /// `sqlite:FILE` or `postgres://…`, which may hold a password.
     pub url: SecretString,
     /// The most connections to the database.
-    pub connections_max: u32,
+    pub connections_max: NonZero<u16>,
     /// How long an operation waits for a free connection.
     #[serde(with = "duration")]
     pub acquire_timeout: Duration,
@@ -27,7 +27,7 @@ pub struct StoreConfig {
     #[serde(with = "duration")]
     pub busy_timeout: Duration,
     /// SQLite writes that share one commit.
-    pub batch_max: u16,
+    pub batch_max: NonZero<u16>,
     /// SQLite writes that wait for the next commit.
-    pub queue_max: u16,
+    pub queue_max: NonZero<u16>,
 }
