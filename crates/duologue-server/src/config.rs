@@ -13,6 +13,7 @@
 
 mod check;
 mod environment;
+mod keys;
 mod layers;
 mod log;
 mod model;
@@ -23,7 +24,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, path::Path};
+use std::{collections::BTreeSet, fmt, path::Path};
 
 use duologue_engine::limits::{GenerationLimits, JobLimits, SessionLimits, TurnLimits};
 use duologue_store::StoreConfig;
@@ -143,5 +144,7 @@ pub fn load(
         // Values that cannot be read cannot be compared with each other either.
         Err(unreadable) => problems.extend(unreadable),
     }
+    let mut said = BTreeSet::new();
+    problems.retain(|problem| said.insert(problem.clone()));
     Err(ConfigError { problems })
 }

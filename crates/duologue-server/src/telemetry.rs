@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::{EnvFilter, fmt::format::FmtSpan, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, util::SubscriberInitExt};
 
 use crate::config::{LogConfig, LogFormat};
 
@@ -23,7 +23,6 @@ pub fn start(config: &LogConfig) -> Result<(), TelemetryError> {
     let is_terminal = io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_span_events(FmtSpan::NONE)
         .with_writer(io::stderr);
     let is_text = match config.format {
         LogFormat::Text => true,

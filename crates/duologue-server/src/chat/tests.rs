@@ -113,6 +113,43 @@ async fn talk(listener: &TcpListener, input: &'static str) -> (String, Result<()
     (String::from_utf8(output).unwrap(), outcome)
 }
 
+/// Ctrl-C stops the answer first; pressed again when nothing runs, it leaves.
+#[tokio::test]
+async fn ctrl_c_stops_a_running_answer_and_then_leaves() {
+    let listener = listen().await;
+    let address = listener.local_addr().unwrap().to_string();
+    let (line, lines) = mpsc::channel(1);
+    let (interrupt, interrupts) = mpsc::channel(1);
+    let mut output = Vec::new();
+    let conversation = Conversation {
+        address: Address::new(&address, None, None, "s").unwrap(),
+        dialogue: Dialogue::new(Input::Typed, "run".into()),
+        view: View::new(Colour::Off, Input::Typed),
+        waits: Waits::new(reconnect::waits()),
+        lines,
+        interrupts,
+        output: &mut output,
+    };
+    let server = async {
+        let mut peer = Peer::accept(&listener).await;
+        peer.say(&[started(1)]).await;
+        line.send(Ok("tell me a long story".into())).await.unwrap();
+        let message = peer.hear().await;
+        peer.say(&[receipt(2, &message), token(0, "Once ")]).await;
+        interrupt.send(()).await.unwrap();
+        assert_eq!(peer.hear().await, json!({"type": "cancel"}));
+        let mut cancelled = done(3, "Once ");
+        cancelled["finish_reason"] = "cancelled".into();
+        peer.say(&[cancelled]).await;
+        interrupt.send(()).await.unwrap();
+        assert_eq!(peer.hear_close().await, 1000);
+    };
+    let (outcome, ()) = tokio::join!(conversation.run(), server);
+    outcome.unwrap();
+    let text = String::from_utf8(output).unwrap();
+    assert!(text.contains("stopping"), "{text}");
+}
+
 async fn listen() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
 }

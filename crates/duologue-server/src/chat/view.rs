@@ -33,6 +33,7 @@ pub(super) struct View {
     colour: Colour,
     input: Input,
     answer: Option<Answer>,
+    at_line_start: bool,
     /// Whether the last thing written was a prompt, which nobody has answered yet.
     prompted: bool,
 }
@@ -51,6 +52,7 @@ impl View {
             colour,
             input,
             answer: None,
+            at_line_start: true,
             prompted: false,
         }
     }
@@ -165,12 +167,7 @@ impl View {
     fn line(&mut self, text: &str, style: &str) -> String {
         let mut out = self.take_back_prompt();
         // A line of its own, even in the middle of an answer.
-        if let Some(answer) = &self.answer
-            && !answer.shown.is_empty()
-            && !answer.shown.ends_with('\n')
-        {
-            out.push('\n');
-        }
+        self.end_line(&mut out);
         let text = printable(text);
         match self.colour {
             Colour::On => writeln!(out, "{style}{text}\x1b[0m"),
@@ -178,6 +175,20 @@ impl View {
         }
         .expect("writing to a string succeeds");
         out
+    }
+
+    fn end_line(&mut self, out: &mut String) {
+        if !std::mem::replace(&mut self.at_line_start, true) {
+            out.push('\n');
+        }
+    }
+
+    /// A piece of an answer, which may end anywhere.
+    fn piece(&mut self, text: &str, out: &mut String) {
+        if !text.is_empty() {
+            out.push_str(&printable(text));
+            self.at_line_start = text.ends_with('\n');
+        }
     }
 
     fn take_back_prompt(&mut self) -> String {
@@ -206,7 +217,7 @@ impl View {
         if index >= answer.next_index {
             answer.next_index = index + 1;
             answer.shown.push_str(token);
-            out.push_str(&printable(token));
+            self.piece(token, &mut out);
         }
         out
     }
@@ -216,23 +227,21 @@ impl View {
         let mut out = self.take_back_prompt();
         let answer = self.answer_of(frame);
         answer.next_index = answer.next_index.max(next_index);
-        if let Some(rest) = text.strip_prefix(answer.shown.as_str()) {
-            out.push_str(&printable(rest));
+        let shown = std::mem::replace(&mut answer.shown, text.to_owned());
+        if let Some(rest) = text.strip_prefix(shown.as_str()) {
+            self.piece(rest, &mut out);
         } else {
             // What is on the screen cannot be taken back, only said again.
-            out.push('\n');
-            out.push_str(&printable(text));
+            self.end_line(&mut out);
+            self.piece(text, &mut out);
         }
-        text.clone_into(&mut answer.shown);
         out
     }
 
     fn done(&mut self, frame: &Frame, text: &str, finish_reason: &str) -> String {
         let mut out = self.catch_up(frame, text, 0);
         self.answer = None;
-        if !text.is_empty() && !text.ends_with('\n') {
-            out.push('\n');
-        }
+        self.end_line(&mut out);
         let note = match finish_reason {
             "cancelled" => "· stopped",
             "length" => "· cut: the answer reached its limit",
@@ -377,6 +386,15 @@ mod tests {
             ],
         );
         assert_eq!(text, "one two three four five\n");
+    }
+
+    #[test]
+    fn a_note_in_the_middle_of_an_answer_has_a_line_of_its_own() {
+        let mut view = View::new(Colour::Off, Input::Piped);
+        let mut text = show(&mut view, &[token(0, "one ")]);
+        text += &view.note("· stopping");
+        text += &show(&mut view, &[done("one ", "cancelled")]);
+        assert_eq!(text, "one \n· stopping\n· stopped\n");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{
     Config, Endpoint, Environment, ModelChoice, Settings,
+    layers::MORE_THAN_ZERO,
     names::{SUPABASE_REST, SUPABASE_SCHEMA},
 };
 
@@ -59,7 +60,7 @@ pub(super) fn sizes(settings: &Settings) -> Vec<String> {
             _ => false,
         };
         if is_zero && !ZERO_ALLOWED.contains(&key) {
-            problems.push(format!("{} must be more than zero", settings.cite(key)));
+            problems.push(format!("{} {MORE_THAN_ZERO}", settings.cite(key)));
         }
         if durations.iter().any(|duration| *duration > DURATION_MAX) {
             problems.push(format!("{} must be at most a year", settings.cite(key)));
@@ -206,17 +207,20 @@ fn texts(config: &Config, settings: &Settings) -> Vec<String> {
         if !is_http_url(url) {
             refuse(
                 key,
-                "must be a URL that begins with `https://` or `http://`",
+                "must be a URL that begins with `https://` or `http://`, without a user's name",
             );
         }
     }
     problems
 }
 
+/// Whether it is one, and without a user's name and password, which would have no place in a log.
 fn is_http_url(text: &str) -> bool {
     text.parse::<Uri>().is_ok_and(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https"))
-            && uri.host().is_some_and(|host| !host.is_empty())
+            && uri.authority().is_some_and(|authority| {
+                !authority.host().is_empty() && !authority.as_str().contains('@')
+            })
     })
 }
 
@@ -225,7 +229,7 @@ fn is_origin(text: &str) -> bool {
     let default_port = [("https://", ":443"), ("http://", ":80")];
     is_http_url(text)
         && !has_path
-        && !text.contains(['@', '?', '#', '*'])
+        && !text.contains(['?', '#', '*'])
         && text == text.to_ascii_lowercase()
         && !default_port
             .iter()

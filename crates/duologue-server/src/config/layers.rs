@@ -12,9 +12,13 @@ use crate::config::{
     Config,
     check::duration,
     environment::VariableLayer,
+    keys::{find, find_mut, join, list, list_all},
     names::{self, FAMILIAR},
     redact,
 };
+
+/// How a zero is refused where it makes no sense.
+pub(super) const MORE_THAN_ZERO: &str = "must be more than zero";
 
 const DEFAULTS: &str = include_str!("../../../../config/default.toml");
 
@@ -228,9 +232,7 @@ impl Settings {
 
     /// All keys, dotted.
     pub(super) fn keys(&self) -> Vec<String> {
-        let mut keys = Vec::new();
-        collect_keys(&self.defaults, "", &mut keys);
-        keys
+        list_all(&self.defaults)
     }
 
     /// A key with its value and source, as messages name it. Shows no secret.
@@ -298,51 +300,17 @@ fn form(default: &Value) -> Option<&'static str> {
 /// A deserializer's message as the end of a sentence that has named the value.
 fn say(message: &str) -> String {
     let message = message.trim_end();
-    for (kind, range) in [
-        ("u8", "0 to 255"),
-        ("u16", "0 to 65535"),
-        ("u32", "0 to 4294967295"),
-    ] {
-        if message.ends_with(&format!("expected {kind}")) {
-            return format!("must be from {range}");
-        }
+    if message.contains("integer `0`, expected a nonzero") {
+        return MORE_THAN_ZERO.to_owned();
     }
-    format!("cannot be used: {message}")
-}
-
-fn join(path: &str, name: &str) -> String {
-    match path {
-        "" => name.to_owned(),
-        path => format!("{path}.{name}"),
+    let expected = message.rsplit_once("expected ").map(|(_, kind)| kind);
+    match expected {
+        Some("u16") => format!("must be from 0 to {}", u16::MAX),
+        Some("a nonzero u16") => format!("must be from 1 to {}", u16::MAX),
+        Some("u32") => format!("must be from 0 to {}", u32::MAX),
+        Some("a nonzero u32") => format!("must be from 1 to {}", u32::MAX),
+        _ => format!("cannot be used: {message}"),
     }
-}
-
-fn find<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
-    match key.split_once('.') {
-        None => table.get(key),
-        Some((section, rest)) => find(table.get(section)?.as_table()?, rest),
-    }
-}
-
-fn find_mut<'a>(table: &'a mut Table, key: &str) -> Option<&'a mut Value> {
-    match key.split_once('.') {
-        None => table.get_mut(key),
-        Some((section, rest)) => find_mut(table.get_mut(section)?.as_table_mut()?, rest),
-    }
-}
-
-fn collect_keys(table: &Table, path: &str, keys: &mut Vec<String>) {
-    for (name, value) in table {
-        let key = join(path, name);
-        match value {
-            Value::Table(inner) => collect_keys(inner, &key, keys),
-            _ => keys.push(key),
-        }
-    }
-}
-
-fn list(table: &Table) -> String {
-    table.keys().cloned().collect::<Vec<_>>().join(", ")
 }
 
 fn is_same_kind(default: &Value, given: &Value) -> bool {

@@ -245,6 +245,7 @@ fn everything_wrong_is_named_at_once_by_key_source_and_what_is_allowed() {
         ("DUOLOGUE_SOCKET__FRAMES", "xml"),
         ("DUOLOGUE_SESSION__RESUME_GRACE", "30"),
         ("DUOLOGUE_SESSION__IDLE_TIMEOUT", "0s"),
+        ("DUOLOGUE_STORE__BATCH_MAX", "0"),
         ("DUOLOGUE_TURN__TOOL_TIMEOUT", "999999h"),
         ("DUOLOGUE_JOBS__RETRY_DELAYS", "5,30"),
     ];
@@ -256,6 +257,7 @@ fn everything_wrong_is_named_at_once_by_key_source_and_what_is_allowed() {
       - unknown key `server.prot` (from DUOLOGUE_SERVER__PROT); [server] has host, port, drain_timeout, header_read_timeout, header_bytes_max, headers_max, connections_max, origins_allowed
       - unknown key `sever.port` (from DUOLOGUE_SEVER__PORT); the sections are server, socket, session, turn, generation, jobs, store, model, agent, log
       - `session.idle_timeout` = "0s" (from DUOLOGUE_SESSION__IDLE_TIMEOUT) must be more than zero
+      - `store.batch_max` = 0 (from DUOLOGUE_STORE__BATCH_MAX) must be more than zero
       - `turn.tool_timeout` = "999999h" (from DUOLOGUE_TURN__TOOL_TIMEOUT) must be at most a year
       - `jobs.retry_delays` = ["5", "30"] (from DUOLOGUE_JOBS__RETRY_DELAYS) must be a list of durations, such as ["30s", "2m"]
       - `server.headers_max` = 70000 (from DUOLOGUE_SERVER__HEADERS_MAX) must be from 0 to 65535
@@ -288,9 +290,9 @@ fn values_that_do_not_fit_together_are_named_in_pairs() {
 fn texts_that_have_a_form_are_held_to_it() {
     let process = [
         ("DUOLOGUE_SERVER__ORIGINS_ALLOWED", "https://a.example/"),
-        ("DUOLOGUE_MODEL__PROVIDER", "groq"),
         ("DATABASE_URL", "mysql://ann:canary@a/b"),
         ("OPENAI_BASE_URL", "api.openai.com"),
+        ("GROQ_BASE_URL", "https://ann:canary@a/v1"),
         ("RUST_LOG", "a=b=c"),
     ];
     insta::assert_snapshot!(wrong_variables(&process), @r#"
@@ -298,9 +300,18 @@ fn texts_that_have_a_form_are_held_to_it() {
       - `server.origins_allowed` = ["https://a.example/"] (from DUOLOGUE_SERVER__ORIGINS_ALLOWED) must list origins as browsers send them, such as "https://app.example.com": in lower case, with a port only where it is not the scheme's own, and without a path
       - `log.filter` = "a=b=c" (from RUST_LOG) must be a level (error, warn, info, debug or trace), or several for parts, such as "info,duologue_store=debug"
       - `store.url` = "mysql://ann:[redacted]@a/b" (from DATABASE_URL) must begin with `sqlite:`, `postgres://` or `postgresql://`
-      - `model.openai.base_url` = "api.openai.com" (from OPENAI_BASE_URL) must be a URL that begins with `https://` or `http://`
-      - `model.provider` = "groq" (from DUOLOGUE_MODEL__PROVIDER) needs a key, and `model.groq.api_key` is empty; set GROQ_API_KEY
+      - `model.openai.base_url` = "api.openai.com" (from OPENAI_BASE_URL) must be a URL that begins with `https://` or `http://`, without a user's name
+      - `model.groq.base_url` = "https://ann:[redacted]@a/v1" (from GROQ_BASE_URL) must be a URL that begins with `https://` or `http://`, without a user's name
     "#);
+}
+
+#[test]
+fn a_provider_that_is_named_needs_its_key_unless_the_endpoint_is_ones_own() {
+    let groq = ("DUOLOGUE_MODEL__PROVIDER", "groq");
+    let error = wrong_variables(&[groq]);
+    assert!(error.contains("set GROQ_API_KEY"), "{error}");
+    let own = ("GROQ_BASE_URL", "http://127.0.0.1:8080/v1");
+    assert!(load_variables(&[groq, own]).is_ok());
 }
 
 #[test]
