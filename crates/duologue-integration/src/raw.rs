@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use crate::TestServer;
@@ -29,9 +29,23 @@ impl Handshake {
 
     /// Upgrades a connection to a user's session on any server.
     pub async fn at(server: SocketAddr, session: &str, user: &str) -> Self {
-        let mut stream = TcpStream::connect(server)
+        let stream = TcpStream::connect(server)
             .await
             .expect("the server listens");
+        Self::upgrade(stream, server, session, user).await
+    }
+
+    /// The same for a client that can take in very little at a time.
+    pub async fn at_with_small_buffer(server: SocketAddr, session: &str, user: &str) -> Self {
+        let socket = TcpSocket::new_v4().expect("there are sockets");
+        socket
+            .set_recv_buffer_size(4096)
+            .expect("the size is allowed");
+        let stream = socket.connect(server).await.expect("the server listens");
+        Self::upgrade(stream, server, session, user).await
+    }
+
+    async fn upgrade(mut stream: TcpStream, server: SocketAddr, session: &str, user: &str) -> Self {
         let request = format!(
             "GET /ws/session/{session}?user_id={user} HTTP/1.1\r\nhost: {server}\r\nconnection: upgrade\r\n\
              upgrade: websocket\r\nsec-websocket-version: 13\r\n\

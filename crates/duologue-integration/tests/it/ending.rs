@@ -16,7 +16,10 @@ async fn an_end_frame_ends_the_session_and_closes_every_reader() {
     one.send_json(json!({ "type": "end" })).await;
     for client in [&mut one, &mut other] {
         assert_eq!(client.until("session_ended").await["reason"], "requested");
-        assert_eq!(client.until_closed().await, (1000, "session ended".to_owned()));
+        assert_eq!(
+            client.until_closed().await,
+            (1000, "session ended".to_owned())
+        );
     }
     let facts = server.session_until("end", "alice", completed).await;
     assert_eq!(facts["end_reason"], "requested");
@@ -39,15 +42,20 @@ async fn an_end_in_mid_answer_closes_the_turn_before_the_session() {
 /// Any close but 1000 may be a network's doing, so the session waits for its user.
 #[tokio::test]
 async fn a_lost_socket_ends_the_session_only_after_the_grace() {
-    let server =
-        TestServer::builder().set("DUOLOGUE_SESSION__RESUME_GRACE", "300ms").start().await;
+    let server = TestServer::builder()
+        .set("DUOLOGUE_SESSION__RESUME_GRACE", "300ms")
+        .start()
+        .await;
     let mut client = server.connect("grace", "alice").await;
     client.ask("hello").await;
     client.vanish();
     // A reader that comes back in time cancels the grace; the session is the same.
     let mut client = server.connect("grace", "alice").await;
     let first = client.receive().await;
-    assert_eq!((&first["resumed"], &first["type"]), (&json!(true), &json!("session_started")));
+    assert_eq!(
+        (&first["resumed"], &first["type"]),
+        (&json!(true), &json!("session_started"))
+    );
     client.close(1001).await;
     let facts = server.session_until("grace", "alice", completed).await;
     assert_eq!(facts["end_reason"], "abandoned");
@@ -56,8 +64,10 @@ async fn a_lost_socket_ends_the_session_only_after_the_grace() {
 
 #[tokio::test]
 async fn a_user_who_says_nothing_for_too_long_is_let_go() {
-    let server =
-        TestServer::builder().set("DUOLOGUE_SESSION__IDLE_TIMEOUT", "200ms").start().await;
+    let server = TestServer::builder()
+        .set("DUOLOGUE_SESSION__IDLE_TIMEOUT", "200ms")
+        .start()
+        .await;
     let mut client = server.connect("idle", "alice").await;
     assert_eq!(client.until("session_ended").await["reason"], "idle");
     assert_eq!(client.until_closed().await.0, 1000);
@@ -86,13 +96,21 @@ async fn a_session_is_reopened_by_its_user_and_ends_again() {
     let mut client = server.connect("again", "alice").await;
     assert_eq!(client.receive().await["resumed"], true);
     assert_eq!(client.until("client_connected").await["reopened"], true);
-    let facts = server.session_until("again", "alice", |s| s["status"] == "active").await;
-    assert_eq!((&facts["end_time"], &facts["end_reason"]), (&Value::Null, &Value::Null));
+    let facts = server
+        .session_until("again", "alice", |s| s["status"] == "active")
+        .await;
+    assert_eq!(
+        (&facts["end_time"], &facts["end_reason"]),
+        (&Value::Null, &Value::Null)
+    );
     client.ask("What is the weather?").await;
     client.close(1000).await;
     let facts = server.session_until("again", "alice", completed).await;
     let summary = facts["summary"].as_str().unwrap();
-    assert!(summary.contains("pricing") && summary.contains("weather"), "{summary}");
+    assert!(
+        summary.contains("pricing") && summary.contains("weather"),
+        "{summary}"
+    );
     server.stop().await;
 }
 
@@ -108,8 +126,15 @@ async fn a_session_belongs_to_its_first_user() {
     };
     assert_eq!(response.status(), 404);
     let url = server.url("/v1/sessions/mine?user_id=mallory");
-    let foreign = duologue_integration::server::http().get(url).send().await.unwrap();
+    let foreign = duologue_integration::server::http()
+        .get(url)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(foreign.status(), 404);
-    assert_eq!(client.ask("hello again").await.done["finish_reason"], "stop");
+    assert_eq!(
+        client.ask("hello again").await.done["finish_reason"],
+        "stop"
+    );
     server.stop().await;
 }

@@ -32,9 +32,14 @@ async fn a_wrong_frame_is_refused_by_name_and_the_connection_stays() {
         assert_eq!(error["code"], code, "{frame:.60}");
         assert!(!error["message"].as_str().unwrap().is_empty());
     }
-    client.send_message(Message::Binary(Bytes::from_static(b"\x00\x01"))).await;
+    client
+        .send_message(Message::Binary(Bytes::from_static(b"\x00\x01")))
+        .await;
     assert_eq!(client.until("error").await["code"], "binary_unsupported");
-    assert_eq!(client.ask("still there?").await.done["finish_reason"], "stop");
+    assert_eq!(
+        client.ask("still there?").await.done["finish_reason"],
+        "stop"
+    );
     server.stop().await;
 }
 
@@ -43,9 +48,19 @@ async fn what_is_no_object_of_ours_is_a_message_as_it_is() {
     let server = TestServer::start().await;
     let mut client = server.connect("raw", "alice").await;
     let deep = "[".repeat(10_000);
-    for frame in ["[1,2,3]", "42", "\"quoted\"", r#"{"hello":"world"}"#, "{broken", &deep] {
+    for frame in [
+        "[1,2,3]",
+        "42",
+        "\"quoted\"",
+        r#"{"hello":"world"}"#,
+        "{broken",
+        &deep,
+    ] {
         client.send(frame).await;
-        assert_eq!(client.answer().await.of_type("user_message")[0]["text"], frame);
+        assert_eq!(
+            client.answer().await.of_type("user_message")[0]["text"],
+            frame
+        );
     }
     server.stop().await;
 }
@@ -55,9 +70,15 @@ async fn a_nul_is_replaced_before_it_is_stored() {
     let server = TestServer::start().await;
     let mut client = server.connect("nul", "alice").await;
     client.send("a\0b").await;
-    assert_eq!(client.answer().await.of_type("user_message")[0]["text"], "a\u{fffd}b");
+    assert_eq!(
+        client.answer().await.of_type("user_message")[0]["text"],
+        "a\u{fffd}b"
+    );
     client.send(r#"{"message":"c\u0000d"}"#).await;
-    assert_eq!(client.answer().await.of_type("user_message")[0]["text"], "c\u{fffd}d");
+    assert_eq!(
+        client.answer().await.of_type("user_message")[0]["text"],
+        "c\u{fffd}d"
+    );
     server.stop().await;
 }
 
@@ -69,7 +90,13 @@ async fn a_message_over_the_limit_closes_the_connection_and_not_the_session() {
     let fits = "x".repeat(65_536);
     client.send(&fits).await;
     let answer = client.answer().await;
-    assert_eq!(answer.of_type("user_message")[0]["text"].as_str().unwrap().len(), 65_536);
+    assert_eq!(
+        answer.of_type("user_message")[0]["text"]
+            .as_str()
+            .unwrap()
+            .len(),
+        65_536
+    );
     client.send(&"x".repeat(65_537)).await;
     let (code, reason) = client.until_closed().await;
     assert_eq!((code, reason.as_str()), (1009, "message too big"));
@@ -92,7 +119,9 @@ async fn the_same_id_is_stored_once_and_another_text_under_it_is_refused() {
     let done: serde_json::Value =
         serde_json::from_str(&client.receive_text().await.unwrap()).unwrap();
     assert_eq!(done, answer.done);
-    client.send_json(json!({ "message": "another", "id": "m1" })).await;
+    client
+        .send_json(json!({ "message": "another", "id": "m1" }))
+        .await;
     assert_eq!(client.until("error").await["code"], "idempotency_mismatch");
     server.stop().await;
 }
@@ -104,7 +133,10 @@ async fn invalid_utf8_closes_with_1007() {
     let server = TestServer::start().await;
     let mut raw = duologue_integration::raw::Handshake::new(&server, "utf8").await;
     // A masked text frame of one byte, 0xff, with a mask of zeros.
-    raw.stream.write_all(&[0x81, 0x81, 0, 0, 0, 0, 0xff]).await.unwrap();
+    raw.stream
+        .write_all(&[0x81, 0x81, 0, 0, 0, 0, 0xff])
+        .await
+        .unwrap();
     assert_eq!(raw.close_code().await, 1007);
     server.stop().await;
 }

@@ -6,10 +6,27 @@ use serde_json::Value;
 #[tokio::test]
 async fn the_root_is_json_for_programs_and_a_page_for_browsers() {
     let server = TestServer::start().await;
-    let root: Value = http().get(server.url("/")).send().await.unwrap().json().await.unwrap();
+    let root: Value = http()
+        .get(server.url("/"))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     assert_eq!(root["name"], "duologue");
-    let page = http().get(server.url("/")).header("accept", "text/html,*/*").send().await.unwrap();
-    assert!(page.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
+    let page = http()
+        .get(server.url("/"))
+        .header("accept", "text/html,*/*")
+        .send()
+        .await
+        .unwrap();
+    assert!(
+        page.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("text/html")
+    );
     assert!(page.text().await.unwrap().contains("/demo/"));
     server.stop().await;
 }
@@ -20,20 +37,47 @@ async fn the_demo_is_served_with_a_strict_policy() {
     let server = TestServer::start().await;
     let page = http().get(server.url("/demo")).send().await.unwrap();
     assert_eq!((page.status().as_u16(), page.url().path()), (200, "/demo/"));
-    let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
-    assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    let policy = page.headers()["content-security-policy"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        policy.contains("default-src 'none'") && !policy.contains("unsafe"),
+        "{policy}"
+    );
     let tag = page.headers()["etag"].clone();
-    let again =
-        http().get(server.url("/demo/")).header("if-none-match", tag).send().await.unwrap();
+    let again = http()
+        .get(server.url("/demo/"))
+        .header("if-none-match", tag)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(again.status(), 304);
-    for path in ["/demo/e2e/package.json", "/demo/../Cargo.toml", "/demo/nothing.js", "/nothing"] {
-        assert_eq!(http().get(server.url(path)).send().await.unwrap().status(), 404, "{path}");
+    for path in [
+        "/demo/e2e/package.json",
+        "/demo/../Cargo.toml",
+        "/demo/nothing.js",
+        "/nothing",
+    ] {
+        assert_eq!(
+            http().get(server.url(path)).send().await.unwrap().status(),
+            404,
+            "{path}"
+        );
     }
     let health = http().get(server.url("/healthz")).send().await.unwrap();
     assert_eq!(health.headers()["cache-control"], "no-store");
     assert_eq!(health.headers()["x-content-type-options"], "nosniff");
     assert_eq!(health.json::<Value>().await.unwrap()["status"], "ok");
-    assert_eq!(http().get(server.url("/readyz")).send().await.unwrap().status(), 200);
+    assert_eq!(
+        http()
+            .get(server.url("/readyz"))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
     server.stop().await;
 }
 
@@ -59,11 +103,22 @@ async fn a_wrong_handshake_is_refused_with_a_sentence() {
         assert_eq!(response.status(), status, "{path}");
         let body: Value = response.json().await.unwrap();
         assert_eq!(body["error"]["code"], "bad_request", "{path}");
-        assert!(body["error"]["message"].as_str().unwrap().len() > 10, "{body}");
+        assert!(
+            body["error"]["message"].as_str().unwrap().len() > 10,
+            "{body}"
+        );
     }
-    let plain = http().get(server.url("/ws/session/ok")).send().await.unwrap();
+    let plain = http()
+        .get(server.url("/ws/session/ok"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(plain.status(), 426);
-    let missing = http().get(server.url("/v1/sessions/none?user_id=alice")).send().await.unwrap();
+    let missing = http()
+        .get(server.url("/v1/sessions/none?user_id=alice"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(missing.status(), 404);
     server.stop().await;
 }
@@ -72,11 +127,17 @@ async fn a_wrong_handshake_is_refused_with_a_sentence() {
 #[tokio::test]
 async fn only_our_own_and_allowed_pages_may_use_the_server() {
     let server = TestServer::builder()
-        .set("DUOLOGUE_SERVER__ORIGINS_ALLOWED", "https://demo.example.org")
+        .set(
+            "DUOLOGUE_SERVER__ORIGINS_ALLOWED",
+            "https://demo.example.org",
+        )
         .start()
         .await;
     let get = |origin: &str| {
-        http().get(server.url("/v1/sessions/none")).header("origin", origin.to_owned()).send()
+        http()
+            .get(server.url("/v1/sessions/none"))
+            .header("origin", origin.to_owned())
+            .send()
     };
     assert_eq!(get("https://evil.test").await.unwrap().status(), 403);
     let allowed = get("https://demo.example.org").await.unwrap();

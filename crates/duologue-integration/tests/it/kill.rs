@@ -12,13 +12,19 @@ async fn a_summary_survives_the_death_of_the_server() {
     let mut client = Client::open(&server.socket_url("job", "?user_id=alice")).await;
     client.ask("What is the weather?").await;
     client.close(1000).await;
-    server.session_until("job", "alice", |session| session["status"] == "ended").await;
+    server
+        .session_until("job", "alice", |session| session["status"] == "ended")
+        .await;
     let folder = server.kill().await;
     let server = ServerProcess::start_in(folder, &[]).await;
-    let facts =
-        server.session_until("job", "alice", |session| session["status"] == "completed").await;
+    let facts = server
+        .session_until("job", "alice", |session| session["status"] == "completed")
+        .await;
     assert_eq!(facts["summary_status"], "done");
-    assert!(facts["summary"].as_str().unwrap().contains("weather"), "{facts}");
+    assert!(
+        facts["summary"].as_str().unwrap().contains("weather"),
+        "{facts}"
+    );
     server.kill().await;
 }
 
@@ -29,7 +35,9 @@ async fn an_answer_cut_by_a_kill_is_closed_as_interrupted() {
     let settings = [("DUOLOGUE_SESSION__DRAFT_INTERVAL", "20ms")];
     let server = ServerProcess::start_with(&settings).await;
     let mut client = Client::open(&server.socket_url("cut", "?user_id=alice")).await;
-    client.send_json(json!({ "message": "mock:words=50 mock:stall_at=10", "id": "m1" })).await;
+    client
+        .send_json(json!({ "message": "mock:words=50 mock:stall_at=10", "id": "m1" }))
+        .await;
     while client.until("token").await["index"] != 9 {}
     let last_seq = client.last_seq;
     // The draft is stored within its interval; there is no sign of that on the wire.
@@ -41,13 +49,22 @@ async fn an_answer_cut_by_a_kill_is_closed_as_interrupted() {
     client.last_seq = last_seq;
     let done = client.until("done").await;
     assert_eq!(done["finish_reason"], "interrupted");
-    assert_eq!(done["text"].as_str().unwrap().split_whitespace().count(), 10, "{done}");
+    assert_eq!(
+        done["text"].as_str().unwrap().split_whitespace().count(),
+        10,
+        "{done}"
+    );
     client.until("replayed").await;
     // Sending again what was acknowledged is answered from the log, not with another turn.
-    client.send_json(json!({ "message": "mock:words=50 mock:stall_at=10", "id": "m1" })).await;
+    client
+        .send_json(json!({ "message": "mock:words=50 mock:stall_at=10", "id": "m1" }))
+        .await;
     let receipt: serde_json::Value =
         serde_json::from_str(&client.receive_text().await.unwrap()).unwrap();
-    assert_eq!((&receipt["type"], &receipt["id"]), (&json!("user_message"), &json!("m1")));
+    assert_eq!(
+        (&receipt["type"], &receipt["id"]),
+        (&json!("user_message"), &json!("m1"))
+    );
     server.kill().await;
 }
 

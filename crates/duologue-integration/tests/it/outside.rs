@@ -18,7 +18,9 @@ async fn the_python_websockets_client_talks_in_both_dialects() {
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();
-        let output = tokio::time::timeout(DEADLINE, run).await.expect("the script ends in time");
+        let output = tokio::time::timeout(DEADLINE, run)
+            .await
+            .expect("the script ends in time");
         let output = output.expect("python3 is there: apt-get install python3-websockets");
         assert!(
             output.status.success(),
@@ -27,7 +29,9 @@ async fn the_python_websockets_client_talks_in_both_dialects() {
         );
         let session = format!("python-{dialect}");
         let facts = server
-            .session_until(&session, "anonymous", |session| session["status"] == "completed")
+            .session_until(&session, "anonymous", |session| {
+                session["status"] == "completed"
+            })
             .await;
         assert_eq!(facts["end_reason"], "closed");
     }

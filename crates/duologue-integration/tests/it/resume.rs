@@ -17,7 +17,14 @@ async fn an_answer_survives_a_lost_socket() {
     client.until("replayed").await;
     let answer = client.answer().await;
     assert_eq!(answer.done["finish_reason"], "stop");
-    assert_eq!(answer.done["text"].as_str().unwrap().split_whitespace().count(), 200);
+    assert_eq!(
+        answer.done["text"]
+            .as_str()
+            .unwrap()
+            .split_whitespace()
+            .count(),
+        200
+    );
     server.stop().await;
 }
 
@@ -68,7 +75,9 @@ async fn a_restart_in_mid_answer_interrupts_the_turn_and_not_the_session() {
     let server = restarting.await.unwrap();
     let mut client = server.connect("deploy", "alice").await;
     assert_eq!(client.receive().await["resumed"], true);
-    let facts = server.session_until("deploy", "alice", |s| s["status"] == "active").await;
+    let facts = server
+        .session_until("deploy", "alice", |s| s["status"] == "active")
+        .await;
     assert_eq!(facts["end_reason"], json!(null));
     server.stop().await;
 }

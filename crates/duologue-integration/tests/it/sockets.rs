@@ -43,14 +43,19 @@ async fn a_head_that_trickles_in_is_cut_off() {
         .await;
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     let trickling = async {
-        for byte in b"GET /healthz HTTP/1.1\r\nx: ".iter().chain(std::iter::repeat(&b'x')) {
+        for byte in b"GET /healthz HTTP/1.1\r\nx: "
+            .iter()
+            .chain(std::iter::repeat(&b'x'))
+        {
             if stream.write_all(&[*byte]).await.is_err() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(DEADLINE, trickling).await.expect("the server cuts it off");
+    tokio::time::timeout(DEADLINE, trickling)
+        .await
+        .expect("the server cuts it off");
     server.stop().await;
 }
 
@@ -69,7 +74,10 @@ async fn a_dead_peer_is_noticed_within_the_ping_limits() {
     let gone = alive.until("client_disconnected").await;
     assert_eq!(gone["reason"], "unresponsive");
     assert_eq!(dead.close_code().await, 4007);
-    assert_eq!(alive.ask("and I am still here").await.done["finish_reason"], "stop");
+    assert_eq!(
+        alive.ask("and I am still here").await.done["finish_reason"],
+        "stop"
+    );
     server.stop().await;
 }
 
@@ -77,14 +85,19 @@ async fn a_dead_peer_is_noticed_within_the_ping_limits() {
 /// up can be taken again.
 #[tokio::test]
 async fn connections_over_the_limit_are_refused_and_places_are_given_back() {
-    let server =
-        TestServer::builder().set("DUOLOGUE_SERVER__CONNECTIONS_MAX", "2").start().await;
+    let server = TestServer::builder()
+        .set("DUOLOGUE_SERVER__CONNECTIONS_MAX", "2")
+        .start()
+        .await;
     let one = server.connect("a", "alice").await;
     let _two = server.connect("b", "bob").await;
     let mut refused = TcpStream::connect(server.address()).await.unwrap();
     let mut answer = String::new();
     refused.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after: "), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after: "),
+        "{answer}"
+    );
     one.close(1000).await;
     let coming_back = async {
         let url = server.socket_url("c", "");
@@ -92,7 +105,9 @@ async fn connections_over_the_limit_are_refused_and_places_are_given_back() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(DEADLINE, coming_back).await.expect("the place is free again");
+    tokio::time::timeout(DEADLINE, coming_back)
+        .await
+        .expect("the place is free again");
     server.stop().await;
 }
 

@@ -17,16 +17,26 @@ async fn collect(client: &mut Client) -> String {
 /// The plain URL with a server-wide setting: no query, raw text in, bare tokens out.
 #[tokio::test]
 async fn a_client_that_knows_only_tokens_and_a_marker_works_unchanged() {
-    let server =
-        TestServer::builder().set("DUOLOGUE_SOCKET__FRAMES", "text").start().await;
+    let server = TestServer::builder()
+        .set("DUOLOGUE_SOCKET__FRAMES", "text")
+        .start()
+        .await;
     let mut client = Client::open(&server.socket_url("plain", "")).await;
     let first: Value = serde_json::from_str(&client.receive_text().await.unwrap()).unwrap();
-    assert_eq!((&first["type"], &first["user_id"]), (&"session_started".into(), &"anonymous".into()));
+    assert_eq!(
+        (&first["type"], &first["user_id"]),
+        (&"session_started".into(), &"anonymous".into())
+    );
     client.send("hello").await;
     let hello = collect(&mut client).await;
     assert!(!hello.is_empty() && !hello.contains('{'), "{hello}");
-    client.send(r#"{"message":"What is my account balance?"}"#).await;
-    assert!(collect(&mut client).await.ends_with('?'), "a follow-up is streamed as text");
+    client
+        .send(r#"{"message":"What is my account balance?"}"#)
+        .await;
+    assert!(
+        collect(&mut client).await.ends_with('?'),
+        "a follow-up is streamed as text"
+    );
     client.send("user-1").await;
     assert!(collect(&mut client).await.contains("user-1"));
     server.stop().await;
@@ -55,9 +65,17 @@ async fn an_error_is_one_line_before_the_marker() {
     let mut client = Client::open(&server.socket_url("errors", "?frames=text")).await;
     client.receive_text().await.unwrap();
     client.send(r#"{"type":"shout"}"#).await;
-    assert!(collect(&mut client).await.starts_with("[ERROR] unknown_type: "));
+    assert!(
+        collect(&mut client)
+            .await
+            .starts_with("[ERROR] unknown_type: ")
+    );
     client.send("mock:refuse").await;
-    assert!(collect(&mut client).await.starts_with("[ERROR] upstream_refused: "));
+    assert!(
+        collect(&mut client)
+            .await
+            .starts_with("[ERROR] upstream_refused: ")
+    );
     client.send("hello").await;
     assert!(!collect(&mut client).await.contains("[ERROR]"));
     server.stop().await;
