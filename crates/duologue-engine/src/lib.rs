@@ -8,10 +8,25 @@
 
 pub mod agent;
 pub mod clock;
+mod engine;
+mod jobs;
+mod keeper;
 pub mod limits;
+mod log;
 pub mod provider;
+mod reader;
+mod session;
+mod sessions;
 pub mod store;
 pub mod tool;
+mod transcript;
+mod turn;
+
+pub use crate::{
+    engine::{Engine, Limits, Parts},
+    reader::{Delivery, Reader, SharedFrame},
+    session::AttachError,
+};
 
 /// A cause from outside, kept for the log and never shown to a client.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;

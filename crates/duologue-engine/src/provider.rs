@@ -1,5 +1,10 @@
 //! The seam to language models: whoever can stream an answer.
 
+pub mod attempt;
+pub mod mock;
+#[cfg(feature = "testing")]
+pub mod scripted;
+
 use std::{sync::Arc, time::Duration};
 
 use duologue_protocol::Usage;
@@ -11,8 +16,7 @@ use crate::{BoxError, tool::ToolDefinition};
 /// Streams a model's answers.
 ///
 /// One implementation per protocol, chosen by configuration and shared as `Arc<dyn Provider>`.
-/// Limits of time and retries are not its business: [`crate::provider`]'s callers apply them to all
-/// alike.
+/// Limits of time and retries are not its business: [`attempt::generate`] applies them to all alike.
 pub trait Provider: Send + Sync + 'static {
     /// The model's name, as it is stored with each answer.
     fn model(&self) -> &str;
@@ -90,6 +94,9 @@ pub struct ModelCall {
 pub enum Chunk {
     /// Text, never empty.
     Text(String),
+    /// The model works on what is not shown yet, its reasoning or the arguments of a call. It only
+    /// says that the answer has not stalled; [`attempt::generate`] keeps it to itself.
+    Progress,
     /// A tool call, complete.
     Call(ModelCall),
     /// The end of the answer; nothing follows.

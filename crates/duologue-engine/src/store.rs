@@ -4,13 +4,19 @@
 //! names its epoch and is refused under an old one. So a server that lost a session without
 //! noticing can do no harm. Leases are compared by the database's clock only.
 
+#[cfg(feature = "testing")]
+pub mod conformance;
+pub mod kept;
+#[cfg(feature = "testing")]
+pub mod memory;
+
 use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use duologue_protocol::{
     EndReason, Event, Seq, SessionId, SummaryStatus, Timestamp, TurnId, UserId,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::BoxError;
@@ -23,6 +29,9 @@ use crate::BoxError;
 ///
 /// Every write may be repeated by a caller that lost the answer: a repetition of what succeeded
 /// changes nothing and succeeds.
+///
+/// What is kept differs from what was given in two ways, the same in every implementation: times
+/// lose what is finer than a microsecond, and U+0000 becomes U+FFFD (see [`kept`]).
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Claims a session for a server: creates it, or takes it over from whoever held it, or reopens
@@ -158,7 +167,8 @@ pub struct Claimed {
     pub hold: Hold,
     /// The session as it is now. A new one has `last_seq` zero: its log is empty.
     pub session: SessionRecord,
-    /// Whether the session had ended and is open again.
+    /// Whether the session had ended and is open again: its log still ends with the ending. So it
+    /// stays true for whoever repeats the claim, until an event is appended.
     pub reopened: bool,
     /// The answer that was forming when the session's last holder was lost.
     pub draft: Option<Draft>,
@@ -185,7 +195,7 @@ pub struct Draft {
 }
 
 /// The facts of a session: one row of `sessions`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionRecord {
     /// Its id.
     pub session_id: SessionId,
@@ -214,7 +224,7 @@ pub struct SessionRecord {
 }
 
 /// How far a session has come: `active → ended → completed`, and back to `active` when reopened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionStatus {
     /// It goes on.

@@ -103,6 +103,8 @@ impl ErrorCode {
 pub enum CloseCode {
     /// The session has ended.
     Ended,
+    /// The peer broke the WebSocket protocol itself.
+    Protocol,
     /// A text frame was not UTF-8.
     InvalidText,
     /// The message was larger than `frame_bytes_max`.
@@ -126,6 +128,7 @@ impl CloseCode {
     pub fn number(self) -> u16 {
         match self {
             Self::Ended => 1000,
+            Self::Protocol => 1002,
             Self::InvalidText => 1007,
             Self::TooBig => 1009,
             Self::Internal => 1011,
@@ -141,6 +144,7 @@ impl CloseCode {
     pub fn reason(self) -> &'static str {
         match self {
             Self::Ended => "session ended",
+            Self::Protocol => "protocol error",
             Self::InvalidText => "text frames must be UTF-8",
             Self::TooBig => "message too big",
             Self::Internal => "internal error",

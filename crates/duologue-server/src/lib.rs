@@ -1,1 +1,16 @@
-//! stub
+//! The program `duologue`: configuration, command line, HTTP, WebSocket, terminal client.
+//!
+//! [`app::Application`] is the server; `main.rs` only wires it to a terminal.
+
+pub mod app;
+pub mod banner;
+pub mod chat;
+pub mod cli;
+pub mod clock;
+pub mod config;
+mod http;
+mod listener;
+mod model;
+pub mod shutdown;
+mod socket;
+pub mod telemetry;

@@ -1,0 +1,188 @@
+//! A tool of an agent: its definition, compiled, with the agent's settings for its parameters.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jsonschema::Validator;
+use serde_json::{Map, Value};
+
+use crate::{
+    agent::{
+        config::{Binding, ParameterConfig},
+        parameter::{Parameter, Presence},
+    },
+    tool::{Tool, ToolDefinition},
+};
+
+/// A tool of an agent, compiled.
+pub(super) struct AgentTool {
+    pub(super) tool: Arc<dyn Tool>,
+    /// What a model is told: the definition without the parameters that are not the model's to
+    /// choose.
+    pub(super) offered: ToolDefinition,
+    /// The required ones first, in the schema's order.
+    pub(super) parameters: Vec<Parameter>,
+    /// The `$defs` of the schema, which its properties may refer to.
+    pub(super) shared: Map<String, Value>,
+    pub(super) others: Others,
+    validator: Validator,
+}
+
+/// What the schema says of arguments that it does not list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Others {
+    Refused,
+    /// It asks for them, or says what they must be; its validator decides.
+    Described,
+}
+
+/// What is wrong with a tool's definition or settings, and where.
+#[derive(Debug)]
+pub(super) struct Flaw {
+    /// The key below `tools.NAME`, or nothing where the definition itself is wrong.
+    pub(super) key: Option<String>,
+    pub(super) problem: String,
+}
+
+impl AgentTool {
+    pub(super) fn new(
+        tool: &Arc<dyn Tool>,
+        settings: BTreeMap<String, ParameterConfig>,
+    ) -> Result<Self, Flaw> {
+        let definition = tool.definition();
+        let schema = &definition.parameters;
+        let flaw = |problem: String| Flaw { key: None, problem };
+        if schema["type"] != "object" {
+            return Err(flaw("its schema must have the type `object`".into()));
+        }
+        let validator = jsonschema::validator_for(schema)
+            .map_err(|error| flaw(format!("its schema is not valid: {error}")))?;
+        let shared = shared_definitions(schema);
+        let parameters = parameters(schema, &shared, settings)?;
+        Ok(Self {
+            tool: Arc::clone(tool),
+            offered: offered(definition, &parameters),
+            parameters,
+            shared,
+            others: Others::of(schema),
+            validator,
+        })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.tool.definition().name
+    }
+
+    pub(super) fn parameter(&self, name: &str) -> Option<&Parameter> {
+        let mut parameters = self.parameters.iter();
+        parameters.find(|parameter| parameter.name == name)
+    }
+
+    pub(super) fn required(&self) -> impl Iterator<Item = &Parameter> {
+        let parameters = self.parameters.iter();
+        parameters.filter(|parameter| parameter.presence == Presence::Required)
+    }
+
+    /// The only parameter that users give, if no word but a value of it would do.
+    pub(super) fn only_recognisable(&self) -> Option<&Parameter> {
+        let mut given = self.parameters.iter().filter(|p| p.from.is_none());
+        let only = given.next()?;
+        (given.next().is_none() && only.is_constrained()).then_some(only)
+    }
+
+    /// Says what is wrong with the arguments as a whole, if something is.
+    pub(super) fn objection(&self, arguments: &Value) -> Option<String> {
+        let error = self.validator.validate(arguments).err()?;
+        Some(error.to_string())
+    }
+}
+
+impl Others {
+    fn of(schema: &Value) -> Self {
+        let described = matches!(
+            schema["additionalProperties"],
+            Value::Bool(true) | Value::Object(_)
+        ) || schema["patternProperties"].is_object();
+        if described {
+            Self::Described
+        } else {
+            Self::Refused
+        }
+    }
+}
+
+fn parameters(
+    schema: &Value,
+    shared: &Map<String, Value>,
+    mut settings: BTreeMap<String, ParameterConfig>,
+) -> Result<Vec<Parameter>, Flaw> {
+    let none = Map::new();
+    let properties = schema["properties"].as_object().unwrap_or(&none);
+    let required: Vec<&str> = schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    if let Some(name) = required
+        .iter()
+        .find(|name| !properties.contains_key(**name))
+    {
+        return Err(Flaw {
+            key: None,
+            problem: format!("its schema requires `{name}` without describing it"),
+        });
+    }
+    if let Some(unknown) = settings.keys().find(|name| !properties.contains_key(*name)) {
+        let names: Vec<&str> = properties.keys().map(String::as_str).collect();
+        let problem = format!(
+            "the tool has no such parameter; it has: {}",
+            names.join(", ")
+        );
+        return Err(Flaw {
+            key: Some(format!("parameters.{unknown}")),
+            problem,
+        });
+    }
+    let optional = properties
+        .keys()
+        .map(String::as_str)
+        .filter(|name| !required.contains(name));
+    required
+        .iter()
+        .map(|name| (*name, Presence::Required))
+        .chain(optional.map(|name| (name, Presence::Optional)))
+        .map(|(name, presence)| {
+            let config = settings.remove(name).unwrap_or_default();
+            Parameter::new(name, &properties[name], shared, presence, config).map_err(|problem| {
+                Flaw {
+                    key: Some(format!("parameters.{name}")),
+                    problem,
+                }
+            })
+        })
+        .collect()
+}
+
+fn shared_definitions(schema: &Value) -> Map<String, Value> {
+    ["$defs", "definitions"]
+        .into_iter()
+        .filter_map(|key| Some((key.to_owned(), schema.get(key)?.clone())))
+        .collect()
+}
+
+/// The definition without the parameters that are taken from the session.
+fn offered(definition: &ToolDefinition, parameters: &[Parameter]) -> ToolDefinition {
+    let mut offered = definition.clone();
+    let hidden = parameters
+        .iter()
+        .filter(|parameter| parameter.from == Some(Binding::User));
+    for parameter in hidden {
+        if let Some(properties) = offered.parameters["properties"].as_object_mut() {
+            properties.remove(&parameter.name);
+        }
+        if let Some(required) = offered.parameters["required"].as_array_mut() {
+            required.retain(|name| *name != parameter.name.as_str());
+        }
+    }
+    offered
+}

@@ -1,0 +1,181 @@
+//! The engine: everything that runs, started and stopped together.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use duologue_protocol::{Seq, SessionId, UserId};
+use tokio::sync::Notify;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    agent::Agent,
+    clock::Clock,
+    jobs, keeper,
+    limits::{GenerationLimits, JobLimits, SessionLimits, TurnLimits},
+    provider::Provider,
+    reader::Reader,
+    session::AttachError,
+    sessions::Sessions,
+    store::{ServerId, SessionRecord, Store, StoreError},
+};
+
+/// What the engine is built from.
+#[derive(Clone)]
+pub struct Parts {
+    /// Where sessions are kept.
+    pub store: Arc<dyn Store>,
+    /// Who answers.
+    pub provider: Arc<dyn Provider>,
+    /// How it answers.
+    pub agent: Arc<Agent>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// This run of the server.
+    pub server: ServerId,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts")
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What it may use.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Per session.
+    pub session: SessionLimits,
+    /// Per turn.
+    pub turn: TurnLimits,
+    /// Per request to a model.
+    pub generation: GenerationLimits,
+    /// For jobs.
+    pub jobs: JobLimits,
+}
+
+/// What every task of the engine shares.
+pub(crate) struct Context {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) agent: Arc<Agent>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) server: ServerId,
+    pub(crate) limits: Limits,
+    /// Every task there is. Shutdown waits for it.
+    pub(crate) tasks: TaskTracker,
+    /// Cancelled first: no new sessions and turns; sessions let go between turns.
+    pub(crate) drain: CancellationToken,
+    /// Cancelled last: turns and jobs stop where they are.
+    pub(crate) stop: CancellationToken,
+    /// A job has been enqueued here.
+    pub(crate) jobs_due: Notify,
+}
+
+/// A running engine. Dropping it stops everything without waiting; see [`Engine::shut_down`].
+pub struct Engine {
+    context: Arc<Context>,
+    sessions: Sessions,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("sessions", &self.sessions.count())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Starts the engine's own tasks: renewing leases, finding abandoned sessions, working on jobs.
+    /// Must be called within a runtime.
+    pub fn start(parts: Parts, limits: Limits) -> Self {
+        let Parts {
+            store,
+            provider,
+            agent,
+            clock,
+            server,
+        } = parts;
+        let context = Arc::new(Context {
+            store,
+            provider,
+            agent,
+            clock,
+            server,
+            limits,
+            tasks: TaskTracker::new(),
+            drain: CancellationToken::new(),
+            stop: CancellationToken::new(),
+            jobs_due: Notify::new(),
+        });
+        let sessions = Sessions::new(Arc::clone(&context));
+        context
+            .tasks
+            .spawn(keeper::run(Arc::clone(&context), sessions.clone()));
+        for number in 0..context.limits.jobs.workers {
+            context.tasks.spawn(jobs::run(Arc::clone(&context), number));
+        }
+        Self { context, sessions }
+    }
+
+    /// Attaches a reader to a session, which is created, reopened or taken over as needed.
+    ///
+    /// With `after`, the reader first gets the events after that position.
+    pub async fn attach(
+        &self,
+        session_id: &SessionId,
+        user_id: &UserId,
+        after: Option<Seq>,
+    ) -> Result<Reader, AttachError> {
+        self.sessions.attach(session_id, user_id, after).await
+    }
+
+    /// The facts of a session. `None`: there is none, or it belongs to another user.
+    pub async fn session(
+        &self,
+        session_id: &SessionId,
+        user_id: &UserId,
+    ) -> Result<Option<SessionRecord>, StoreError> {
+        self.context.store.session(user_id, session_id).await
+    }
+
+    /// Whether the store answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.context.store.ping().await
+    }
+
+    /// Whether new readers are turned away.
+    pub fn is_draining(&self) -> bool {
+        self.context.drain.is_cancelled()
+    }
+
+    /// Sessions that live on this server.
+    pub fn sessions_count(&self) -> usize {
+        self.sessions.count()
+    }
+
+    /// Lets go of all sessions without ending them, waits for every task, and closes the store.
+    ///
+    /// Running turns may finish within `drain_timeout`, or until `now` is cancelled; then they are
+    /// cut short and closed as interrupted.
+    pub async fn shut_down(&self, drain_timeout: Duration, now: &CancellationToken) {
+        self.context.drain.cancel();
+        self.context.tasks.close();
+        tokio::select! {
+            () = self.context.tasks.wait() => {}
+            () = tokio::time::sleep(drain_timeout) => tracing::warn!("drain.timed_out"),
+            () = now.cancelled() => {}
+        }
+        self.context.stop.cancel();
+        self.context.tasks.wait().await;
+        self.context.store.close().await;
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.context.drain.cancel();
+        self.context.stop.cancel();
+    }
+}

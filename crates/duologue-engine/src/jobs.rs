@@ -1,0 +1,200 @@
+//! Work that outlives its session: so far, making its summary.
+//!
+//! The job is enqueued in the transaction that ends the session, and its result is applied in one
+//! that checks the worker's lease. In between anything may happen, as often as it must: the model
+//! may be asked again, the result is applied once.
+
+mod summary;
+
+use std::{sync::Arc, time::Duration};
+
+use duologue_protocol::{Event, EventBody, SessionSummarized, SummaryStatus, Timestamp};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::Instrument;
+
+use crate::{
+    BoxError,
+    engine::Context,
+    store::{Job, ServerId, StoreError},
+};
+
+/// Why a job has no result.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JobError {
+    /// Try again later.
+    #[error("the job could not be done now")]
+    Retry(#[source] BoxError),
+    /// Trying again would not help.
+    #[error("the job cannot be done")]
+    GiveUp(#[source] BoxError),
+    /// Another worker has the job, so it is none of ours any more.
+    #[error("the job was lost to another worker")]
+    Lost,
+}
+
+impl From<StoreError> for JobError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict => Self::Lost,
+            StoreError::Unavailable(_) => Self::Retry(error.into()),
+            StoreError::Corrupt(_) => Self::GiveUp(error.into()),
+        }
+    }
+}
+
+/// What a job has made of the log: the summary, and the moment after which it belongs.
+struct Summary {
+    text: String,
+    last_occurred_at: Timestamp,
+}
+
+/// One worker. Runs until the server drains.
+pub(crate) async fn run(context: Arc<Context>, number: u16) {
+    let worker = ServerId(format!("{}/{number}", context.server));
+    let limits = &context.limits.jobs;
+    loop {
+        let claimed = context.store.claim_job(&worker, limits.lease).await;
+        match claimed {
+            Ok(Some(job)) => {
+                let span = tracing::info_span!("job", job.id, job.kind = "summary");
+                work(&context, &job).instrument(span).await;
+                // There may be more; ask again at once.
+                if context.drain.is_cancelled() {
+                    return;
+                }
+                continue;
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "jobs.claim_failed"
+                );
+            }
+        }
+        tokio::select! {
+            () = context.drain.cancelled() => return,
+            () = context.jobs_due.notified() => {}
+            () = tokio::time::sleep(limits.poll_interval) => {}
+        }
+    }
+}
+
+/// Does one job, keeping its lease meanwhile.
+async fn work(context: &Context, job: &Job) {
+    let outcome = tokio::select! {
+        outcome = summarize(context, job) => outcome,
+        lost = keep_lease(context, job) => Err(lost),
+        // The lease lapses by itself; giving the job back saves the others that time.
+        () = context.drain.cancelled() => Err(JobError::Retry("the server is stopping".into())),
+    };
+    let error = match outcome {
+        Ok(()) => return,
+        Err(error) => error,
+    };
+    tracing::warn!(
+        attempt = job.attempt,
+        error = &error as &dyn std::error::Error,
+        "job.failed"
+    );
+    let settled = match error {
+        JobError::Lost => Ok(()),
+        JobError::Retry(_) if context.drain.is_cancelled() => {
+            context
+                .store
+                .retry_job(job, Duration::ZERO, "the server stopped")
+                .await
+        }
+        JobError::Retry(cause) => match retry_delay(context, job) {
+            Some(delay) => {
+                context
+                    .store
+                    .retry_job(job, delay, &cause.to_string())
+                    .await
+            }
+            None => fail(context, job).await,
+        },
+        JobError::GiveUp(_) => fail(context, job).await,
+    };
+    if let Err(error) = settled {
+        tracing::warn!(error = &error as &dyn std::error::Error, "job.not_settled");
+    }
+}
+
+/// The wait before the next attempt; none after the last.
+fn retry_delay(context: &Context, job: &Job) -> Option<Duration> {
+    let index = usize::try_from(job.attempt)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(1);
+    context
+        .limits
+        .jobs
+        .retry_delays
+        .get(index)
+        .map(|delay| delay.0)
+}
+
+async fn summarize(context: &Context, job: &Job) -> Result<(), JobError> {
+    // An attempt beyond the last one means that those before it took the process down with them.
+    if usize::try_from(job.attempt).unwrap_or(usize::MAX)
+        > context.limits.jobs.retry_delays.len() + 1
+    {
+        return Err(JobError::GiveUp("every attempt was broken off".into()));
+    }
+    let summary = summary::make(context, job).await?;
+    let body = SessionSummarized {
+        status: SummaryStatus::Done,
+        summary: Some(summary.text),
+    };
+    finish(context, job, body, summary.last_occurred_at).await?;
+    Ok(())
+}
+
+/// The job's last word: there will be no summary, but the session is complete.
+async fn fail(context: &Context, job: &Job) -> Result<(), StoreError> {
+    let body = SessionSummarized {
+        status: SummaryStatus::Failed,
+        summary: None,
+    };
+    finish(context, job, body, context.clock.now()).await
+}
+
+async fn finish(
+    context: &Context,
+    job: &Job,
+    body: SessionSummarized,
+    not_before: Timestamp,
+) -> Result<(), StoreError> {
+    let now = context.clock.now();
+    let now = now.round(jiff::Unit::Microsecond).unwrap_or(now);
+    let event = Event {
+        seq: job.last_seq.next(),
+        occurred_at: now.max(not_before),
+        turn_id: None,
+        body: EventBody::SessionSummarized(body),
+    };
+    let end = context.store.finish_job(job, &event).await?;
+    tracing::info!(?end, attempt = job.attempt, "job.done");
+    Ok(())
+}
+
+/// Prolongs the job's lease until that fails for good; then says that the job is lost.
+async fn keep_lease(context: &Context, job: &Job) -> JobError {
+    let limits = &context.limits.jobs;
+    let mut renewal = interval(limits.lease_renewal_interval);
+    renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    renewal.tick().await;
+    loop {
+        renewal.tick().await;
+        match context.store.renew_job(job, limits.lease).await {
+            Ok(()) => {}
+            Err(StoreError::Conflict) => return JobError::Lost,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "job.renewal_failed"
+                );
+            }
+        }
+    }
+}

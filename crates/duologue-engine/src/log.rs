@@ -1,0 +1,163 @@
+//! A session's pen: numbers events, stamps them, and stores them before anyone is told.
+
+use std::{sync::Arc, time::Duration};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use duologue_protocol::{Event, EventBody, Seq, TurnId};
+use tokio::time::Instant;
+
+use crate::{
+    clock::Clock,
+    store::{Draft, Hold, Store, StoreError},
+    transcript::Transcript,
+};
+
+/// An event to be: its turn, and what happened.
+pub(crate) type Entry = (Option<TurnId>, EventBody);
+
+/// Appends to one session's log. Only its session task has one.
+pub(crate) struct Log {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    hold: Hold,
+    retry_timeout: Duration,
+}
+
+impl Log {
+    /// The pen of whoever holds the session.
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        hold: Hold,
+        retry_timeout: Duration,
+    ) -> Self {
+        Self {
+            store,
+            clock,
+            hold,
+            retry_timeout,
+        }
+    }
+
+    /// What the session is held under.
+    pub(crate) fn hold(&self) -> &Hold {
+        &self.hold
+    }
+
+    /// Where it writes.
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Stores `entries` as the next events, all in one commit, and folds them into `transcript`.
+    pub(crate) async fn append(
+        &self,
+        transcript: &mut Transcript,
+        entries: Vec<Entry>,
+    ) -> Result<Vec<Event>, StoreError> {
+        let after = transcript.last_seq;
+        let events = self.number(transcript, entries);
+        self.persist(|| self.store.append(&self.hold, after, &events))
+            .await?;
+        for event in &events {
+            transcript.apply(event);
+        }
+        Ok(events)
+    }
+
+    /// Like [`append`](Self::append), where the last entry is `session_ended`: the session is given
+    /// up, and a job will sum it up.
+    pub(crate) async fn end(
+        &self,
+        transcript: &mut Transcript,
+        entries: Vec<Entry>,
+    ) -> Result<Vec<Event>, StoreError> {
+        let after = transcript.last_seq;
+        let events = self.number(transcript, entries);
+        self.persist(|| self.store.end(&self.hold, after, &events))
+            .await?;
+        for event in &events {
+            transcript.apply(event);
+        }
+        Ok(events)
+    }
+
+    /// Keeps the text of a forming answer. Tried once: the next one replaces it anyway.
+    pub(crate) async fn save_draft(&self, draft: &Draft) -> Result<(), StoreError> {
+        self.store.save_draft(&self.hold, draft).await
+    }
+
+    fn number(&self, transcript: &Transcript, entries: Vec<Entry>) -> Vec<Event> {
+        // Clocks step back; the log's time does not. Databases keep microseconds, and what is sent
+        // must equal what is read back later.
+        let now = self.clock.now();
+        let now = now.round(jiff::Unit::Microsecond).unwrap_or(now);
+        let occurred_at = transcript
+            .last_occurred_at
+            .map_or(now, |last| last.max(now));
+        let mut seq = transcript.last_seq;
+        let numbered = entries.into_iter().map(|(turn_id, body)| {
+            seq = seq.next();
+            Event {
+                seq,
+                occurred_at,
+                turn_id,
+                body,
+            }
+        });
+        numbered.collect()
+    }
+
+    /// Repeats a write until it is done, refused, or the time is over. That is safe, since a write
+    /// that had succeeded unnoticed changes nothing when it is repeated.
+    async fn persist<F>(&self, write: impl Fn() -> F) -> Result<(), StoreError>
+    where
+        F: Future<Output = Result<(), StoreError>>,
+    {
+        let give_up_at = Instant::now() + self.retry_timeout;
+        let mut delays = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(50))
+            .with_max_delay(Duration::from_secs(2))
+            .without_max_times()
+            .with_jitter()
+            .build();
+        loop {
+            match write().await {
+                Err(StoreError::Unavailable(cause)) if Instant::now() < give_up_at => {
+                    tracing::warn!(error = &*cause as &dyn std::error::Error, "store.retry");
+                    let delay = delays.next().expect("the number of delays is not limited");
+                    tokio::time::sleep_until(give_up_at.min(Instant::now() + delay)).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+/// Reads a session's whole log, a page at a time.
+pub(crate) async fn fold(store: &dyn Store, hold: &Hold) -> Result<Transcript, StoreError> {
+    let mut transcript = Transcript::default();
+    for_each_event(store, hold, Seq::ZERO, |event| transcript.apply(&event)).await?;
+    Ok(transcript)
+}
+
+/// Visits the events after `after`, oldest first, a page at a time.
+pub(crate) async fn for_each_event(
+    store: &dyn Store,
+    hold: &Hold,
+    after: Seq,
+    mut visit: impl FnMut(Event) + Send,
+) -> Result<(), StoreError> {
+    const PAGE_EVENTS: u32 = 500;
+    let mut after = after;
+    loop {
+        let page = store
+            .read(&hold.user_id, &hold.session_id, after, PAGE_EVENTS)
+            .await?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        after = last.seq;
+        page.into_iter().for_each(&mut visit);
+    }
+}

@@ -1,0 +1,313 @@
+//! A reader: whoever receives a session's frames, with a bounded queue of its own.
+//!
+//! The session pushes into the queue and never waits. A reader that lets its queue fill is cut off
+//! with a close code that means "reconnect and resume", so it slows nobody else. A frame is
+//! serialised once, by the first reader that wants it, however many there are.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use duologue_protocol::{
+    ClientFrame, CloseCode, DisconnectReason, ErrorCode, ErrorFrame, Seq, ServerFrame,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    limits::SessionLimits,
+    session::Command,
+    store::{Hold, Store, StoreError},
+};
+
+/// Events read from the store at a time while a reader catches up.
+const REPLAY_PAGE_EVENTS: u32 = 200;
+/// Frames handed to the transport at a time, so that one flush serves many.
+const BATCH_FRAMES: usize = 256;
+
+/// A frame, and its JSON once somebody has asked for it.
+#[derive(Debug)]
+pub struct SharedFrame {
+    frame: ServerFrame,
+    json: OnceLock<Bytes>,
+}
+
+impl SharedFrame {
+    /// Wraps a frame for any number of readers.
+    pub fn new(frame: ServerFrame) -> Arc<Self> {
+        Arc::new(Self {
+            frame,
+            json: OnceLock::new(),
+        })
+    }
+
+    /// The frame itself, for dialects other than JSON.
+    pub fn frame(&self) -> &ServerFrame {
+        &self.frame
+    }
+
+    /// The frame in the JSON dialect, always valid UTF-8.
+    pub fn json(&self) -> Bytes {
+        self.json
+            .get_or_init(|| self.frame.to_json().into())
+            .clone()
+    }
+
+    /// About how many bytes it holds on to while it waits.
+    fn size_bytes(&self) -> u64 {
+        const OVERHEAD_BYTES: usize = 160;
+        let text = match &self.frame {
+            ServerFrame::Token { text, .. } => text.len(),
+            ServerFrame::Draft { text, .. } => text.len(),
+            ServerFrame::Event(_) => self.json().len(),
+            _ => 0,
+        };
+        (text + OVERHEAD_BYTES) as u64
+    }
+}
+
+/// What a reader receives.
+#[derive(Clone, Debug)]
+pub enum Delivery {
+    /// A frame to pass on.
+    Frame(Arc<SharedFrame>),
+    /// The connection is to be closed with this code; nothing follows.
+    Close(CloseCode),
+}
+
+/// The receiving end: belongs to one socket or mirror. Dropping it detaches the reader.
+#[derive(Debug)]
+pub struct Reader {
+    connection: u64,
+    queue: mpsc::Receiver<Delivery>,
+    queued_bytes: Arc<AtomicU64>,
+    cut: CancellationToken,
+    greeting: Vec<Arc<SharedFrame>>,
+    catch_up: Option<CatchUp>,
+    commands: mpsc::Sender<Command>,
+    /// A place kept in the session's inbox, so that a departure is always heard.
+    departure: Option<mpsc::OwnedPermit<Command>>,
+    reason: DisconnectReason,
+}
+
+/// The part of the log that a returning reader has missed.
+pub(crate) struct CatchUp {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) hold: Hold,
+    pub(crate) after: Seq,
+    pub(crate) until: Seq,
+    /// What follows the replay: the draft of a forming answer.
+    pub(crate) then: Option<Arc<SharedFrame>>,
+}
+
+impl std::fmt::Debug for CatchUp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CatchUp({}..={})", self.after, self.until)
+    }
+}
+
+impl Reader {
+    /// Waits for frames and appends those that are ready to `batch`, at least one.
+    ///
+    /// First what the session said on attaching, then what was missed, then live. After a
+    /// [`Delivery::Close`] nothing follows. Safe to cancel: nothing is lost.
+    pub async fn receive(&mut self, batch: &mut Vec<Delivery>) {
+        if !self.greeting.is_empty() {
+            batch.extend(self.greeting.drain(..).map(Delivery::Frame));
+            return;
+        }
+        if let Some(catch_up) = &mut self.catch_up {
+            match catch_up.page(batch).await {
+                Ok(Progress::More) => {}
+                Ok(Progress::Complete) => self.catch_up = None,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "replay.failed");
+                    batch.push(Delivery::Close(CloseCode::TryAgainLater));
+                }
+            }
+            return;
+        }
+        let before = batch.len();
+        tokio::select! {
+            biased;
+            () = self.cut.cancelled() => batch.push(Delivery::Close(CloseCode::Slow)),
+            received = self.queue.recv_many(batch, BATCH_FRAMES) => {
+                if received == 0 {
+                    // The session task is gone without a word, which only a panic can do.
+                    batch.push(Delivery::Close(CloseCode::Internal));
+                }
+            }
+        }
+        let freed: u64 = batch[before..].iter().map(Delivery::size_bytes).sum();
+        self.queued_bytes
+            .fetch_sub(freed.min(self.queued()), Ordering::Relaxed);
+    }
+
+    fn queued(&self) -> u64 {
+        self.queued_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Passes a client's request to the session.
+    ///
+    /// The error frame is the client's answer where the session cannot take more now, or is gone.
+    pub fn submit(&self, frame: ClientFrame) -> Result<(), ErrorFrame> {
+        let id = match &frame {
+            ClientFrame::Message(input) => input.id.clone(),
+            _ => None,
+        };
+        let command = Command::Submit {
+            connection: self.connection,
+            frame,
+        };
+        self.commands.try_send(command).map_err(|error| {
+            let message = match error {
+                mpsc::error::TrySendError::Full(_) => "the session has too much to do; try again",
+                mpsc::error::TrySendError::Closed(_) => "the session is ending; connect again",
+            };
+            ErrorFrame {
+                code: ErrorCode::Busy,
+                message: message.into(),
+                id,
+                turn_id: None,
+            }
+        })
+    }
+
+    /// Says why this reader leaves. Without a call it counts as lost.
+    pub fn leave(mut self, reason: DisconnectReason) {
+        self.reason = reason;
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if let Some(departure) = self.departure.take() {
+            departure.send(Command::Detach {
+                connection: self.connection,
+                reason: self.reason,
+            });
+        }
+    }
+}
+
+enum Progress {
+    More,
+    Complete,
+}
+
+impl CatchUp {
+    /// Appends the next page of missed events; after the last one `replayed` and the draft.
+    async fn page(&mut self, batch: &mut Vec<Delivery>) -> Result<Progress, StoreError> {
+        if self.after < self.until {
+            let Hold {
+                user_id,
+                session_id,
+                ..
+            } = &self.hold;
+            let events = self
+                .store
+                .read(user_id, session_id, self.after, REPLAY_PAGE_EVENTS)
+                .await?;
+            for event in events.into_iter().filter(|event| event.seq <= self.until) {
+                self.after = event.seq;
+                batch.push(Delivery::Frame(SharedFrame::new(ServerFrame::Event(event))));
+            }
+            if batch.is_empty() {
+                return Err(StoreError::Corrupt(
+                    "the log ends before its last event".into(),
+                ));
+            }
+            if self.after < self.until {
+                return Ok(Progress::More);
+            }
+        }
+        let replayed = ServerFrame::Replayed { seq: self.until };
+        batch.push(Delivery::Frame(SharedFrame::new(replayed)));
+        batch.extend(self.then.take().map(Delivery::Frame));
+        Ok(Progress::Complete)
+    }
+}
+
+impl Delivery {
+    fn size_bytes(&self) -> u64 {
+        match self {
+            Self::Frame(frame) => frame.size_bytes(),
+            Self::Close(_) => 0,
+        }
+    }
+}
+
+/// The sending end: belongs to the session.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    pub(crate) connection: u64,
+    queue: mpsc::Sender<Delivery>,
+    queued_bytes: Arc<AtomicU64>,
+    bytes_max: u64,
+    cut: CancellationToken,
+}
+
+/// A reader did not keep up, or is gone already.
+#[derive(Debug)]
+pub(crate) struct CutOff;
+
+impl Outlet {
+    /// Queues a frame, or cuts the reader off where its queue is full.
+    pub(crate) fn send(&self, frame: &Arc<SharedFrame>) -> Result<(), CutOff> {
+        let size = frame.size_bytes();
+        let queued = self.queued_bytes.fetch_add(size, Ordering::Relaxed) + size;
+        let delivery = Delivery::Frame(Arc::clone(frame));
+        if queued > self.bytes_max || self.queue.try_send(delivery).is_err() {
+            self.cut.cancel();
+            return Err(CutOff);
+        }
+        Ok(())
+    }
+
+    /// Tells the reader to close, after what is queued.
+    pub(crate) fn close(self, code: CloseCode) {
+        if self.queue.try_send(Delivery::Close(code)).is_err() {
+            self.cut.cancel();
+        }
+    }
+}
+
+/// What a new reader is told before it goes live.
+pub(crate) struct Welcome {
+    pub(crate) connection: u64,
+    pub(crate) greeting: Vec<Arc<SharedFrame>>,
+    pub(crate) catch_up: Option<CatchUp>,
+}
+
+/// Makes the two ends of a reader.
+pub(crate) fn open(
+    welcome: Welcome,
+    commands: mpsc::Sender<Command>,
+    departure: mpsc::OwnedPermit<Command>,
+    limits: &SessionLimits,
+) -> (Outlet, Reader) {
+    let (sender, receiver) = mpsc::channel(usize::from(limits.reader_frames_max));
+    let queued_bytes = Arc::new(AtomicU64::new(0));
+    let cut = CancellationToken::new();
+    let outlet = Outlet {
+        connection: welcome.connection,
+        queue: sender,
+        queued_bytes: Arc::clone(&queued_bytes),
+        bytes_max: limits.reader_bytes_max.into(),
+        cut: cut.clone(),
+    };
+    let reader = Reader {
+        connection: welcome.connection,
+        queue: receiver,
+        queued_bytes,
+        cut,
+        greeting: welcome.greeting,
+        catch_up: welcome.catch_up,
+        commands,
+        departure: Some(departure),
+        reason: DisconnectReason::Lost,
+    };
+    (outlet, reader)
+}

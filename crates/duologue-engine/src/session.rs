@@ -1,0 +1,243 @@
+//! A session: one conversation, one task, one log.
+//!
+//! [`Session::run`] is the only code that changes a session. It takes commands from readers and
+//! output from the running turn, one at a time, and makes events of them.
+//!
+//! ```text
+//! readers ──Command──▶ Session ──spawns──▶ Turn
+//!    ▲                 │     ▲              │
+//!    └──Event, Delta───┘     └───Output─────┘
+//! ```
+//!
+//! Invariants:
+//!
+//! * Only this task appends to the log, so events need no lock and have one order.
+//! * An event reaches readers after the store has it; a delta is never stored.
+//! * At most one turn runs. What arrives meanwhile waits in a bounded queue.
+//! * A session is only let go of between turns, so every user's message gets its end.
+//!
+//! Not here: what a turn does (`turn`), sockets (`duologue-server`), SQL (`duologue-store`).
+
+mod attach;
+mod ending;
+mod hearing;
+mod opening;
+mod running;
+
+use std::{collections::VecDeque, sync::Arc};
+
+use duologue_protocol::{
+    ClientFrame, CloseCode, DisconnectReason, EndReason, ErrorCode, ErrorFrame, FinishReason,
+    MessageId, Seq, ServerFrame, UserId, UserInput,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+use crate::{
+    engine::Context,
+    log::Log,
+    reader::{Outlet, Reader, SharedFrame},
+    session::running::RunningTurn,
+    store::{Draft, StoreError},
+    transcript::Transcript,
+};
+
+pub(crate) use opening::{Opening, spawn};
+
+/// What readers ask of a session.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Let a new reader in.
+    Attach(Attach),
+    /// A client's request.
+    Submit { connection: u64, frame: ClientFrame },
+    /// A reader is gone.
+    Detach {
+        connection: u64,
+        reason: DisconnectReason,
+    },
+}
+
+/// A wish to read a session, and to speak in it.
+#[derive(Debug)]
+pub(crate) struct Attach {
+    pub(crate) user_id: UserId,
+    pub(crate) after: Option<Seq>,
+    pub(crate) reply: oneshot::Sender<Result<Reader, AttachError>>,
+}
+
+/// Why a reader was not let in.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The session belongs to another user. To be answered as if it did not exist.
+    #[error("the session belongs to another user")]
+    NotFound,
+    /// The session has as many readers as it may have. Try again later.
+    #[error("the session has as many readers as it may have")]
+    Busy,
+    /// The store did not answer. Try again later.
+    #[error("the session's log could not be opened")]
+    Store(#[from] StoreError),
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    ShuttingDown,
+    /// The session's task ended before it could answer: ask for the session anew.
+    #[error("the session is being let go of")]
+    Gone,
+}
+
+/// Why the task of a session comes to its end.
+#[derive(Debug)]
+enum Exit {
+    /// The session has ended.
+    Ended,
+    /// The session goes on elsewhere or later.
+    Released,
+    /// The log could not be written.
+    Failed(StoreError),
+}
+
+impl From<StoreError> for Exit {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Goes on, or why not.
+type Step = Result<(), Exit>;
+
+/// The task that owns a session.
+pub(crate) struct Session {
+    context: Arc<Context>,
+    log: Log,
+    transcript: Transcript,
+    agent_name: String,
+    /// Whether the session had ended, and the next reader is the one that reopens it.
+    reopened: bool,
+    /// The text of the answer that was forming when the last holder was lost.
+    left_draft: Option<Draft>,
+    inbox: mpsc::Receiver<Command>,
+    /// For the readers to come.
+    commands: mpsc::WeakSender<Command>,
+    readers: Vec<Outlet>,
+    turn: Option<RunningTurn>,
+    waiting: VecDeque<UserInput>,
+    /// Set when the session is to end as soon as its turn is over.
+    ending: Option<EndReason>,
+    /// Set once the server has asked for sessions to be let go of.
+    draining: bool,
+    /// When the session ends unless a reader comes. Only while it has none.
+    grace_until: Option<Instant>,
+    /// When the session ends unless its user says something.
+    idle_until: Instant,
+}
+
+impl Session {
+    /// Runs until the session ends or moves away. Everything that can happen to it is an arm below.
+    async fn run(&mut self) -> Exit {
+        let drain = self.context.drain.clone();
+        let stopped = self.context.stop.clone();
+        loop {
+            let draft_due = self.turn.as_ref().and_then(|turn| turn.draft_due);
+            let step = tokio::select! {
+                biased;
+                () = stopped.cancelled(), if !self.is_interrupted() => self.interrupt(),
+                command = self.inbox.recv() => self.obey(command).await,
+                outputs = running::outputs(&mut self.turn) => self.record(outputs).await,
+                () = drain.cancelled(), if !self.draining => self.start_draining(),
+                () = until(self.grace_until), if self.turn.is_none() => {
+                    self.end(EndReason::Abandoned).await
+                }
+                () = tokio::time::sleep_until(self.idle_until), if self.turn.is_none() => {
+                    self.end(EndReason::Idle).await
+                }
+                () = until(draft_due) => self.save_draft().await,
+            };
+            if let Err(exit) = step {
+                return exit;
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Option<Command>) -> Step {
+        match command {
+            Some(Command::Attach(attach)) => self.attach(attach).await,
+            Some(Command::Detach { connection, reason }) => self.detach(connection, reason).await,
+            Some(Command::Submit { connection, frame }) => self.answer(connection, frame).await,
+            // The registry and every reader have let go, which only happens while stopping.
+            None => Err(Exit::Released),
+        }
+    }
+
+    async fn answer(&mut self, connection: u64, frame: ClientFrame) -> Step {
+        match frame {
+            ClientFrame::Message(input) => return self.hear(connection, input).await,
+            ClientFrame::End => return self.request_end(EndReason::Requested).await,
+            ClientFrame::Cancel => self.cancel_turn(),
+            ClientFrame::Ping => self.tell(connection, ServerFrame::Pong),
+            ClientFrame::Auth { .. } => {
+                let message = "authentication is off here, so there is no token to refresh";
+                self.refuse(connection, ErrorCode::Unsupported, message, None);
+            }
+        }
+        Ok(())
+    }
+
+    fn cancel_turn(&mut self) {
+        if let Some(turn) = &mut self.turn {
+            turn.stop(FinishReason::Cancelled);
+        }
+    }
+
+    /// Answers one reader's request with an error; the connection stays.
+    fn refuse(&self, connection: u64, code: ErrorCode, message: &str, id: Option<MessageId>) {
+        let error = ErrorFrame {
+            code,
+            message: message.to_owned(),
+            id,
+            turn_id: None,
+        };
+        self.tell(connection, ServerFrame::Error(error));
+    }
+
+    /// Tells one reader. One that cannot keep up is cut off, and reports its departure.
+    fn tell(&self, connection: u64, frame: ServerFrame) {
+        let frame = SharedFrame::new(frame);
+        if let Some(outlet) = self
+            .readers
+            .iter()
+            .find(|outlet| outlet.connection == connection)
+        {
+            drop(outlet.send(&frame));
+        }
+    }
+
+    /// Tells all readers. Those that cannot keep up are cut off, and report their departure.
+    fn broadcast(&self, frame: ServerFrame) {
+        if self.readers.is_empty() {
+            return;
+        }
+        let frame = SharedFrame::new(frame);
+        for outlet in &self.readers {
+            if outlet.send(&frame).is_err() {
+                tracing::info!(connection = outlet.connection, "reader.cut_off");
+            }
+        }
+    }
+
+    fn close_readers(&mut self, code: CloseCode) {
+        for outlet in self.readers.drain(..) {
+            outlet.close(code);
+        }
+    }
+}
+
+/// Waits until a moment that may not be set.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

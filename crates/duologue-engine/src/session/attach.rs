@@ -1,0 +1,186 @@
+//! Readers come and go.
+
+use std::sync::Arc;
+
+use duologue_protocol::{
+    ClientConnected, ClientDisconnected, DisconnectReason, EndReason, ErrorCode, ErrorFrame,
+    EventBody, Seq, ServerFrame, SessionStarted,
+};
+use tokio::time::Instant;
+
+use crate::{
+    log::Entry,
+    reader::{self, CatchUp, Reader, SharedFrame, Welcome},
+    session::{Attach, AttachError, Session, Step},
+};
+
+impl Session {
+    /// Lets a reader in: records that it came, then hands it what it needs to follow.
+    pub(super) async fn attach(&mut self, attach: Attach) -> Step {
+        let Attach {
+            user_id,
+            after,
+            reply,
+        } = attach;
+        if let Some(refusal) = self.refusal(&user_id) {
+            drop(reply.send(Err(refusal)));
+            return Ok(());
+        }
+        let last_seq = self.transcript.last_seq;
+        let connection = self.transcript.connections + 1;
+        let events = {
+            let entries = self.arrival(connection);
+            self.log.append(&mut self.transcript, entries).await?
+        };
+        let mut frames: Vec<_> = events
+            .into_iter()
+            .map(|event| SharedFrame::new(ServerFrame::Event(event)))
+            .collect();
+        for outlet in &self.readers {
+            // `client_connected` is news for those who were here before.
+            for frame in &frames {
+                drop(outlet.send(frame));
+            }
+        }
+        let welcome = match last_seq {
+            Seq::ZERO => Welcome {
+                connection,
+                greeting: frames,
+                catch_up: None,
+            },
+            _ => self.welcome_back(connection, after, last_seq, &mut frames),
+        };
+        self.grace_until = None;
+        self.idle_until = Instant::now() + self.context.limits.session.idle_timeout;
+        let reader = self.admit(welcome);
+        // If nobody waits for it, the reader is dropped here, which detaches it again.
+        drop(reply.send(reader));
+        Ok(())
+    }
+
+    fn refusal(&self, user_id: &duologue_protocol::UserId) -> Option<AttachError> {
+        if *user_id != self.log.hold().user_id {
+            Some(AttachError::NotFound)
+        } else if self.draining {
+            Some(AttachError::ShuttingDown)
+        } else if self.readers.len() >= usize::from(self.context.limits.session.readers_max) {
+            Some(AttachError::Busy)
+        } else {
+            None
+        }
+    }
+
+    /// What the log says of a reader's coming; for the first one, that the session began.
+    fn arrival(&mut self, connection: u64) -> Vec<Entry> {
+        let reopened = std::mem::take(&mut self.reopened);
+        let connected = EventBody::ClientConnected(ClientConnected {
+            connection,
+            reopened,
+        });
+        let mut entries = vec![(None, connected)];
+        if self.transcript.last_seq == Seq::ZERO {
+            let hold = self.log.hold();
+            let started = SessionStarted {
+                session_id: hold.session_id.clone(),
+                user_id: hold.user_id.clone(),
+                agent: self.agent_name.clone(),
+            };
+            entries.insert(0, (None, EventBody::SessionStarted(started)));
+        }
+        entries
+    }
+
+    /// What a reader of an existing session is told first. Frames queued for it from now on follow
+    /// directly after: the log up to now is replayed, or else only its own arrival is told.
+    fn welcome_back(
+        &self,
+        connection: u64,
+        after: Option<Seq>,
+        last_seq: Seq,
+        arrival: &mut Vec<Arc<SharedFrame>>,
+    ) -> Welcome {
+        let hold = self.log.hold();
+        let mut greeting = vec![SharedFrame::new(ServerFrame::Resumed {
+            session_id: hold.session_id.clone(),
+            user_id: hold.user_id.clone(),
+            agent: self.agent_name.clone(),
+            last_seq,
+        })];
+        let draft = self
+            .turn
+            .as_ref()
+            .map(|turn| SharedFrame::new(turn.draft_frame()));
+        if let Some(after) = after.filter(|after| *after <= last_seq) {
+            let catch_up = CatchUp {
+                store: Arc::clone(self.log.store()),
+                hold: hold.clone(),
+                after,
+                until: self.transcript.last_seq,
+                then: draft,
+            };
+            return Welcome {
+                connection,
+                greeting,
+                catch_up: Some(catch_up),
+            };
+        }
+        if let Some(after) = after {
+            let message =
+                format!("`after` is {after}, but the log ends at {last_seq}; forget what you have");
+            let code = ErrorCode::UnknownPosition;
+            let error = ErrorFrame {
+                code,
+                message,
+                id: None,
+                turn_id: None,
+            };
+            greeting.push(SharedFrame::new(ServerFrame::Error(error)));
+        }
+        greeting.append(arrival);
+        greeting.extend(draft);
+        Welcome {
+            connection,
+            greeting,
+            catch_up: None,
+        }
+    }
+
+    fn admit(&mut self, welcome: Welcome) -> Result<Reader, AttachError> {
+        let commands = self.commands.upgrade().ok_or(AttachError::Gone)?;
+        // There are as many places as readers, beyond those for requests; only a flood of requests
+        // in this very moment can leave none.
+        let departure = commands
+            .clone()
+            .try_reserve_owned()
+            .map_err(|_| AttachError::Busy)?;
+        let limits = &self.context.limits.session;
+        let (outlet, reader) = reader::open(welcome, commands, departure, limits);
+        self.readers.push(outlet);
+        Ok(reader)
+    }
+
+    /// A reader is gone. One that closed cleanly is done with the session; otherwise the last one's
+    /// loss starts the grace.
+    pub(super) async fn detach(&mut self, connection: u64, reason: DisconnectReason) -> Step {
+        self.readers
+            .retain(|outlet| outlet.connection != connection);
+        let gone = EventBody::ClientDisconnected(ClientDisconnected { connection, reason });
+        if reason == DisconnectReason::Closed && self.turn.is_none() {
+            return self.end_with(vec![(None, gone)], EndReason::Closed).await;
+        }
+        let events = self
+            .log
+            .append(&mut self.transcript, vec![(None, gone)])
+            .await?;
+        for event in events {
+            self.broadcast(ServerFrame::Event(event));
+        }
+        if reason == DisconnectReason::Closed {
+            return self.request_end(EndReason::Closed).await;
+        }
+        if self.readers.is_empty() {
+            self.grace_until = Some(Instant::now() + self.context.limits.session.resume_grace);
+        }
+        Ok(())
+    }
+}

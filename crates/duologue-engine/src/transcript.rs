@@ -1,0 +1,153 @@
+//! What a session knows, folded from its log: the conversation as models see it, what is pending,
+//! what is still open.
+//!
+//! Invariant: the fold of a log read back from the store equals the fold of the events as they were
+//! appended. So a session that moved, or came back after a restart, goes on where it was.
+
+use std::{collections::HashMap, sync::Arc};
+
+use duologue_protocol::{
+    Event, EventBody, FollowUp, MessageId, Seq, Timestamp, ToolCall, ToolOutcome, ToolResult,
+    TurnId,
+};
+
+use crate::provider::{Message, ModelCall};
+
+/// A session's state, as far as its log determines it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Transcript {
+    /// The last event.
+    pub(crate) last_seq: Seq,
+    /// When it happened.
+    pub(crate) last_occurred_at: Option<Timestamp>,
+    /// Turns so far; the next one has the next number.
+    pub(crate) turns: u32,
+    /// Readers so far; the next one has the next number.
+    pub(crate) connections: u64,
+    /// The conversation, as models know it.
+    pub(crate) messages: Vec<Message>,
+    /// The question that waits for an answer.
+    pub(crate) pending: Option<FollowUp>,
+    /// The latest tool call, which a correction may refer to.
+    pub(crate) last_call: Option<ToolCall>,
+    /// The turn that has no end yet.
+    pub(crate) open_turn: Option<TurnId>,
+    /// Its tool calls that have no result yet.
+    pub(crate) open_calls: Vec<ToolCall>,
+    /// Messages that bore an id of the client's: where they are, and what they said.
+    pub(crate) message_ids: HashMap<MessageId, (Seq, Arc<str>)>,
+}
+
+impl Transcript {
+    /// Takes the next event of the log into account.
+    pub(crate) fn apply(&mut self, event: &Event) {
+        self.last_seq = event.seq;
+        self.last_occurred_at = Some(event.occurred_at);
+        match &event.body {
+            EventBody::ClientConnected(connected) => self.connections = connected.connection,
+            EventBody::UserMessage(message) => {
+                self.open_turn = event.turn_id;
+                self.turns = event.turn_id.map_or(self.turns, |turn| turn.0);
+                self.messages.push(Message::User(Arc::clone(&message.text)));
+                if let Some(id) = &message.id {
+                    let place = (event.seq, Arc::clone(&message.text));
+                    self.message_ids.insert(id.clone(), place);
+                }
+            }
+            // Whatever the router chose, it has dealt with the question; if it still stands, a
+            // `follow_up` asks it again.
+            EventBody::Routed(_) => self.pending = None,
+            EventBody::FollowUp(follow_up) => self.pending = Some(follow_up.clone()),
+            EventBody::ToolCall(call) => {
+                self.messages.call(call);
+                self.last_call = Some(call.clone());
+                self.open_calls.push(call.clone());
+            }
+            EventBody::ToolResult(result) => {
+                self.messages.result(result);
+                self.open_calls
+                    .retain(|call| call.call_id != result.call_id);
+            }
+            EventBody::AssistantMessage(answer) => {
+                self.open_turn = None;
+                if !answer.text.is_empty() {
+                    self.messages
+                        .push(assistant(Arc::clone(&answer.text), Vec::new()));
+                }
+            }
+            EventBody::SessionStarted(_)
+            | EventBody::ClientDisconnected(_)
+            | EventBody::SessionEnded(_)
+            | EventBody::SessionSummarized(_) => {}
+        }
+    }
+}
+
+/// How tool calls and their results enter a conversation.
+pub(crate) trait Conversation {
+    /// Adds a call; calls of one moment share one assistant message, as models expect.
+    fn call(&mut self, call: &ToolCall);
+    /// Adds the result of a call.
+    fn result(&mut self, result: &ToolResult);
+}
+
+impl Conversation for Vec<Message> {
+    fn call(&mut self, call: &ToolCall) {
+        let model_call = ModelCall {
+            id: call.call_id.0.clone(),
+            name: call.name.clone(),
+            arguments: call.arguments.clone(),
+        };
+        match self.last_mut() {
+            Some(Message::Assistant { calls, .. }) if !calls.is_empty() => calls.push(model_call),
+            _ => self.push(assistant("".into(), vec![model_call])),
+        }
+    }
+
+    fn result(&mut self, result: &ToolResult) {
+        let content = match &result.outcome {
+            ToolOutcome::Result(value) => value.to_string(),
+            ToolOutcome::Error(message) => serde_json::json!({ "error": message }).to_string(),
+        };
+        self.push(Message::Tool {
+            call_id: result.call_id.0.clone(),
+            name: result.name.clone(),
+            content: content.into(),
+        });
+    }
+}
+
+fn assistant(text: Arc<str>, calls: Vec<ModelCall>) -> Message {
+    Message::Assistant { text, calls }
+}
+
+/// The end of the conversation that fits into `bytes_max`, beginning with a user's message.
+///
+/// The last user's message and what follows it is always included, whatever its size.
+pub(crate) fn recent(messages: &[Message], bytes_max: u32) -> &[Message] {
+    let mut bytes = 0;
+    let mut start = None;
+    for (index, message) in messages.iter().enumerate().rev() {
+        bytes += size_bytes(message);
+        if start.is_some() && bytes > bytes_max as usize {
+            break;
+        }
+        if matches!(message, Message::User(_)) {
+            start = Some(index);
+        }
+    }
+    &messages[start.unwrap_or(0)..]
+}
+
+fn size_bytes(message: &Message) -> usize {
+    match message {
+        Message::User(text) => text.len(),
+        Message::Assistant { text, calls } => {
+            let calls = calls
+                .iter()
+                .map(|call| call.name.len() + call.arguments.to_string().len());
+            text.len() + calls.sum::<usize>()
+        }
+        Message::Tool { content, .. } => content.len(),
+    }
+}

@@ -1,0 +1,270 @@
+//! A turn: from one user's message to the end of its answer, as a walk through a small graph.
+//!
+//! ```text
+//! Route ─▶ CallTools ─▶ Prepare ─▶ Generate ─▶ Done
+//!   │          ▲                       │
+//!   │          └───────────────────────┤
+//!   └────────▶ Ask ◀───────────────────┘
+//! ```
+//!
+//! A turn owns nothing but its walk. What it puts out goes to its session, which stores events
+//! before it tells anyone. The walk does not wait for that, so the model is asked while the user's
+//! message is being stored; only a tool waits until its call is on record, since it may act.
+
+mod generate;
+mod tools;
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use duologue_protocol::{
+    CallId, ErrorCode, EventBody, FinishReason, FollowUp, Routed, ToolCall, TurnId, Usage,
+    UserInput,
+};
+use futures_util::FutureExt;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    agent::{ModelTools, Situation, Step},
+    engine::Context,
+    provider::{Message, ProviderError},
+    store::Hold,
+    tool::ToolDefinition,
+    transcript::{Transcript, recent},
+};
+
+/// Outputs that wait for the session. A model that is faster than the store waits for it here.
+const OUTPUTS_QUEUED_MAX: usize = 256;
+
+/// What a turn puts out, in order.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// A fact for the log.
+    Event(EventBody),
+    /// A piece of the answer, never empty.
+    Text(String),
+    /// Answered once all before it is stored.
+    Barrier(oneshot::Sender<()>),
+    /// The end; nothing follows.
+    Done(Outcome),
+}
+
+/// How a turn ended.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Outcome {
+    pub(crate) finish_reason: FinishReason,
+    pub(crate) error: Option<ErrorCode>,
+    pub(crate) usage: Option<Usage>,
+    /// The model that was asked, if one was.
+    pub(crate) model: Option<String>,
+}
+
+impl Outcome {
+    pub(crate) fn failed(code: ErrorCode) -> Self {
+        Self {
+            finish_reason: FinishReason::Error,
+            error: Some(code),
+            usage: None,
+            model: None,
+        }
+    }
+}
+
+/// A node of the graph, with what it needs to run.
+enum Node {
+    Route,
+    CallTools(Vec<ToolCall>),
+    Ask(FollowUp),
+    Prepare,
+    Generate(crate::provider::Request),
+    Done(FinishReason),
+}
+
+/// Why a walk stopped before its end.
+#[derive(Debug, thiserror::Error)]
+enum TurnError {
+    #[error("the turn took more steps than it may")]
+    TooLong,
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    #[error("the tool `{0}` failed")]
+    Tool(String),
+    /// The session does not listen any more.
+    #[error("the session is gone")]
+    Abandoned,
+}
+
+impl TurnError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::TooLong => ErrorCode::TurnTooLong,
+            Self::Provider(ProviderError::RateLimited { .. }) => ErrorCode::RateLimited,
+            Self::Provider(ProviderError::Unavailable(_)) => ErrorCode::UpstreamUnavailable,
+            Self::Provider(ProviderError::TimedOut) => ErrorCode::UpstreamTimeout,
+            Self::Provider(ProviderError::Refused(_)) => ErrorCode::UpstreamRefused,
+            Self::Tool(_) => ErrorCode::ToolFailed,
+            Self::Abandoned => ErrorCode::Internal,
+        }
+    }
+}
+
+/// A turn about to run, or running.
+pub(crate) struct Turn {
+    context: Arc<Context>,
+    hold: Hold,
+    id: TurnId,
+    text: Arc<str>,
+    pending: Option<FollowUp>,
+    last_call: Option<ToolCall>,
+    /// The conversation up to now, growing with the turn's own tool calls.
+    messages: Vec<Message>,
+    /// What the model may call. Decided by the route.
+    tools: Vec<ToolDefinition>,
+    calls_made: u16,
+    answer_bytes: usize,
+    usage: Option<Usage>,
+    model: Option<String>,
+    outputs: mpsc::Sender<Output>,
+}
+
+impl Turn {
+    /// A turn on `input`, and where its outputs will appear.
+    pub(crate) fn new(
+        context: Arc<Context>,
+        hold: &Hold,
+        id: TurnId,
+        input: &UserInput,
+        transcript: &Transcript,
+    ) -> (Self, mpsc::Receiver<Output>) {
+        let (outputs, receiver) = mpsc::channel(OUTPUTS_QUEUED_MAX);
+        let mut messages =
+            recent(&transcript.messages, context.limits.turn.prompt_bytes_max).to_vec();
+        messages.push(Message::User(Arc::clone(&input.text)));
+        let turn = Self {
+            context,
+            hold: hold.clone(),
+            id,
+            text: Arc::clone(&input.text),
+            pending: transcript.pending.clone(),
+            last_call: transcript.last_call.clone(),
+            messages,
+            tools: Vec::new(),
+            calls_made: 0,
+            answer_bytes: 0,
+            usage: None,
+            model: None,
+            outputs,
+        };
+        (turn, receiver)
+    }
+
+    /// Runs to the end, and says so last, whatever happens: a failure, a cancel, a panic.
+    pub(crate) async fn run(mut self, cancel: CancellationToken) {
+        let walk = AssertUnwindSafe(self.walk()).catch_unwind();
+        let (finish_reason, error) = match cancel.run_until_cancelled(walk).await {
+            None => (FinishReason::Cancelled, None),
+            Some(Ok(Ok(finish_reason))) => (finish_reason, None),
+            Some(Ok(Err(error))) => {
+                tracing::warn!(
+                    turn.id = %self.id, error = &error as &dyn std::error::Error, "turn.failed"
+                );
+                (FinishReason::Error, Some(error.code()))
+            }
+            Some(Err(_panic)) => {
+                // The panic hook has logged it with its place.
+                tracing::error!(turn.id = %self.id, "turn.panicked");
+                (FinishReason::Error, Some(ErrorCode::Internal))
+            }
+        };
+        let outcome = Outcome {
+            finish_reason,
+            error,
+            usage: self.usage,
+            model: self.model,
+        };
+        // A session that has let go needs no end.
+        drop(self.outputs.send(Output::Done(outcome)).await);
+    }
+
+    /// Walks the graph. Its edges are the arms of this match, and it has no others.
+    async fn walk(&mut self) -> Result<FinishReason, TurnError> {
+        let mut node = Node::Route;
+        for _ in 0..self.context.limits.turn.steps_max {
+            node = match node {
+                Node::Route => self.route().await?, // -> CallTools | Ask | Prepare
+                Node::CallTools(calls) => self.call_tools(calls).await?, // -> Prepare
+                Node::Ask(question) => self.ask(question).await?, // -> Done
+                Node::Prepare => self.prepare(),    // -> Generate
+                Node::Generate(request) => self.generate(request).await?, // -> CallTools | Ask | Prepare | Done
+                Node::Done(finish_reason) => return Ok(finish_reason),
+            };
+        }
+        Err(TurnError::TooLong)
+    }
+
+    /// Chooses what the turn does.
+    async fn route(&mut self) -> Result<Node, TurnError> {
+        let context = Arc::clone(&self.context);
+        let model_tools = if context.provider.calls_tools() {
+            ModelTools::Model
+        } else {
+            ModelTools::Rules
+        };
+        let plan = context.agent.route(&self.situation(), model_tools);
+        self.emit(EventBody::Routed(Routed {
+            route: plan.route,
+            tool: plan.tool,
+        }))
+        .await?;
+        Ok(match plan.step {
+            Step::Call { tool, arguments } => Node::CallTools(vec![self.call(tool, arguments)]),
+            Step::Ask(question) => Node::Ask(question),
+            Step::Generate { tools } => {
+                self.tools = tools;
+                Node::Prepare
+            }
+        })
+    }
+
+    /// Asks the user for what a tool lacks. The question is the turn's answer.
+    async fn ask(&mut self, question: FollowUp) -> Result<Node, TurnError> {
+        let text = question.question.clone();
+        self.emit(EventBody::FollowUp(question)).await?;
+        self.put(Output::Text(text)).await?;
+        Ok(Node::Done(FinishReason::FollowUp))
+    }
+
+    fn situation(&self) -> Situation<'_> {
+        Situation {
+            text: &self.text,
+            user_id: &self.hold.user_id,
+            pending: self.pending.as_ref(),
+            last_call: self
+                .last_call
+                .as_ref()
+                .map(|call| (call.name.as_str(), &call.arguments)),
+        }
+    }
+
+    /// Names a call.
+    fn call(&mut self, name: String, arguments: Value) -> ToolCall {
+        self.calls_made += 1;
+        ToolCall {
+            call_id: CallId::new(self.id, self.calls_made.into()),
+            name,
+            arguments,
+        }
+    }
+
+    async fn emit(&self, body: EventBody) -> Result<(), TurnError> {
+        self.put(Output::Event(body)).await
+    }
+
+    async fn put(&self, output: Output) -> Result<(), TurnError> {
+        self.outputs
+            .send(output)
+            .await
+            .map_err(|_| TurnError::Abandoned)
+    }
+}

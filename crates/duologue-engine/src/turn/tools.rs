@@ -1,0 +1,130 @@
+//! The node that calls tools: on record first, bounded in time and size, all of a moment at once.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use duologue_protocol::{EventBody, ToolCall, ToolOutcome, ToolResult};
+use futures_util::{FutureExt, future::join_all};
+use serde_json::Value;
+use tokio::{sync::oneshot, time::Instant};
+
+use crate::{
+    tool::{ToolContext, ToolError},
+    transcript::Conversation,
+    turn::{Node, Output, Turn, TurnError},
+};
+
+impl Turn {
+    /// Calls tools whose arguments have been checked, and tells the conversation what they said.
+    pub(super) async fn call_tools(&mut self, calls: Vec<ToolCall>) -> Result<Node, TurnError> {
+        for call in &calls {
+            self.messages.call(call);
+            self.emit(EventBody::ToolCall(call.clone())).await?;
+        }
+        self.stored().await?;
+        let results = join_all(calls.iter().map(|call| self.call_tool(call))).await;
+        let mut failure = None;
+        for (result, failed) in results {
+            self.messages.result(&result);
+            failure = failure.or(failed.then(|| result.name.clone()));
+            self.emit(EventBody::ToolResult(result)).await?;
+        }
+        match failure {
+            Some(name) => Err(TurnError::Tool(name)),
+            None => Ok(Node::Prepare),
+        }
+    }
+
+    /// Waits until all that was put out is stored.
+    async fn stored(&self) -> Result<(), TurnError> {
+        let (barrier, passed) = oneshot::channel();
+        self.put(Output::Barrier(barrier)).await?;
+        passed.await.map_err(|_| TurnError::Abandoned)
+    }
+
+    /// The result, and whether the tool broke, which ends the turn.
+    async fn call_tool(&self, call: &ToolCall) -> (ToolResult, bool) {
+        let started = Instant::now();
+        let (outcome, failed) = match self.try_tool(call).await {
+            Ok(value) => (ToolOutcome::Result(value), false),
+            Err(ToolError::Refused(message)) => (ToolOutcome::Error(message), false),
+            Err(ToolError::Failed(cause)) => {
+                tracing::error!(
+                    tool.name = call.name,
+                    error = &*cause as &dyn std::error::Error,
+                    "tool.failed"
+                );
+                (ToolOutcome::Error("the tool failed".to_owned()), true)
+            }
+        };
+        let duration_ms = started.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
+        let (call_id, name) = (call.call_id.clone(), call.name.clone());
+        (
+            ToolResult {
+                call_id,
+                name,
+                outcome,
+                duration_ms,
+            },
+            failed,
+        )
+    }
+
+    async fn try_tool(&self, call: &ToolCall) -> Result<Value, ToolError> {
+        let limits = &self.context.limits.turn;
+        let Some(tool) = self.context.agent.tool(&call.name).map(Arc::clone) else {
+            return Err(ToolError::Refused(format!(
+                "there is no tool called `{}`",
+                call.name
+            )));
+        };
+        let context = ToolContext {
+            session_id: self.hold.session_id.clone(),
+            user_id: self.hold.user_id.clone(),
+            call_id: call.call_id.clone(),
+        };
+        let work = AssertUnwindSafe(tool.call(&call.arguments, &context)).catch_unwind();
+        match tokio::time::timeout(limits.tool_timeout, work).await {
+            Ok(Ok(Ok(value))) => Ok(capped(value, limits.tool_result_bytes_max as usize)),
+            Ok(Ok(Err(error))) => Err(error),
+            Ok(Err(_panic)) => Err(ToolError::Failed("the tool panicked".into())),
+            Err(_elapsed) => {
+                let seconds = limits.tool_timeout.as_secs_f64();
+                Err(ToolError::Refused(format!(
+                    "the tool took longer than {seconds} seconds"
+                )))
+            }
+        }
+    }
+}
+
+/// A result that is too large becomes its own beginning, as text that says so.
+fn capped(value: Value, bytes_max: usize) -> Value {
+    let text = value.to_string();
+    if text.len() <= bytes_max {
+        return value;
+    }
+    let end = (0..=bytes_max)
+        .rev()
+        .find(|&at| text.is_char_boundary(at))
+        .unwrap_or(0);
+    let note = format!("… (cut: {} of {} bytes)", end, text.len());
+    Value::String(format!("{}{note}", &text[..end]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_result_is_cut_between_characters_and_says_so() {
+        let value = Value::String("é".repeat(100));
+        let Value::String(cut) = capped(value.clone(), 50) else {
+            panic!("not text")
+        };
+        assert!(
+            cut.starts_with("\"éé") && cut.ends_with("(cut: 49 of 202 bytes)"),
+            "{cut}"
+        );
+        assert_eq!(capped(value.clone(), 202), value);
+    }
+}

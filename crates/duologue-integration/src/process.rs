@@ -1,0 +1,192 @@
+//! The real binary in a process of its own, for tests that kill it or measure it.
+
+use std::{net::SocketAddr, path::PathBuf, process::Stdio, sync::OnceLock, time::Duration};
+
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+use crate::{DEADLINE, server::http};
+
+/// A running `duologue serve`.
+#[derive(Debug)]
+pub struct ServerProcess {
+    child: Child,
+    address: SocketAddr,
+    folder: TempDir,
+    settings: Vec<(String, String)>,
+}
+
+/// Builds the binary once per test run, and returns its path.
+fn binary() -> &'static PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let test = std::env::current_exe().expect("a test knows its own path");
+        let target = test
+            .ancestors()
+            .nth(2)
+            .expect("tests are in <profile>/deps")
+            .to_owned();
+        let mut build = std::process::Command::new(env!("CARGO"));
+        build.args([
+            "build",
+            "--quiet",
+            "--package",
+            "duologue-server",
+            "--bin",
+            "duologue",
+        ]);
+        let folder = target
+            .parent()
+            .expect("a profile's folder is in the target folder");
+        let status = build
+            .env("CARGO_TARGET_DIR", folder)
+            .status()
+            .expect("cargo is there");
+        assert!(status.success(), "the binary must build");
+        target.join("duologue")
+    })
+}
+
+impl ServerProcess {
+    /// Starts it in a folder of its own, with its defaults but for the port and the mock's pace.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts it with more settings, as variables of its environment.
+    pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("there is room for temporary files");
+        Self::start_in(folder, settings).await
+    }
+
+    /// Starts it in a folder that holds another's files.
+    pub async fn start_in(folder: TempDir, settings: &[(&str, &str)]) -> Self {
+        let settings = settings
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        Self::spawn(folder, settings).await
+    }
+
+    async fn spawn(folder: TempDir, settings: Vec<(String, String)>) -> Self {
+        let mut command = Command::new(binary());
+        command
+            .args(["serve", "--port", "0"])
+            .current_dir(folder.path())
+            .env_clear()
+            .env("DUOLOGUE_MODEL__MOCK__DIRECTIVES", "true")
+            .env("DUOLOGUE_MODEL__MOCK__DELAY", "0s")
+            .envs(settings.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
+        let mut child = command.spawn().expect("the binary runs");
+        let stdout = child.stdout.take().expect("the output is piped");
+        let address = tokio::time::timeout(DEADLINE, read_address(stdout)).await;
+        let address = address.expect("the server starts in time");
+        Self {
+            child,
+            address,
+            folder,
+            settings,
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address of a session's socket.
+    pub fn socket_url(&self, session: &str, query: &str) -> String {
+        format!("ws://{}/ws/session/{session}{query}", self.address)
+    }
+
+    /// Memory in use, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let pid = self.child.id().expect("the process runs");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it is ours");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .expect("Linux says so");
+        line.split_whitespace()
+            .nth(1)
+            .and_then(|kib| kib.parse().ok())
+            .expect("it is a number")
+    }
+
+    /// Kills it as a crash would: SIGKILL, nothing flushed, nobody told.
+    pub async fn kill(mut self) -> TempDir {
+        self.child.kill().await.expect("the process can be killed");
+        self.folder
+    }
+
+    /// Kills it and starts another on the same files.
+    pub async fn kill_and_restart(self) -> Self {
+        let settings = self.settings.clone();
+        let folder = self.kill().await;
+        Self::spawn(folder, settings).await
+    }
+
+    /// Asks it to stop by SIGTERM, and returns its exit code.
+    pub async fn terminate(mut self) -> Option<i32> {
+        let pid = self.child.id().expect("the process runs").to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().await;
+        assert!(sent.expect("kill is there").success());
+        let exited = tokio::time::timeout(DEADLINE, self.child.wait()).await;
+        exited
+            .expect("it stops in time")
+            .expect("it can be waited for")
+            .code()
+    }
+
+    /// Asks for a session's facts until `is_so` says that they are as expected.
+    pub async fn session_until(
+        &self,
+        session: &str,
+        user: &str,
+        is_so: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
+        let url = format!(
+            "http://{}/v1/sessions/{session}?user_id={user}",
+            self.address
+        );
+        let asking = async {
+            loop {
+                let response = http().get(&url).send().await.expect("the server answers");
+                let facts = response.json().await.expect("the answer is JSON");
+                if is_so(&facts) {
+                    return facts;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let facts = tokio::time::timeout(DEADLINE, asking).await;
+        facts.expect("the session comes to be as expected")
+    }
+}
+
+/// Finds the address in what the server prints at its start.
+async fn read_address(stdout: tokio::process::ChildStdout) -> SocketAddr {
+    let mut lines = BufReader::new(stdout).lines();
+    let mut printed = String::new();
+    while let Some(line) = lines.next_line().await.expect("the output is text") {
+        let address = line
+            .split_once("http://")
+            .and_then(|(_, rest)| rest.split(['/', ' ']).next())
+            .and_then(|address| address.parse().ok());
+        if let Some(address) = address {
+            // The rest is read as well, so that the server never waits for a full pipe.
+            tokio::task::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+            return address;
+        }
+        printed.push_str(&line);
+        printed.push('\n');
+    }
+    panic!("the server ended without saying where it listens:\n{printed}");
+}

@@ -1,0 +1,183 @@
+//! A server for one test: the real application, in this process, on a free port, with a store of
+//! its own.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use duologue_server::{
+    app::Application,
+    config::{self, Config, Environment},
+};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::client::Client;
+
+/// What a test's server differs in from a user's: nothing it does takes real time.
+const SETTINGS: &[(&str, &str)] = &[
+    ("DUOLOGUE_SERVER__PORT", "0"),
+    ("DUOLOGUE_MODEL__MOCK__DELAY", "0s"),
+    ("DUOLOGUE_MODEL__MOCK__DIRECTIVES", "true"),
+];
+
+/// A server about to be started.
+#[derive(Debug)]
+pub struct ServerBuilder {
+    folder: TempDir,
+    settings: Vec<(String, String)>,
+}
+
+/// A running server. [`TestServer::stop`] it, so that what it leaves behind is checked.
+#[derive(Debug)]
+pub struct TestServer {
+    builder: ServerBuilder,
+    address: SocketAddr,
+    drain: CancellationToken,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl ServerBuilder {
+    /// Sets a variable of the server's environment, such as `DUOLOGUE_SESSION__RESUME_GRACE`.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The folder that holds the server's files until it is dropped.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn config(&self) -> Config {
+        let environment = Environment::new(self.settings.iter().cloned(), []);
+        config::load(None, &environment, Vec::new())
+            .expect("a test's settings are right")
+            .config
+    }
+
+    /// Starts it.
+    pub async fn start(self) -> TestServer {
+        install_crypto();
+        let application = Application::build(&self.config())
+            .await
+            .unwrap_or_else(|error| panic!("{error:?}"));
+        let address = application.address();
+        let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
+        let task = tokio::task::spawn(application.run(drain.clone(), stop.clone()));
+        TestServer {
+            builder: self,
+            address,
+            drain,
+            stop,
+            task,
+        }
+    }
+}
+
+impl TestServer {
+    /// A server to be configured, with a `SQLite` file of its own.
+    pub fn builder() -> ServerBuilder {
+        let folder = tempfile::tempdir().expect("there is room for temporary files");
+        let url = format!("sqlite:{}", folder.path().join("duologue.db").display());
+        let builder = ServerBuilder {
+            folder,
+            settings: Vec::new(),
+        };
+        SETTINGS
+            .iter()
+            .fold(builder, |builder, (name, value)| builder.set(name, value))
+            .set("DUOLOGUE_STORE__URL", &url)
+    }
+
+    /// A server as it is out of the box.
+    pub async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// An address of its HTTP side.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// The address of a session's socket. `query` begins with `?` or is empty.
+    pub fn socket_url(&self, session: &str, query: &str) -> String {
+        format!("ws://{}/ws/session/{session}{query}", self.address)
+    }
+
+    /// The path of its `SQLite` file.
+    pub fn database(&self) -> std::path::PathBuf {
+        self.builder.folder().join("duologue.db")
+    }
+
+    /// Connects a user to a session, in the JSON dialect.
+    pub async fn connect(&self, session: &str, user: &str) -> Client {
+        Client::open(&self.socket_url(session, &format!("?user_id={user}"))).await
+    }
+
+    /// Connects again, to get what came after `after`.
+    pub async fn resume(&self, session: &str, user: &str, after: u64) -> Client {
+        Client::open(&self.socket_url(session, &format!("?user_id={user}&after={after}"))).await
+    }
+
+    /// Asks for a session's facts until `is_so` says that they are as expected.
+    pub async fn session_until(
+        &self,
+        session: &str,
+        user: &str,
+        is_so: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
+        let url = self.url(&format!("/v1/sessions/{session}?user_id={user}"));
+        let mut last = serde_json::Value::Null;
+        let asking = async {
+            loop {
+                let response = http().get(&url).send().await.expect("the server answers");
+                last = response.json().await.expect("the answer is JSON");
+                if is_so(&last) {
+                    return last.clone();
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        match tokio::time::timeout(crate::DEADLINE, asking).await {
+            Ok(facts) => facts,
+            Err(_elapsed) => panic!("the session never came to be as expected"),
+        }
+    }
+
+    /// Asks it to stop as SIGTERM would, and waits until every task of it is gone.
+    pub async fn stop(self) -> ServerBuilder {
+        self.drain.cancel();
+        let stopped = tokio::time::timeout(crate::DEADLINE, self.task).await;
+        stopped
+            .expect("the server stops in time")
+            .expect("the server stops without a panic");
+        self.builder
+    }
+
+    /// Stops it, cutting running turns short, and starts another on the same store.
+    pub async fn restart(self) -> Self {
+        self.stop.cancel();
+        self.stop().await.start().await
+    }
+}
+
+/// An HTTP client that talks to loopback only.
+pub fn http() -> reqwest::Client {
+    install_crypto();
+    reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .expect("the client's settings are right")
+}
+
+/// Chooses the one crypto library for all TLS of the process. Repeating it changes nothing.
+pub fn install_crypto() {
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+}

@@ -1,0 +1,64 @@
+//! SIGKILL and SIGTERM to the real binary: what was acknowledged stays, what was due is done.
+
+use duologue_integration::{Client, process::ServerProcess};
+use serde_json::json;
+
+/// Killed between the end and the summary, the server makes the summary after its next start.
+///
+/// The first server has no workers, so the kill always falls between the two.
+#[tokio::test]
+async fn a_summary_survives_the_death_of_the_server() {
+    let server = ServerProcess::start_with(&[("DUOLOGUE_JOBS__WORKERS", "0")]).await;
+    let mut client = Client::open(&server.socket_url("job", "?user_id=alice")).await;
+    client.ask("What is the weather?").await;
+    client.close(1000).await;
+    server.session_until("job", "alice", |session| session["status"] == "ended").await;
+    let folder = server.kill().await;
+    let server = ServerProcess::start_in(folder, &[]).await;
+    let facts =
+        server.session_until("job", "alice", |session| session["status"] == "completed").await;
+    assert_eq!(facts["summary_status"], "done");
+    assert!(facts["summary"].as_str().unwrap().contains("weather"), "{facts}");
+    server.kill().await;
+}
+
+/// Killed in mid-answer, the server keeps every acknowledged message and closes the turn as
+/// interrupted, so that the next one can begin.
+#[tokio::test]
+async fn an_answer_cut_by_a_kill_is_closed_as_interrupted() {
+    let settings = [("DUOLOGUE_SESSION__DRAFT_INTERVAL", "20ms")];
+    let server = ServerProcess::start_with(&settings).await;
+    let mut client = Client::open(&server.socket_url("cut", "?user_id=alice")).await;
+    client.send_json(json!({ "message": "mock:words=50 mock:stall_at=10", "id": "m1" })).await;
+    while client.until("token").await["index"] != 9 {}
+    let last_seq = client.last_seq;
+    // The draft is stored within its interval; there is no sign of that on the wire.
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+
+    let server = server.kill_and_restart().await;
+    let query = format!("?user_id=alice&after={last_seq}");
+    let mut client = Client::open(&server.socket_url("cut", &query)).await;
+    client.last_seq = last_seq;
+    let done = client.until("done").await;
+    assert_eq!(done["finish_reason"], "interrupted");
+    assert_eq!(done["text"].as_str().unwrap().split_whitespace().count(), 10, "{done}");
+    client.until("replayed").await;
+    // Sending again what was acknowledged is answered from the log, not with another turn.
+    client.send_json(json!({ "message": "mock:words=50 mock:stall_at=10", "id": "m1" })).await;
+    let receipt: serde_json::Value =
+        serde_json::from_str(&client.receive_text().await.unwrap()).unwrap();
+    assert_eq!((&receipt["type"], &receipt["id"]), (&json!("user_message"), &json!("m1")));
+    server.kill().await;
+}
+
+/// SIGTERM stops the server in order: readers are told, the exit code is 0, no session is ended.
+#[tokio::test]
+async fn sigterm_releases_sessions_and_exits_with_0() {
+    let server = ServerProcess::start().await;
+    let mut client = Client::open(&server.socket_url("term", "?user_id=alice")).await;
+    client.ask("hello").await;
+    let stopping = tokio::task::spawn(server.terminate());
+    assert_eq!(client.until("goaway").await["reason"], "restart");
+    assert_eq!(client.until_closed().await.0, 1012);
+    assert_eq!(stopping.await.unwrap(), Some(0));
+}

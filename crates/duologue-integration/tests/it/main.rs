@@ -1,0 +1,14 @@
+//! Tests of a running server, over real sockets.
+
+mod conversation;
+mod ending;
+mod follow_ups;
+mod frames;
+mod http;
+mod kill;
+mod model;
+mod outside;
+mod readers;
+mod resume;
+mod sockets;
+mod text;

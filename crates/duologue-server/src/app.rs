@@ -1,0 +1,209 @@
+//! The application: everything that `serve` needs, built from a configuration, run until told to
+//! stop.
+//!
+//! Tests build and run it the same way, on port 0.
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+
+use duologue_engine::{Engine, Limits, Parts, agent::Agent, agent::AgentError, store::ServerId};
+use duologue_store::OpenError;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    clock::SystemClock,
+    config::{Config, SocketConfig},
+    http::{self, origin::Origins},
+    listener::{self, ListenerLimits},
+    model,
+};
+
+/// The agent that answers where no other is configured.
+const BUILTIN_AGENT: &str = include_str!("../../../config/agent.toml");
+
+/// Why the server does not start. Nothing has been bound or served then.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be used.
+    #[error("the store cannot be opened")]
+    Store(#[from] OpenError),
+    /// The agent's file cannot be read.
+    #[error("agent.file: cannot read {path}")]
+    AgentFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The agent's configuration is wrong.
+    #[error("the agent in {origin} cannot be used")]
+    Agent {
+        /// The file, or `the built-in agent`.
+        origin: String,
+        /// What is wrong.
+        source: AgentError,
+    },
+    /// The model's configuration is wrong.
+    #[error("the model cannot be used")]
+    Model(#[from] model::ModelError),
+    /// The address is taken, or not ours.
+    #[error("server.host, server.port: cannot listen on {address}")]
+    Bind {
+        /// What was asked for.
+        address: String,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// What every request handler shares. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct App {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) socket: Arc<SocketConfig>,
+    pub(crate) origins: Arc<Origins>,
+    /// Sockets and connections. Shutdown waits for it.
+    pub(crate) tasks: TaskTracker,
+}
+
+/// A server, bound and ready to run.
+#[derive(Debug)]
+pub struct Application {
+    app: App,
+    listener: TcpListener,
+    address: SocketAddr,
+    limits: ListenerLimits,
+    drain_timeout: std::time::Duration,
+    description: Description,
+}
+
+/// What people are told about a server when it starts.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// The store, without secrets.
+    pub store: String,
+    /// The model, without secrets.
+    pub model: String,
+    /// The agent's name and where it comes from.
+    pub agent: String,
+}
+
+impl Application {
+    /// Opens the store, reads the agent, binds the address.
+    pub async fn build(config: &Config) -> Result<Self, StartError> {
+        let (agent, agent_origin) = read_agent(config)?;
+        let provider = model::build(config.model.choice())?;
+        let store = duologue_store::open(&config.store).await?;
+        let (listener, address) = bind(config).await?;
+        let description = Description {
+            store: config.store.describe(),
+            model: config.model.choice().to_string(),
+            agent: format!("{} ({agent_origin})", agent.name()),
+        };
+        let parts = Parts {
+            store,
+            provider,
+            agent: Arc::new(agent),
+            clock: Arc::new(SystemClock),
+            server: server_id(),
+        };
+        let limits = Limits {
+            session: config.session.clone(),
+            turn: config.turn.clone(),
+            generation: config.generation.clone(),
+            jobs: config.jobs.clone(),
+        };
+        let app = App {
+            engine: Arc::new(Engine::start(parts, limits)),
+            socket: Arc::new(config.socket.clone()),
+            origins: Arc::new(Origins::new(&config.server.origins_allowed)),
+            tasks: TaskTracker::new(),
+        };
+        let limits = ListenerLimits::from(&config.server);
+        let drain_timeout = config.server.drain_timeout;
+        Ok(Self {
+            app,
+            listener,
+            address,
+            limits,
+            drain_timeout,
+            description,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it is made of, for people.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// Serves until `drain` is cancelled, then lets go of everything in order: no new connections;
+    /// running turns may finish, unless `stop` is cancelled too; sessions are released and not
+    /// ended; every task is waited for.
+    pub async fn run(self, drain: CancellationToken, stop: CancellationToken) {
+        let Self {
+            app,
+            listener,
+            limits,
+            drain_timeout,
+            ..
+        } = self;
+        let router = http::router(app.clone());
+        let closing = CancellationToken::new();
+        let accepting = listener::serve(
+            listener,
+            router,
+            limits,
+            app.tasks.clone(),
+            drain,
+            closing.clone(),
+        );
+        accepting.await;
+        tracing::info!("server.draining");
+        app.engine.shut_down(drain_timeout, &stop).await;
+        closing.cancel();
+        app.tasks.close();
+        app.tasks.wait().await;
+        tracing::info!("server.stopped");
+    }
+}
+
+fn read_agent(config: &Config) -> Result<(Agent, String), StartError> {
+    let (text, origin) = match &config.agent.file {
+        None => (BUILTIN_AGENT.to_owned(), "built in".to_owned()),
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|source| StartError::AgentFile {
+                path: path.clone(),
+                source,
+            })?;
+            (text, path.display().to_string())
+        }
+    };
+    match Agent::from_toml(&text, &duologue_tools::builtin()) {
+        Ok(agent) => Ok((agent, origin)),
+        Err(source) => Err(StartError::Agent { origin, source }),
+    }
+}
+
+async fn bind(config: &Config) -> Result<(TcpListener, SocketAddr), StartError> {
+    let (host, port) = (config.server.host.as_str(), config.server.port);
+    let failed = |source| StartError::Bind {
+        address: format!("{host}:{port}"),
+        source,
+    };
+    let listener = TcpListener::bind((host, port)).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "each run needs an id of its own, made here once"
+)]
+fn server_id() -> ServerId {
+    ServerId(uuid::Uuid::now_v7().to_string())
+}

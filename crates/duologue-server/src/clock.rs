@@ -1,0 +1,18 @@
+//! The system's clock.
+
+use duologue_engine::clock::Clock;
+use duologue_protocol::Timestamp;
+
+/// Tells the time of the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the clock that is passed in"
+    )]
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}

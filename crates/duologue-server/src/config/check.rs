@@ -1,0 +1,291 @@
+//! What no single value can tell: limits that must fit together, and values that make no sense.
+
+use std::time::Duration;
+
+use axum::http::Uri;
+use jiff::SignedDuration;
+use toml::Value;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{
+    Config, Endpoint, Environment, ModelChoice, Settings,
+    layers::MORE_THAN_ZERO,
+    names::{SUPABASE_REST, SUPABASE_SCHEMA},
+};
+
+/// The keys for which zero means something. For all others it would mean "never" or "nothing".
+const ZERO_ALLOWED: [&str; 9] = [
+    "server.port",
+    "server.drain_timeout",
+    "socket.write_buffer_bytes",
+    "session.resume_grace",
+    "session.storage_retry_timeout",
+    "generation.retries_max",
+    "generation.retry_delay",
+    "generation.retry_after_max",
+    "model.mock.delay",
+];
+
+/// Longer than any wait that makes sense, and short enough that no clock overflows.
+const DURATION_MAX: SignedDuration = SignedDuration::from_hours(365 * 24);
+
+/// JSON writes a control character as six.
+const JSON_GROWTH: u32 = 6;
+
+/// Room for a frame's other fields.
+const FRAME_FIELDS_BYTES: u32 = 4096;
+
+/// Everything that is wrong, though each value could be read.
+pub(super) fn all(config: &Config, settings: &Settings) -> Vec<String> {
+    let mut problems = order(config, settings);
+    problems.extend(frames_fit(config, settings));
+    problems.extend(texts(config, settings));
+    problems.extend(model_key(config, settings));
+    problems
+}
+
+/// Values that are nothing or too much by themselves.
+pub(super) fn sizes(settings: &Settings) -> Vec<String> {
+    let mut problems = Vec::new();
+    for key in settings.changed() {
+        let value = settings.value(key);
+        let durations = match (settings.default(key), value) {
+            (Value::Array(_), Value::Array(items)) => items.iter().filter_map(duration).collect(),
+            (default, value) if duration(default).is_some() => Vec::from_iter(duration(value)),
+            _ => Vec::new(),
+        };
+        let is_zero = match value {
+            Value::Integer(number) => *number == 0,
+            Value::String(_) => durations.iter().any(SignedDuration::is_zero),
+            _ => false,
+        };
+        if is_zero && !ZERO_ALLOWED.contains(&key) {
+            problems.push(format!("{} {MORE_THAN_ZERO}", settings.cite(key)));
+        }
+        if durations.iter().any(|duration| *duration > DURATION_MAX) {
+            problems.push(format!("{} must be at most a year", settings.cite(key)));
+        }
+    }
+    problems
+}
+
+/// The duration that a text says, if it says one.
+pub(super) fn duration(value: &Value) -> Option<SignedDuration> {
+    value.as_str()?.parse().ok()
+}
+
+/// Pairs of which the first must be the smaller.
+fn order(config: &Config, settings: &Settings) -> Vec<String> {
+    let session = &config.session;
+    let jobs = &config.jobs;
+    let durations: [(&str, Duration, &str, Duration); 2] = [
+        (
+            "session.lease_renewal_interval",
+            session.lease_renewal_interval,
+            "session.lease",
+            session.lease,
+        ),
+        (
+            "jobs.lease_renewal_interval",
+            jobs.lease_renewal_interval,
+            "jobs.lease",
+            jobs.lease,
+        ),
+    ];
+    let mut problems = Vec::new();
+    for (smaller, low, larger, high) in durations {
+        if low >= high {
+            problems.push(must_be("less than", settings, smaller, larger));
+        }
+    }
+    if config.socket.write_buffer_bytes >= config.socket.write_buffer_bytes_max {
+        problems.push(must_be(
+            "less than",
+            settings,
+            "socket.write_buffer_bytes",
+            "socket.write_buffer_bytes_max",
+        ));
+    }
+    let total = config.generation.total_timeout;
+    for (key, part) in [
+        (
+            "generation.first_token_timeout",
+            config.generation.first_token_timeout,
+        ),
+        (
+            "generation.next_token_timeout",
+            config.generation.next_token_timeout,
+        ),
+    ] {
+        if part > total {
+            let whole = "generation.total_timeout";
+            problems.push(must_be("at most", settings, key, whole));
+        }
+    }
+    problems
+}
+
+fn must_be(relation: &str, settings: &Settings, one: &str, other: &str) -> String {
+    let (one, other) = (settings.cite(one), settings.cite(other));
+    format!("{one} must be {relation} {other}")
+}
+
+/// Whatever a session may hold can be sent. A frame that is too large for a client's buffer would
+/// cut it off, and again whenever it comes back for that frame.
+fn frames_fit(config: &Config, settings: &Settings) -> Vec<String> {
+    let texts = [
+        ("socket.frame_bytes_max", config.socket.frame_bytes_max),
+        ("turn.answer_bytes_max", config.turn.answer_bytes_max),
+        (
+            "turn.tool_result_bytes_max",
+            config.turn.tool_result_bytes_max,
+        ),
+        ("jobs.summary_bytes_max", config.jobs.summary_bytes_max),
+    ];
+    let buffers = [
+        (
+            "socket.write_buffer_bytes_max",
+            config.socket.write_buffer_bytes_max,
+        ),
+        ("session.reader_bytes_max", config.session.reader_bytes_max),
+    ];
+    let mut problems = Vec::new();
+    for (buffer, room) in buffers {
+        for (text, size) in texts {
+            let frame = size
+                .saturating_mul(JSON_GROWTH)
+                .saturating_add(FRAME_FIELDS_BYTES);
+            if frame > room {
+                problems.push(format!(
+                    "{} must be at least {frame}, so that {} fits in when JSON escapes it",
+                    settings.cite(buffer),
+                    settings.cite(text),
+                ));
+            }
+        }
+    }
+    problems
+}
+
+/// Texts that have a form of their own.
+fn texts(config: &Config, settings: &Settings) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut refuse = |key: &str, allowed: &str| {
+        problems.push(format!("{} {allowed}", settings.cite(key)));
+    };
+    if config.server.host.trim().is_empty() {
+        refuse("server.host", "must be a name or an address");
+    }
+    if !config.server.origins_allowed.iter().all(|o| is_origin(o)) {
+        refuse(
+            "server.origins_allowed",
+            "must list origins as browsers send them, such as \"https://app.example.com\": in \
+             lower case, with a port only where it is not the scheme's own, and without a path",
+        );
+    }
+    if EnvFilter::try_new(&config.log.filter).is_err() {
+        refuse(
+            "log.filter",
+            "must be a level (error, warn, info, debug or trace), or several for parts, such as \
+             \"info,duologue_store=debug\"",
+        );
+    }
+    let url = settings.value("store.url").as_str().unwrap_or_default();
+    if !["sqlite:", "postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme))
+    {
+        refuse(
+            "store.url",
+            "must begin with `sqlite:`, `postgres://` or `postgresql://`",
+        );
+    }
+    for (key, url) in [
+        ("model.openai.base_url", &config.model.openai.base_url),
+        ("model.groq.base_url", &config.model.groq.base_url),
+    ] {
+        if !is_http_url(url) {
+            refuse(
+                key,
+                "must be a URL that begins with `https://` or `http://`, without a user's name",
+            );
+        }
+    }
+    problems
+}
+
+/// Whether it is one, and without a user's name and password, which would have no place in a log.
+fn is_http_url(text: &str) -> bool {
+    text.parse::<Uri>().is_ok_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.authority().is_some_and(|authority| {
+                !authority.host().is_empty() && !authority.as_str().contains('@')
+            })
+    })
+}
+
+fn is_origin(text: &str) -> bool {
+    let has_path = text.splitn(4, '/').count() > 3;
+    let default_port = [("https://", ":443"), ("http://", ":80")];
+    is_http_url(text)
+        && !has_path
+        && !text.contains(['?', '#', '*'])
+        && text == text.to_ascii_lowercase()
+        && !default_port
+            .iter()
+            .any(|(scheme, port)| text.starts_with(scheme) && text.ends_with(port))
+}
+
+/// A provider that was asked for by name needs its key, unless it is an endpoint of one's own.
+fn model_key(config: &Config, settings: &Settings) -> Option<String> {
+    let ModelChoice::Endpoint(endpoint, endpoint_config) = config.model.choice() else {
+        return None;
+    };
+    let (key, base_url, variable) = match endpoint {
+        Endpoint::OpenAi => (
+            "model.openai.api_key",
+            "model.openai.base_url",
+            "OPENAI_API_KEY",
+        ),
+        Endpoint::Groq => ("model.groq.api_key", "model.groq.base_url", "GROQ_API_KEY"),
+    };
+    let is_own_endpoint = settings.value(base_url) != settings.default(base_url);
+    if endpoint_config.has_key() || is_own_endpoint {
+        return None;
+    }
+    let provider = settings.cite("model.provider");
+    Some(format!(
+        "{provider} needs a key, and `{key}` is empty; set {variable}"
+    ))
+}
+
+/// Stops who expects Supabase's REST interface to be used, before data goes elsewhere.
+pub(super) fn supabase_rest(environment: &Environment, settings: &Settings) -> Option<String> {
+    if settings.source("store.url").is_some() {
+        return None;
+    }
+    let set: Vec<&str> = SUPABASE_REST
+        .into_iter()
+        .filter(|name| environment.get(name).is_some())
+        .collect();
+    if set.is_empty() {
+        return None;
+    }
+    let (names, verb) = (set.join(" and "), if set.len() == 1 { "is" } else { "are" });
+    Some(format!(
+        "{names} {verb} set, but keeping sessions through Supabase's REST interface is not part of \
+         this version; set SUPABASE_DB_URL to the database's own URL (in Supabase under Connect), \
+         or unset {names} to keep sessions in a SQLite file"
+    ))
+}
+
+/// A database URL says by itself which schema it means.
+pub(super) fn supabase_schema(environment: &Environment, settings: &Settings) -> Option<String> {
+    let schema = environment.get(SUPABASE_SCHEMA)?;
+    (schema != "public" && settings.source("store.url").is_some()).then(|| {
+        format!(
+            "{SUPABASE_SCHEMA} sets nothing; to use another schema than `public`, append \
+             `?options=-csearch_path%3D{schema}` to the database's URL"
+        )
+    })
+}

@@ -1,0 +1,41 @@
+//! The section `[socket]`: what one WebSocket may use.
+
+use std::time::Duration;
+
+use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
+use serde::Deserialize;
+
+/// What one WebSocket may use.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SocketConfig {
+    /// The dialect of clients that do not ask for one.
+    pub frames: Dialect,
+    /// The largest message of a client. A longer one closes the socket with code 1009.
+    pub frame_bytes_max: u32,
+    /// Held for as long as the socket is open.
+    pub read_buffer_bytes: u32,
+    /// Gathered before it is written without a flush. Less than `write_buffer_bytes_max`.
+    pub write_buffer_bytes: u32,
+    /// The most that may be unwritten. Any frame that the limits allow fits in.
+    pub write_buffer_bytes_max: u32,
+    /// How often the client is pinged.
+    #[serde(with = "duration")]
+    pub ping_interval: Duration,
+    /// How long the client may take to answer a ping.
+    #[serde(with = "duration")]
+    pub pong_timeout: Duration,
+    /// How long writing one frame may take.
+    #[serde(with = "duration")]
+    pub write_timeout: Duration,
+}
+
+/// How frames are spelled for a client. `docs/protocol.md` describes both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// One JSON object per frame.
+    Json,
+    /// Bare pieces of text, and a marker after each turn.
+    Text,
+}

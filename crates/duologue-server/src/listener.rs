@@ -1,0 +1,154 @@
+//! The accept loop: own, because a server must close connections that send no request.
+//!
+//! `axum::serve` has no limit on the time a request's head may take, so that a few silent sockets
+//! would stay for ever; hyper's own builder has one.
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
+
+use crate::config::ServerConfig;
+
+/// How long to wait after the system refused a connection, so that a lack of file descriptors does
+/// not become a busy loop.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
+
+/// How long a connection that is over the limit may take to read its refusal.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What is sent to connections over the limit, before any request of theirs is read.
+const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\n\
+content-length: 0\r\nconnection: close\r\n\r\n";
+
+/// What connections may use before they are upgraded.
+#[derive(Clone, Debug)]
+pub(crate) struct ListenerLimits {
+    header_read_timeout: Duration,
+    header_bytes_max: usize,
+    headers_max: usize,
+    connections_max: usize,
+}
+
+impl From<&ServerConfig> for ListenerLimits {
+    fn from(config: &ServerConfig) -> Self {
+        Self {
+            header_read_timeout: config.header_read_timeout,
+            header_bytes_max: config.header_bytes_max as usize,
+            headers_max: config.headers_max as usize,
+            connections_max: config.connections_max as usize,
+        }
+    }
+}
+
+/// A connection's place among `connections_max`, kept until the last holder drops it. A request
+/// carries it as an extension, so that an upgraded socket keeps its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+/// Accepts connections until `drain` is cancelled. Those that are open then go on, and are told to
+/// close when `closing` is cancelled.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: ListenerLimits,
+    tasks: TaskTracker,
+    drain: CancellationToken,
+    closing: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(limits.connections_max));
+    loop {
+        let accepted = tokio::select! {
+            () = drain.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => match Arc::clone(&places).try_acquire_owned() {
+                Ok(permit) => {
+                    let place = Place {
+                        _permit: Arc::new(permit),
+                    };
+                    let router = router.clone();
+                    let connection = connect(stream, peer, router, limits.clone(), place);
+                    let closing = closing.clone();
+                    tasks.spawn(async move {
+                        // Closing drops the connection; upgraded sockets live elsewhere.
+                        closing.run_until_cancelled(connection).await;
+                    });
+                }
+                Err(_full) => {
+                    tracing::warn!("connection.refused");
+                    tasks.spawn(refuse(stream));
+                }
+            },
+            Err(error) if is_of_the_connection(&error) => {}
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "accept.failed");
+                tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
+            }
+        }
+    }
+}
+
+/// Serves one connection until it is closed or upgraded.
+async fn connect(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    limits: ListenerLimits,
+    place: Place,
+) {
+    // Tokens are small, and waiting to fill a packet would hold them back.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, error = &error as &dyn std::error::Error, "nodelay.refused");
+    }
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(place.clone());
+        let router = router.clone();
+        async move {
+            let Ok(response) = router.oneshot(request).await;
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_read_timeout)
+        .max_buf_size(limits.header_bytes_max)
+        .max_headers(limits.headers_max)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        // Clients that vanish or time out are everyday business.
+        tracing::debug!(%peer, error = &error as &dyn std::error::Error, "connection.failed");
+    }
+}
+
+async fn refuse(mut stream: TcpStream) {
+    let refusal = async {
+        stream.write_all(REFUSAL).await?;
+        stream.shutdown().await
+    };
+    // It is refused either way; whether it hears of it is its own affair.
+    drop(tokio::time::timeout(REFUSAL_TIMEOUT, refusal).await);
+}
+
+/// Errors that concern one connection that was gone before it was accepted.
+fn is_of_the_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+    )
+}

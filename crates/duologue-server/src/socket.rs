@@ -1,0 +1,231 @@
+//! One WebSocket: frames in become commands, deliveries out become frames.
+//!
+//! The socket knows nothing of what it carries. It translates, keeps the peer honest (pings, write
+//! timeout), and says how the peer left.
+
+mod heartbeat;
+mod outgoing;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use duologue_engine::{Delivery, Reader};
+use duologue_protocol::{ClientFrame, CloseCode, DisconnectReason, ErrorCode, ErrorFrame};
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use tokio_tungstenite::tungstenite;
+
+use crate::{
+    config::{Dialect, SocketConfig},
+    socket::{
+        heartbeat::{Beat, Heartbeat},
+        outgoing::Outgoing,
+    },
+};
+
+/// How long the peer may take to answer a close frame.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A socket about to be served.
+pub(crate) struct Socket {
+    reader: Reader,
+    outgoing: Outgoing,
+    config: Arc<SocketConfig>,
+}
+
+/// How the connection came to its end.
+enum End {
+    /// The peer left.
+    Left(DisconnectReason),
+    /// We close, and this is why; the reason is what the log says of it.
+    Close(CloseCode, DisconnectReason),
+}
+
+type Step = Result<(), End>;
+
+impl Socket {
+    pub(crate) fn new(reader: Reader, dialect: Dialect, config: Arc<SocketConfig>) -> Self {
+        Self {
+            reader,
+            outgoing: Outgoing::new(dialect),
+            config,
+        }
+    }
+
+    /// Serves the connection until either side closes it.
+    pub(crate) async fn run(mut self, connection: WebSocket) {
+        let (mut sink, mut stream) = connection.split();
+        let mut heartbeat = Heartbeat::start(self.config.ping_interval, self.config.pong_timeout);
+        let mut batch = Vec::new();
+        let end = loop {
+            let step = tokio::select! {
+                biased;
+                message = stream.next() => {
+                    heartbeat.heard();
+                    self.take(message, &mut sink).await
+                }
+                beat = heartbeat.next() => self.beat(beat, &mut sink).await,
+                () = self.reader.receive(&mut batch) => self.deliver(&mut batch, &mut sink).await,
+            };
+            if let Err(end) = step {
+                break end;
+            }
+        };
+        let reason = match end {
+            End::Left(reason) => reason,
+            End::Close(code, reason) => {
+                // The session hears of it now; the peer may take its time with the handshake.
+                self.reader.leave(reason);
+                close(&mut sink, &mut stream, code).await;
+                return;
+            }
+        };
+        self.reader.leave(reason);
+    }
+
+    /// Translates what the peer sent.
+    async fn take(
+        &mut self,
+        message: Option<Result<Message, axum::Error>>,
+        sink: &mut SplitSink<WebSocket, Message>,
+    ) -> Step {
+        let refused = match message {
+            Some(Ok(Message::Text(text))) => match ClientFrame::read(&text) {
+                Ok(frame) => self.reader.submit(frame),
+                Err(error) => Err(ErrorFrame {
+                    code: error.code,
+                    message: error.message,
+                    id: error.id,
+                    turn_id: None,
+                }),
+            },
+            Some(Ok(Message::Binary(_))) => Err(ErrorFrame {
+                code: ErrorCode::BinaryUnsupported,
+                message: "send text frames; binary ones carry nothing here".into(),
+                id: None,
+                turn_id: None,
+            }),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
+            Some(Ok(Message::Close(frame))) => return Err(End::Left(farewell(frame.as_ref()))),
+            Some(Err(error)) => return Err(failure(error)),
+            None => return Err(End::Left(DisconnectReason::Lost)),
+        };
+        match refused {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.outgoing.error(error);
+                self.write(sink).await
+            }
+        }
+    }
+
+    async fn beat(&mut self, beat: Beat, sink: &mut SplitSink<WebSocket, Message>) -> Step {
+        match beat {
+            Beat::Ping => {
+                self.outgoing.ping();
+                self.write(sink).await
+            }
+            Beat::Dead => Err(End::Close(
+                CloseCode::Unresponsive,
+                DisconnectReason::Unresponsive,
+            )),
+        }
+    }
+
+    /// Spells and sends what the session has for this reader.
+    async fn deliver(
+        &mut self,
+        batch: &mut Vec<Delivery>,
+        sink: &mut SplitSink<WebSocket, Message>,
+    ) -> Step {
+        let mut closing = None;
+        for delivery in batch.drain(..) {
+            match delivery {
+                Delivery::Frame(frame) => self.outgoing.frame(&frame),
+                Delivery::Close(code) => closing = Some(code),
+            }
+        }
+        if closing != Some(CloseCode::Slow) {
+            self.write(sink).await?;
+        }
+        match closing {
+            None => Ok(()),
+            Some(CloseCode::Slow) => Err(End::Close(CloseCode::Slow, DisconnectReason::Slow)),
+            Some(code) => Err(End::Close(code, DisconnectReason::Lost)),
+        }
+    }
+
+    /// Sends all that is gathered with one flush; a peer that does not take it in time is slow.
+    async fn write(&mut self, sink: &mut SplitSink<WebSocket, Message>) -> Step {
+        let writing = async {
+            for message in self.outgoing.drain() {
+                sink.feed(message).await?;
+            }
+            sink.flush().await
+        };
+        match tokio::time::timeout(self.config.write_timeout, writing).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(failure(error)),
+            Err(_elapsed) => Err(End::Close(CloseCode::Slow, DisconnectReason::Slow)),
+        }
+    }
+}
+
+/// A peer that says 1000, or closes without giving a code, is done with the session. Any other code
+/// (a page that is reloaded says 1001) means that it may come back.
+fn farewell(frame: Option<&CloseFrame>) -> DisconnectReason {
+    match frame {
+        None => DisconnectReason::Closed,
+        Some(frame) if frame.code == 1000 => DisconnectReason::Closed,
+        Some(_) => DisconnectReason::Lost,
+    }
+}
+
+/// Tells a peer that broke the rules from one that was lost.
+fn failure(error: axum::Error) -> End {
+    let error = match error.into_inner().downcast::<tungstenite::Error>() {
+        Ok(error) => error,
+        Err(_unknown) => return End::Left(DisconnectReason::Lost),
+    };
+    tracing::debug!(%error, "socket.failed");
+    match *error {
+        tungstenite::Error::Capacity(_) => {
+            End::Close(CloseCode::TooBig, DisconnectReason::Protocol)
+        }
+        tungstenite::Error::Utf8(_) => {
+            End::Close(CloseCode::InvalidText, DisconnectReason::Protocol)
+        }
+        tungstenite::Error::Protocol(
+            tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+        ) => End::Left(DisconnectReason::Lost),
+        tungstenite::Error::Protocol(_) => {
+            End::Close(CloseCode::Protocol, DisconnectReason::Protocol)
+        }
+        _ => End::Left(DisconnectReason::Lost),
+    }
+}
+
+/// Says why we close, and gives the peer a moment to agree, so that what was sent before arrives.
+async fn close(
+    sink: &mut SplitSink<WebSocket, Message>,
+    stream: &mut SplitStream<WebSocket>,
+    code: CloseCode,
+) {
+    let frame = CloseFrame {
+        code: code.number(),
+        reason: code.reason().into(),
+    };
+    let handshake = async {
+        sink.send(Message::Close(Some(frame))).await?;
+        while let Some(Ok(_unread)) = stream.next().await {}
+        Ok::<_, axum::Error>(())
+    };
+    match tokio::time::timeout(CLOSE_TIMEOUT, handshake).await {
+        Ok(Ok(())) => {}
+        // Either way the connection is dropped now.
+        Ok(Err(error)) => tracing::debug!(%error, "close.failed"),
+        Err(_elapsed) => tracing::debug!("close.timed_out"),
+    }
+}
