@@ -13,6 +13,7 @@ use anyhow::Context;
 
 use crate::{
     external::{cargo, program, run as run_external},
+    setup,
     steps::Outcome,
 };
 
@@ -20,11 +21,13 @@ use crate::{
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// More than the server gives its own turns to finish.
 const STOP_TIMEOUT: Duration = Duration::from_secs(45);
+const LOG_LINES_SHOWN: usize = 40;
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Builds the server, starts it, runs the tests against it, and stops it.
 pub(crate) fn run(root: &Path, playwright_arguments: &[String]) -> anyhow::Result<Outcome> {
     let tests = root.join("web/e2e");
+    setup::npm_packages(root)?;
     run_external(&mut cargo(root, "build --bin duologue"))?;
 
     let artifacts = tests.join("artifacts");
@@ -135,10 +138,15 @@ impl Server {
         }
     }
 
-    /// The log, to be shown beneath a failure.
+    /// The end of the log, to be shown beneath a failure.
     fn log_text(&self) -> String {
-        fs::read_to_string(&self.log)
-            .unwrap_or_else(|error| format!("(its log cannot be read: {error})"))
+        match fs::read_to_string(&self.log) {
+            Ok(log) => {
+                let lines: Vec<_> = log.lines().collect();
+                lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
+            }
+            Err(error) => format!("(its log cannot be read: {error})"),
+        }
     }
 }
 
@@ -182,18 +190,19 @@ fn free_address() -> anyhow::Result<SocketAddr> {
 /// Whether `/healthz` answers 200. A refused or broken connection is a no: the server may be about
 /// to start.
 fn is_healthy(address: SocketAddr) -> bool {
-    let ask = || -> std::io::Result<String> {
+    const EXPECTED: &[u8] = b"HTTP/1.1 200 ";
+    let ask = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
         stream.set_read_timeout(Some(Duration::from_secs(1)))?;
         write!(
             stream,
             "GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
         )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
+        let mut answer = [0; EXPECTED.len()];
+        stream.read_exact(&mut answer)?;
+        Ok(answer == EXPECTED)
     };
-    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
+    ask().unwrap_or(false)
 }
 
 #[expect(

@@ -80,6 +80,23 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
+/// Runs it out of sight; its last words, if it did not succeed.
+pub(crate) fn complaint(command: &mut Command) -> anyhow::Result<Option<String>> {
+    let shown = shown(command);
+    let output = command
+        .output()
+        .with_context(|| format!("cannot run `{shown}`"))?;
+    if output.status.success() {
+        return Ok(None);
+    }
+    let words = String::from_utf8_lossy(&output.stderr);
+    let last = words.lines().rfind(|line| !line.trim().is_empty());
+    Ok(Some(format!(
+        "`{shown}`: {}",
+        last.unwrap_or("failed").trim()
+    )))
+}
+
 /// Its standard output, as text.
 pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     let shown = shown(command);

@@ -60,6 +60,7 @@ fn run(command: &str, rest: &[String]) -> anyhow::Result<Outcome> {
     }
     match steps::ALL.iter().find(|step| step.name == command) {
         Some(step) => (step.run)(&root),
+        None if command.is_empty() => anyhow::bail!("which command?\n\n{}", steps::help()),
         None => anyhow::bail!("`{command}` is not a command\n\n{}", steps::help()),
     }
 }

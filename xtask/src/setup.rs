@@ -71,19 +71,15 @@ fn programs(root: &Path) -> anyhow::Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let install = format!(
-        "apt-get install -y --no-install-recommends {}",
-        missing.join(" ")
-    );
+    let install = format!("install -y --no-install-recommends {}", missing.join(" "));
     let is_root = output(program("id", root).arg("-u"))?.trim() == "0";
-    if !is_root || !on_path("apt-get") {
-        anyhow::bail!(
-            "the tests need programs that are not here; install them:\n\n    sudo {install}\n"
-        );
-    }
-    for arguments in ["update -qq", &format!("{install} -qq")["apt-get ".len()..]] {
+    anyhow::ensure!(
+        is_root && on_path("apt-get"),
+        "the tests need programs that are not here; install them:\n\n    sudo apt-get {install}\n"
+    );
+    for arguments in ["update", &install] {
         let mut apt = program("apt-get", root);
-        apt.env("DEBIAN_FRONTEND", "noninteractive");
+        apt.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq");
         external::run(apt.args(arguments.split(' ')))?;
     }
     let missing = self::missing(root);
@@ -121,7 +117,7 @@ fn postgres_folder_has(program: &str) -> bool {
 }
 
 /// Installs the npm packages of every folder that locks some, unless they are as locked already.
-fn npm_packages(root: &Path) -> anyhow::Result<()> {
+pub(crate) fn npm_packages(root: &Path) -> anyhow::Result<()> {
     let locks = output(program("git", root).args([
         "ls-files",
         "--cached",

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     browser,
-    external::{cargo, run, succeeds},
+    external::{cargo, complaint, run},
     setup, tidy,
 };
 
@@ -143,9 +143,10 @@ fn advisories(root: &Path) -> anyhow::Result<Outcome> {
         .env("GIT_TERMINAL_PROMPT", "0")
         .env("GIT_HTTP_LOW_SPEED_LIMIT", "1000")
         .env("GIT_HTTP_LOW_SPEED_TIME", "20");
-    if !succeeds(&mut fetch) {
-        let reason = "the RustSec database cannot be fetched from here (`cargo deny fetch db`)";
-        return Ok(Outcome::NotRun(reason.to_owned()));
+    if let Some(complaint) = complaint(&mut fetch)? {
+        return Ok(Outcome::NotRun(format!(
+            "no RustSec database here; {complaint}"
+        )));
     }
     done(&mut cargo(root, "deny check --disable-fetch advisories"))
 }

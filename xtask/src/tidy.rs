@@ -96,7 +96,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// The texts that belong to the project, by path from its root.
+/// The files that belong to the project, by path from its root.
 struct Tree(Vec<Text>);
 
 struct Text {
@@ -134,13 +134,11 @@ impl Tree {
                 continue;
             }
             let bytes = fs::read(&file).with_context(|| format!("{path} cannot be read"))?;
-            // What is not text has no lines to check.
-            if let Ok(text) = String::from_utf8(bytes) {
-                texts.push(Text {
-                    path: path.to_owned(),
-                    text,
-                });
-            }
+            texts.push(Text {
+                path: path.to_owned(),
+                // What is not text, such as a picture, has no lines to check; but links lead to it.
+                text: String::from_utf8(bytes).unwrap_or_default(),
+            });
         }
         anyhow::ensure!(
             !texts.is_empty(),
