@@ -1,0 +1,312 @@
+// One session's connection: a socket, and the next one when it is lost. It follows the section
+// "Resuming" of `docs/protocol.md`: it knows the last event it saw, asks for what came after it, and
+// passes every event on exactly once and in order, whatever happens to the sockets beneath.
+
+import { Backoff } from "./backoff.js";
+import { Outbox } from "./outbox.js";
+import { finalRefusal } from "./refusal.js";
+
+/** @typedef {import("./address.js").ServerAddress} ServerAddress */
+/** @typedef {import("./address.js").Identity} Identity */
+/** @typedef {{ type: string, seq?: number, [field: string]: any }} Frame */
+/** @typedef {"connecting" | "open" | "reconnecting" | "closing" | "closed"} Phase */
+/**
+ * @typedef {object} Listener
+ * @property {(phase: Phase, detail: string) => void} onPhase
+ * @property {(frame: Frame) => void} onFrame news: each event once, and all that is no event
+ * @property {(direction: "in" | "out", frame: Frame) => void} onTraffic all that passes, for show
+ * @property {() => void} onForget the log that was known is gone; what it said does not hold
+ * @property {(messageIds: string[]) => void} onGiveUp these messages will not be sent again
+ */
+
+/** After these the client does not come back by itself. */
+const FINAL_CLOSES = new Map([
+  [1000, "The session has ended."],
+  [1007, "The server could not read what was sent."],
+  [1009, "The message was too long for the server."],
+]);
+/** Our own: we drop a socket that we no longer trust, but are not done with the session. */
+const CLOSE_DROPPED = 4000;
+
+const RECONNECT = { firstMs: 500, mostMs: 30_000 };
+/** A connection that held this long was a good one: the next pause is short again. */
+const GOOD_AFTER_MS = 10_000;
+/** Browsers neither send WebSocket pings nor notice a peer that is silently gone. */
+const PING_INTERVAL_MS = 20_000;
+/** How long the server may take to answer our close frame. */
+const CLOSE_TIMEOUT_MS = 3_000;
+
+export class Connection {
+  #server;
+  #identity;
+  #listener;
+  #outbox = new Outbox();
+  #backoff = new Backoff(RECONNECT);
+  /** @type {WebSocket | null} the only socket whose news counts */
+  #socket = null;
+  /** @type {Phase} */
+  #phase = "closed";
+  #lastSeq = 0;
+  /** 0 as long as there is no open socket. */
+  #openedAt = 0;
+  #pingUnanswered = false;
+  /** As asked by `goaway`: when, at the earliest, to come back. */
+  #notBefore = 0;
+  #retryTimer = 0;
+  #pingTimer = 0;
+  #closeTimer = 0;
+
+  /** @param {ServerAddress} server @param {Identity} identity @param {Listener} listener */
+  constructor(server, identity, listener) {
+    this.#server = server;
+    this.#identity = identity;
+    this.#listener = listener;
+    window.addEventListener("online", this.#retryNow);
+  }
+
+  get server() {
+    return this.#server;
+  }
+
+  get identity() {
+    return this.#identity;
+  }
+
+  /** The last event of the session's log that has arrived; 0 if none has. */
+  get lastSeq() {
+    return this.#lastSeq;
+  }
+
+  get phase() {
+    return this.#phase;
+  }
+
+  /** Connects; also again, after it was closed. */
+  open() {
+    if (this.#phase !== "closed") return;
+    this.#backoff.reset();
+    this.#enter("connecting");
+    this.#dial();
+  }
+
+  /**
+   * Sends a user's message: now if the session listens, otherwise as soon as it does.
+   *
+   * @param {string} text
+   * @returns {string} the id under which its receipt will come
+   */
+  say(text) {
+    const id = this.#outbox.add(text);
+    if (this.#phase === "open") this.#send(Outbox.frame(id, text));
+    return id;
+  }
+
+  /** Asks for the running turn to be stopped. */
+  cancel() {
+    if (this.#phase === "open") this.#send({ type: "cancel" });
+  }
+
+  /** Says that the user is done, which ends the session. */
+  close() {
+    if (this.#phase === "closed" || this.#phase === "closing") return;
+    const socket = this.#socket;
+    if (socket?.readyState !== WebSocket.OPEN) {
+      this.#finish("The server was not reached, so it ends the session by itself after a while.");
+      return;
+    }
+    this.#enter("closing");
+    socket.close(1000, "done");
+    this.#closeTimer = window.setTimeout(() => this.#finish("Disconnected."), CLOSE_TIMEOUT_MS);
+  }
+
+  /** Lets go of everything. Nothing is called afterwards; the session is left as it is. */
+  dispose() {
+    window.removeEventListener("online", this.#retryNow);
+    this.#drop();
+    this.#phase = "closed";
+  }
+
+  // From here on: one socket after another.
+
+  #dial() {
+    const url = new URL(this.#server.socket(this.#identity));
+    url.searchParams.set("after", String(this.#lastSeq));
+    // The server may be set to speak bare text to those who do not ask.
+    url.searchParams.set("frames", "json");
+    const socket = connect(url);
+    if (!socket) {
+      this.#finish("The browser forbids this address; a page from https needs a server with wss.");
+      return;
+    }
+    this.#socket = socket;
+    let wasOpen = false;
+    const ours = () => this.#socket === socket;
+    socket.addEventListener("open", () => {
+      if (!ours()) return;
+      wasOpen = true;
+      this.#openedAt = Date.now();
+      this.#pingUnanswered = false;
+      this.#pingTimer = window.setInterval(() => this.#ping(), PING_INTERVAL_MS);
+    });
+    socket.addEventListener("message", ({ data }) => {
+      if (ours()) this.#receive(String(data));
+    });
+    socket.addEventListener("close", ({ code }) => {
+      if (ours()) this.#closed(code, wasOpen);
+    });
+  }
+
+  /** @param {string} text */
+  #receive(text) {
+    this.#pingUnanswered = false;
+    const frame = read(text);
+    this.#listener.onTraffic("in", frame);
+    if (frame.type === "session_started" && frame.resumed === false && this.#lastSeq > 0) {
+      // The server has never heard of this session; what we know of it is from a log that is gone.
+      this.#forget();
+    }
+    if (typeof frame.seq === "number" && frame.type !== "replayed") {
+      if (frame.seq <= this.#lastSeq) {
+        this.#acknowledge(frame);
+        return;
+      }
+      this.#lastSeq = frame.seq;
+    }
+    this.#acknowledge(frame);
+    this.#listener.onFrame(frame);
+    this.#follow(frame);
+  }
+
+  /** What a frame means for the connection itself. @param {Frame} frame */
+  #follow(frame) {
+    switch (frame.type) {
+      case "session_started":
+        // A session that existed before replays first; what waits to be sent may be in there.
+        if (frame.resumed === false) this.#settle();
+        break;
+      case "replayed":
+        this.#settle();
+        break;
+      case "goaway":
+        this.#notBefore = Date.now() + Number(frame.reconnect_after_ms);
+        break;
+      case "error":
+        if (frame.code === "unknown_position") {
+          this.#forget();
+          this.#lose("The server lost a part of the session.");
+        }
+        break;
+    }
+  }
+
+  /** @param {Frame} frame */
+  #acknowledge(frame) {
+    const settles = frame.type === "user_message" || frame.type === "error";
+    if (settles && typeof frame.id === "string") this.#outbox.settle(frame.id);
+  }
+
+  /** The session listens: sends what has waited for that. */
+  #settle() {
+    if (this.#phase === "closing") return;
+    this.#enter("open");
+    for (const frame of this.#outbox.frames()) this.#send(frame);
+  }
+
+  #forget() {
+    this.#lastSeq = 0;
+    this.#listener.onForget();
+  }
+
+  /** @param {object} frame */
+  #send(frame) {
+    this.#socket?.send(JSON.stringify(frame));
+    this.#listener.onTraffic("out", /** @type {Frame} */ (frame));
+  }
+
+  #ping() {
+    if (this.#pingUnanswered) {
+      this.#lose("The server has gone silent.");
+      return;
+    }
+    this.#pingUnanswered = true;
+    this.#send({ type: "ping" });
+  }
+
+  // From here on: how sockets end, and what follows.
+
+  /** @param {number} code @param {boolean} wasOpen */
+  async #closed(code, wasOpen) {
+    const socket = this.#socket;
+    const final = FINAL_CLOSES.get(code);
+    if (this.#phase === "closing") this.#finish("Disconnected.");
+    else if (final !== undefined) this.#finish(final);
+    else if (wasOpen) this.#lose("The connection was lost.");
+    else {
+      const refusal = await finalRefusal(this.#server, this.#identity);
+      // Meanwhile the user may have decided otherwise.
+      if (this.#socket !== socket || this.#phase === "closed") return;
+      if (refusal !== null) this.#finish(`Refused: ${refusal}.`);
+      else this.#lose("The server cannot be reached.");
+    }
+  }
+
+  /** Comes back after a pause. @param {string} why */
+  #lose(why) {
+    if (this.#openedAt > 0 && Date.now() - this.#openedAt > GOOD_AFTER_MS) this.#backoff.reset();
+    this.#drop();
+    const pause = Math.max(this.#backoff.next(), this.#notBefore - Date.now());
+    this.#enter("reconnecting", why);
+    this.#retryTimer = window.setTimeout(() => this.#dial(), pause);
+  }
+
+  /** The network is back: no need to wait any longer. */
+  #retryNow = () => {
+    if (this.#phase !== "reconnecting" || this.#socket !== null) return;
+    window.clearTimeout(this.#retryTimer);
+    this.#dial();
+  };
+
+  /** Does not come back by itself. @param {string} why */
+  #finish(why) {
+    this.#drop();
+    const givenUp = this.#outbox.drain();
+    if (givenUp.length > 0) this.#listener.onGiveUp(givenUp);
+    this.#enter("closed", why);
+  }
+
+  #drop() {
+    window.clearTimeout(this.#retryTimer);
+    window.clearInterval(this.#pingTimer);
+    window.clearTimeout(this.#closeTimer);
+    this.#openedAt = 0;
+    const socket = this.#socket;
+    this.#socket = null;
+    if (socket && socket.readyState < WebSocket.CLOSING) socket.close(CLOSE_DROPPED, "dropped");
+  }
+
+  /** @param {Phase} phase */
+  #enter(phase, detail = "") {
+    this.#phase = phase;
+    this.#listener.onPhase(phase, detail);
+  }
+}
+
+/** @param {URL} url @returns {WebSocket | null} null where the browser does not even try */
+function connect(url) {
+  try {
+    return new WebSocket(url);
+  } catch {
+    return null;
+  }
+}
+
+/** @param {string} text @returns {Frame} */
+function read(text) {
+  try {
+    const frame = JSON.parse(text);
+    if (typeof frame?.type === "string") return frame;
+  } catch {
+    // Not JSON: told apart below, with what is JSON but no frame.
+  }
+  return { type: "unreadable", text };
+}

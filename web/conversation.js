@@ -1,0 +1,143 @@
+// What was said, as turns on the page. It applies each frame once, in order, whether it is live or
+// replayed, and so always shows what the session's log says.
+
+import { element } from "./dom.js";
+import { Ending } from "./ending.js";
+import { Turn } from "./turn.js";
+
+/** @typedef {import("./connection.js").Frame} Frame */
+/**
+ * @typedef {object} Callbacks
+ * @property {(text: string) => void} say speaks in the user's name
+ * @property {() => void} onChange the conversation may be empty, or run, where it did not before
+ * @property {(text: string) => void} announce tells those who listen to the page
+ * @property {() => void} onFreshSession the user wants another session
+ */
+
+export class Conversation {
+  #place;
+  #callbacks;
+  /** @type {Map<string, Turn>} */
+  #turns = new Map();
+  /** @type {Turn | null} */
+  #latest = null;
+  #running = 0;
+  /** Messages without a receipt. @type {Map<string, HTMLElement>} */
+  #unheard = new Map();
+  /** What is shown below the last turn of a session that has ended. @type {Ending | null} */
+  #ending = null;
+  /** Replayed news is old; it is not read out. */
+  isLive = false;
+
+  /** @param {HTMLElement} place @param {Callbacks} callbacks */
+  constructor(place, callbacks) {
+    this.#place = place;
+    this.#callbacks = callbacks;
+  }
+
+  get isEmpty() {
+    return this.#place.childElementCount === 0;
+  }
+
+  /** Whether an answer is forming, or waited for. */
+  get isRunning() {
+    return this.#running > 0;
+  }
+
+  clear() {
+    this.#place.replaceChildren();
+    this.#turns.clear();
+    this.#latest = null;
+    this.#running = 0;
+    this.#unheard.clear();
+    this.#ending = null;
+    this.#callbacks.onChange();
+  }
+
+  /** Shows a message that is on its way. @param {string} id @param {string} text */
+  send(id, text) {
+    const state = element("p", { class: "receipt" }, "Sending…");
+    const shown = element("div", { class: "said", "data-state": "sending" }, element("p", { class: "text" }, text), state);
+    this.#unheard.set(id, shown);
+    this.#place.append(shown);
+    this.#callbacks.onChange();
+  }
+
+  /** The server did not take a message. @param {string} id @param {string} why */
+  refuse(id, why) {
+    const shown = this.#unheard.get(id);
+    if (!shown) return false;
+    this.#unheard.delete(id);
+    shown.dataset.state = "refused";
+    const state = shown.querySelector(".receipt");
+    state?.replaceChildren(why);
+    state?.setAttribute("role", "alert");
+    return true;
+  }
+
+  /** The end of the session, at the end of the conversation. */
+  get ending() {
+    if (this.#ending === null) {
+      this.#ending = new Ending(this.#callbacks.onFreshSession);
+      this.#place.append(this.#ending.element);
+      this.#callbacks.onChange();
+    }
+    return this.#ending;
+  }
+
+  /** @param {Frame} frame */
+  apply(frame) {
+    switch (frame.type) {
+      case "client_connected":
+        if (frame.reopened) this.#reopened();
+        return;
+      case "session_ended":
+        return this.ending.ended(String(frame.reason));
+      case "session_summarized":
+        return this.ending.summarized(frame.status, frame.summary);
+      default:
+        if (typeof frame.turn_id === "string") this.#applyToTurn(frame.turn_id, frame);
+    }
+  }
+
+  /** @param {string} id @param {Frame} frame */
+  #applyToTurn(id, frame) {
+    const turn = this.#turns.get(id) ?? this.#begin(id);
+    if (frame.type === "user_message") this.#received(turn, frame);
+    turn.apply(frame);
+    if (frame.type !== "done") return;
+    this.#running -= 1;
+    this.#callbacks.onChange();
+    if (this.isLive) this.#callbacks.announce(turn.text);
+  }
+
+  /** @param {string} id */
+  #begin(id) {
+    this.#latest?.pass();
+    const turn = new Turn(id, this.#callbacks.say);
+    this.#latest = turn;
+    this.#running += 1;
+    this.#turns.set(id, turn);
+    // What is not yet received comes after what is.
+    const [firstUnheard] = this.#unheard.values();
+    this.#place.insertBefore(turn.element, firstUnheard ?? null);
+    this.#callbacks.onChange();
+    return turn;
+  }
+
+  /** The receipt of a message: from now on its turn shows it. @param {Turn} turn @param {Frame} frame */
+  #received(turn, frame) {
+    const shown = typeof frame.id === "string" ? this.#unheard.get(frame.id) : undefined;
+    if (!shown) return;
+    this.#unheard.delete(frame.id);
+    shown.replaceWith(turn.element);
+  }
+
+  #reopened() {
+    this.#ending?.superseded();
+    this.#ending = null;
+    this.#place.append(element("p", { class: "divider" }, "The session goes on"));
+    // What waits to be said belongs after that.
+    this.#place.append(...this.#unheard.values());
+  }
+}
