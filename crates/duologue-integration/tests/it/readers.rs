@@ -57,7 +57,7 @@ async fn a_reader_that_does_not_keep_up_is_cut_off_and_the_others_notice_nothing
     let slow = Handshake::at_with_small_buffer(server.address(), "slow", "alice").await;
     quick.until("client_connected").await;
     for _ in 0..200 {
-        let answer = quick.ask("mock:words=5000").await;
+        let answer = quick.ask("mock:words=2000").await;
         assert_eq!(answer.done["finish_reason"], "stop");
         let mut gone = quick
             .seen
