@@ -1,3 +1,5 @@
+//! The scripted provider keeps to its script, and notices a conversation that no model would take.
+
 use futures_util::FutureExt;
 use serde_json::json;
 
