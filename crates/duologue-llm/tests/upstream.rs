@@ -4,7 +4,7 @@
 #[path = "support/endpoint.rs"]
 mod endpoint;
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{collections::HashSet, error::Error, sync::Arc, time::Duration};
 
 use duologue_engine::{
     limits::GenerationLimits,
@@ -338,20 +338,19 @@ async fn dropping_the_answer_closes_the_connection() {
     upstream.wait_for_no_connections().await;
 }
 
+/// The client may race a new connection against the one that is about to be free, so not each
+/// request must come on the first; without reuse, each would come on its own.
 #[tokio::test]
 async fn a_complete_answer_leaves_its_connection_to_the_next() {
     let upstream = ScriptedUpstream::start().await;
     let provider = provider(&upstream.base_url());
-    for _ in 0..3 {
+    for _ in 0..10 {
         upstream.will_say("hello");
         ask(&provider, request("hello")).await;
     }
-    let connections: Vec<usize> = upstream
-        .requests()
-        .iter()
-        .map(|request| request.connection)
-        .collect();
-    assert_eq!(connections, [1, 1, 1]);
+    let requests = upstream.requests();
+    let connections: HashSet<usize> = requests.iter().map(|request| request.connection).collect();
+    assert!(connections.len() < requests.len(), "{connections:?}");
 }
 
 /// Nothing is sent, and no connection made, for an answer that nobody looks at.
