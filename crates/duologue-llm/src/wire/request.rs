@@ -1,0 +1,258 @@
+//! What we send: only what every endpoint takes.
+
+use duologue_engine::{
+    provider::{Message, ModelCall, Request},
+    tool::ToolDefinition,
+};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::config::{OpenAiConfig, OutputTokensField};
+
+/// The body of a request.
+#[derive(Debug, Serialize)]
+pub(crate) struct ChatRequest<'a> {
+    model: &'a str,
+    messages: Vec<ChatMessage<'a>>,
+    /// An empty list is refused by some endpoints.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<ChatTool<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<StreamOptions>,
+}
+
+#[derive(Debug, Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "role", rename_all = "lowercase")]
+enum ChatMessage<'a> {
+    System {
+        content: &'a str,
+    },
+    User {
+        content: &'a str,
+    },
+    Assistant {
+        /// Null where the assistant only called tools.
+        content: Option<&'a str>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        tool_calls: Vec<ChatCall<'a>>,
+    },
+    Tool {
+        tool_call_id: &'a str,
+        content: &'a str,
+    },
+}
+
+#[derive(Debug, Serialize)]
+struct ChatCall<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    function: CalledFunction<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct CalledFunction<'a> {
+    name: &'a str,
+    /// JSON within a string, as the protocol has it.
+    arguments: String,
+}
+
+#[derive(Debug, Serialize)]
+struct ChatTool<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    function: OfferedFunction<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct OfferedFunction<'a> {
+    name: &'a str,
+    description: &'a str,
+    parameters: &'a Value,
+}
+
+impl<'a> ChatRequest<'a> {
+    /// Spells `request` for the endpoint of `config`.
+    pub(crate) fn new(request: &'a Request, config: &'a OpenAiConfig) -> Self {
+        let system = Some(&*request.system).filter(|content| !content.is_empty());
+        let system = system.map(|content| ChatMessage::System { content });
+        let limit = Some(request.output_tokens_max);
+        let (max_completion_tokens, max_tokens) = match config.output_tokens_field {
+            OutputTokensField::MaxCompletionTokens => (limit, None),
+            OutputTokensField::MaxTokens => (None, limit),
+        };
+        Self {
+            model: &config.model,
+            messages: system
+                .into_iter()
+                .chain(request.messages.iter().map(message))
+                .collect(),
+            tools: request.tools.iter().map(tool).collect(),
+            max_completion_tokens,
+            max_tokens,
+            stream: true,
+            stream_options: config.usage_in_stream.then_some(StreamOptions {
+                include_usage: true,
+            }),
+        }
+    }
+}
+
+fn message(message: &Message) -> ChatMessage<'_> {
+    match message {
+        Message::User(content) => ChatMessage::User { content },
+        Message::Assistant { text, calls } => ChatMessage::Assistant {
+            content: Some(&**text).filter(|text| !text.is_empty() || calls.is_empty()),
+            tool_calls: calls.iter().map(call).collect(),
+        },
+        Message::Tool {
+            call_id, content, ..
+        } => ChatMessage::Tool {
+            tool_call_id: call_id,
+            content,
+        },
+    }
+}
+
+fn call(call: &ModelCall) -> ChatCall<'_> {
+    let function = CalledFunction {
+        name: &call.name,
+        arguments: call.arguments.to_string(),
+    };
+    ChatCall {
+        id: &call.id,
+        kind: "function",
+        function,
+    }
+}
+
+fn tool(tool: &ToolDefinition) -> ChatTool<'_> {
+    let function = OfferedFunction {
+        name: &tool.name,
+        description: &tool.description,
+        parameters: &tool.parameters,
+    };
+    ChatTool {
+        kind: "function",
+        function,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use duologue_engine::provider::Purpose;
+    use serde_json::json;
+
+    use super::*;
+
+    fn config() -> OpenAiConfig {
+        OpenAiConfig {
+            api_key: "".into(),
+            model: "gpt-4o-mini".to_owned(),
+            base_url: "https://api.openai.com/v1".to_owned(),
+            usage_in_stream: true,
+            output_tokens_field: OutputTokensField::MaxCompletionTokens,
+            connect_timeout: Duration::from_secs(5),
+            sse_line_bytes_max: 1 << 20,
+        }
+    }
+
+    fn hello() -> Request {
+        Request {
+            purpose: Purpose::Turn,
+            system: "".into(),
+            messages: vec![Message::User("hello".into())],
+            tools: Vec::new(),
+            output_tokens_max: 4096,
+        }
+    }
+
+    #[test]
+    fn a_conversation_with_tools_is_spelled_as_the_protocol_has_it() {
+        let parameters = json!({"type": "object", "properties": {"order_id": {"type": "string"}}});
+        let request = Request {
+            system: "You help with orders.".into(),
+            messages: vec![
+                Message::User("where is my order?".into()),
+                Message::Assistant {
+                    text: "".into(),
+                    calls: vec![ModelCall {
+                        id: "call-1-1".to_owned(),
+                        name: "get_order".to_owned(),
+                        arguments: json!({"order_id": "ORD-1001"}),
+                    }],
+                },
+                Message::Tool {
+                    call_id: "call-1-1".to_owned(),
+                    name: "get_order".to_owned(),
+                    content: r#"{"status":"shipped"}"#.into(),
+                },
+                Message::Assistant {
+                    text: "It is on its way.".into(),
+                    calls: Vec::new(),
+                },
+                Message::User("thanks".into()),
+            ],
+            tools: vec![ToolDefinition {
+                name: "get_order".to_owned(),
+                description: "Looks an order up.".to_owned(),
+                parameters: parameters.clone(),
+            }],
+            ..hello()
+        };
+        let sent = serde_json::to_value(ChatRequest::new(&request, &config())).unwrap();
+        let expected = json!({
+            "model": "gpt-4o-mini",
+            "messages": [
+                {"role": "system", "content": "You help with orders."},
+                {"role": "user", "content": "where is my order?"},
+                {"role": "assistant", "content": null, "tool_calls": [{
+                    "id": "call-1-1",
+                    "type": "function",
+                    "function": {"name": "get_order", "arguments": r#"{"order_id":"ORD-1001"}"#},
+                }]},
+                {"role": "tool", "tool_call_id": "call-1-1", "content": r#"{"status":"shipped"}"#},
+                {"role": "assistant", "content": "It is on its way."},
+                {"role": "user", "content": "thanks"},
+            ],
+            "tools": [{"type": "function", "function": {
+                "name": "get_order",
+                "description": "Looks an order up.",
+                "parameters": parameters,
+            }}],
+            "max_completion_tokens": 4096,
+            "stream": true,
+            "stream_options": {"include_usage": true},
+        });
+        assert_eq!(sent, expected);
+    }
+
+    #[test]
+    fn what_an_endpoint_may_refuse_is_left_out() {
+        let config = OpenAiConfig {
+            usage_in_stream: false,
+            output_tokens_field: OutputTokensField::MaxTokens,
+            ..config()
+        };
+        let sent = serde_json::to_value(ChatRequest::new(&hello(), &config)).unwrap();
+        let expected = json!({
+            "model": "gpt-4o-mini",
+            "messages": [{"role": "user", "content": "hello"}],
+            "max_tokens": 4096,
+            "stream": true,
+        });
+        assert_eq!(sent, expected);
+    }
+}

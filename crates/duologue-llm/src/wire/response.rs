@@ -1,0 +1,200 @@
+//! What we read, leniently: every field may be missing or null, values that we do not know stay
+//! strings, and what is only nice to have is dropped where its shape is unknown.
+
+use duologue_protocol::Usage;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde_json::Value;
+
+/// One event of a stream, or a whole answer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Completion {
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) choices: Vec<Choice>,
+    #[serde(deserialize_with = "if_readable")]
+    usage: Option<Tokens>,
+    /// Where Groq puts the usage of a stream.
+    #[serde(deserialize_with = "if_readable")]
+    x_groq: Option<XGroq>,
+    /// An error in place of the rest of the answer.
+    pub(crate) error: Option<Value>,
+    /// `error` where the whole object is one, as in older versions of vLLM.
+    #[serde(deserialize_with = "if_readable")]
+    object: Option<String>,
+    #[serde(deserialize_with = "if_readable")]
+    message: Option<String>,
+}
+
+/// One of several answers. We ask for one, and read the first.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Choice {
+    #[serde(deserialize_with = "if_readable")]
+    index: Option<u64>,
+    delta: Option<Delta>,
+    /// In place of `delta`, where the answer comes as a whole.
+    message: Option<Delta>,
+    #[serde(deserialize_with = "if_readable")]
+    finish_reason: Option<String>,
+}
+
+/// The next piece of an answer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Delta {
+    pub(crate) content: Option<Content>,
+    /// Why the model will not answer: for the user, this is the answer.
+    #[serde(deserialize_with = "if_readable")]
+    pub(crate) refusal: Option<String>,
+    /// What the model thinks before it answers, under its two names.
+    #[serde(deserialize_with = "if_readable")]
+    reasoning: Option<Value>,
+    #[serde(deserialize_with = "if_readable")]
+    reasoning_content: Option<Value>,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) tool_calls: Vec<CallPiece>,
+}
+
+/// Text, or a list of parts of which some are text.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Content {
+    Text(String),
+    Parts(Vec<Part>),
+}
+
+/// A part of a content that comes in parts.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Part {
+    #[serde(deserialize_with = "if_readable")]
+    text: Option<String>,
+}
+
+/// A piece of a tool call.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct CallPiece {
+    #[serde(deserialize_with = "if_readable")]
+    pub(crate) index: Option<u64>,
+    #[serde(deserialize_with = "if_readable")]
+    pub(crate) id: Option<String>,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) function: FunctionPiece,
+}
+
+/// The function's side of a piece.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct FunctionPiece {
+    #[serde(deserialize_with = "if_readable")]
+    pub(crate) name: Option<String>,
+    arguments: Value,
+}
+
+#[derive(Debug, Deserialize)]
+struct XGroq {
+    usage: Option<Tokens>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Tokens {
+    prompt_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+}
+
+impl Completion {
+    /// Reads the data of an event, or the body of an answer.
+    pub(crate) fn read(json: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(json)
+    }
+
+    /// The error that this is, or holds.
+    pub(crate) fn take_error(&mut self) -> Option<Value> {
+        let message = self.message.take();
+        let whole = (self.object.as_deref() == Some("error")).then(|| message.into());
+        self.error.take().or(whole)
+    }
+
+    /// What was counted so far, if this says so.
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        let tokens = self.usage.or_else(|| self.x_groq.as_ref()?.usage)?;
+        Some(Usage {
+            input_tokens: tokens.prompt_tokens?,
+            output_tokens: tokens.completion_tokens.unwrap_or(0),
+        })
+    }
+}
+
+impl Choice {
+    /// Whether it belongs to the answer that we read.
+    pub(crate) fn is_first(&self) -> bool {
+        self.index.unwrap_or(0) == 0
+    }
+
+    /// The piece of the answer in it.
+    pub(crate) fn take_delta(&mut self) -> Delta {
+        self.delta
+            .take()
+            .or_else(|| self.message.take())
+            .unwrap_or_default()
+    }
+
+    /// Why the answer ends here, if it does. Some endpoints send an empty reason until then.
+    pub(crate) fn finish_reason(&self) -> Option<&str> {
+        self.finish_reason
+            .as_deref()
+            .filter(|reason| !reason.is_empty())
+    }
+}
+
+impl Delta {
+    /// Whether the model shows that it thinks.
+    pub(crate) fn is_reasoning(&self) -> bool {
+        let is_there = |value: &Option<Value>| match value {
+            Some(Value::String(text)) => !text.is_empty(),
+            Some(Value::Null) | None => false,
+            Some(_) => true,
+        };
+        is_there(&self.reasoning) || is_there(&self.reasoning_content)
+    }
+}
+
+impl Content {
+    pub(crate) fn into_text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Parts(parts) => parts.into_iter().filter_map(|part| part.text).collect(),
+        }
+    }
+}
+
+impl FunctionPiece {
+    /// The arguments' next piece. Some endpoints send an object where a string is due.
+    pub(crate) fn take_arguments(&mut self) -> String {
+        match self.arguments.take() {
+            Value::Null => String::new(),
+            Value::String(piece) => piece,
+            whole => whole.to_string(),
+        }
+    }
+}
+
+/// Null counts as missing.
+fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// What has an unknown shape counts as missing.
+fn if_readable<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let value = Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(value).unwrap_or_default())
+}
