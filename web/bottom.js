@@ -8,6 +8,7 @@ export class Bottom {
   #viewport;
   #back;
   #follows = true;
+  #lastTop = 0;
 
   /**
    * @param {HTMLElement} viewport what scrolls
@@ -32,13 +33,18 @@ export class Bottom {
   }
 
   #scrolled() {
-    this.#follows = this.#distance < NEAR_PX;
+    const { scrollTop } = this.#viewport;
+    // Our own scrolling is told late, when more may have been added below. So being far from the
+    // end says nothing; only going up does.
+    if (this.#distance < NEAR_PX) this.#follows = true;
+    else if (scrollTop < this.#lastTop) this.#follows = false;
+    this.#lastTop = scrollTop;
     this.#back.hidden = this.#follows;
   }
 
   #grown() {
     if (this.#follows) this.#viewport.scrollTop = this.#viewport.scrollHeight;
-    this.#back.hidden = this.#distance < NEAR_PX;
+    this.#back.hidden = this.#follows;
   }
 
   get #distance() {

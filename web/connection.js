@@ -116,7 +116,7 @@ export class Connection {
     }
     this.#enter("closing");
     socket.close(1000, "done");
-    this.#closeTimer = window.setTimeout(() => this.#finish("Disconnected."), CLOSE_TIMEOUT_MS);
+    this.#closeTimer = window.setTimeout(() => this.#finish(""), CLOSE_TIMEOUT_MS);
   }
 
   /** Lets go of everything. Nothing is called afterwards; the session is left as it is. */
@@ -238,7 +238,7 @@ export class Connection {
   async #closed(code, wasOpen) {
     const socket = this.#socket;
     const final = FINAL_CLOSES.get(code);
-    if (this.#phase === "closing") this.#finish("Disconnected.");
+    if (this.#phase === "closing") this.#finish("");
     else if (final !== undefined) this.#finish(final);
     else if (wasOpen) this.#lose("The connection was lost.");
     else {
@@ -266,7 +266,7 @@ export class Connection {
     this.#dial();
   };
 
-  /** Does not come back by itself. @param {string} why */
+  /** Does not come back by itself. @param {string} why empty if the user wants it so */
   #finish(why) {
     this.#drop();
     const givenUp = this.#outbox.drain();

@@ -71,6 +71,9 @@ export class EventPanel {
 /** @param {"in" | "out"} direction @param {Frame} frame */
 function row(direction, frame) {
   const { type, seq, occurred_at, ...rest } = frame;
+  // `replayed` names an event, but is none.
+  const number = occurred_at === undefined ? undefined : seq;
+  if (number === undefined && seq !== undefined) rest.seq = seq;
   const pretty = element("pre", {});
   const details = element(
     "details",
@@ -78,10 +81,10 @@ function row(direction, frame) {
     element(
       "summary",
       {},
-      element("span", { class: "event-seq" }, seq === undefined ? "" : `#${seq}`),
+      element("span", { class: "event-seq" }, number === undefined ? "" : `#${number}`),
       element("span", { class: "event-type" }, direction === "out" ? `→ ${type}` : type),
       element("time", { class: "event-time" }, clockTime(occurred_at ? new Date(occurred_at) : new Date())),
-      element("code", { class: "event-brief" }, JSON.stringify(rest)),
+      element("code", { class: "event-brief" }, Object.keys(rest).length > 0 ? JSON.stringify(rest) : ""),
     ),
     pretty,
   );
@@ -89,5 +92,5 @@ function row(direction, frame) {
   details.addEventListener("toggle", () => {
     if (details.open && pretty.textContent === "") pretty.textContent = JSON.stringify(frame, null, 2);
   });
-  return element("li", { "data-direction": direction, "data-type": type, "data-seq": seq ?? "" }, details);
+  return element("li", { "data-direction": direction, "data-type": type, "data-seq": number ?? "" }, details);
 }

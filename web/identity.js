@@ -18,6 +18,7 @@ export class IdentityForm {
   #host = byId("host", HTMLInputElement);
   #fresh = byId("new-session", HTMLButtonElement);
   #brief = byId("identity-brief", HTMLButtonElement);
+  #briefText = byId("identity-brief-text", HTMLElement);
 
   /** @param {{ onConnect: () => void }} callbacks */
   constructor({ onConnect }) {
@@ -88,7 +89,7 @@ export class IdentityForm {
 
   #show() {
     const session = this.#session.value.slice(0, 8) || "…";
-    this.#brief.textContent = `${this.#user.value || "…"} · session ${session}`;
+    this.#briefText.textContent = `${this.#user.value || "…"} · ${session}`;
   }
 }
 

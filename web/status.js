@@ -34,7 +34,6 @@ export class Status {
     const pressed = document.activeElement;
     this.#connect.hidden = !closed;
     this.#disconnect.hidden = closed;
-    this.#disconnect.disabled = phase === "closing";
     // One of the two takes the other's place, and with it the focus.
     if (pressed === this.#disconnect && closed) this.#connect.focus();
   }

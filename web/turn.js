@@ -145,7 +145,7 @@ export class Turn {
     for (const card of this.#tools.values()) card.abandon();
     const reason = String(frame.finish_reason);
     this.element.dataset.state = UNUSUAL_ENDS.has(reason) ? reason : "done";
-    this.#answerBlock.after(outcome(frame, UNUSUAL_ENDS.get(reason)));
+    this.element.append(outcome(frame, UNUSUAL_ENDS.get(reason)));
   }
 }
 

@@ -1,12 +1,18 @@
 //! The one test harness, and every test that talks to a running server or database.
 //!
-//! Everything is real: servers on free ports, sockets, databases. Tests wait for conditions with
-//! [`DEADLINE`], and never for time to pass.
+//! Everything is real: servers, sockets and databases on free ports of loopback. Tests wait for
+//! conditions with [`DEADLINE`], and never for time to pass. What is started ends with the process
+//! that started it. What a machine lacks is an error that says how to install it; nothing is
+//! skipped.
 
+mod child;
 pub mod client;
+pub mod pgbouncer;
+pub mod postgres;
 pub mod process;
 pub mod raw;
 pub mod server;
+pub mod store;
 
 use std::time::Duration;
 

@@ -1,1 +1,43 @@
-//! stub
+//! Where sessions are kept: SQLite for one server, Postgres for several.
+//!
+//! [`open`] makes a [`Store`] of what the configuration says. Both backends have the same tables and
+//! pass the same contract suite; they differ in how a write reaches the disk. SQLite has one writer
+//! that commits what waits in groups (`sqlite::writer`); on Postgres every write is one SQL function
+//! (`migrations/postgres`), so that it also works through a transaction pooler.
+
+mod config;
+mod error;
+mod migrations;
+mod postgres;
+mod sqlite;
+mod stored;
+
+use std::sync::Arc;
+
+use duologue_engine::store::Store;
+
+use crate::{config::Backend, postgres::PostgresStore, sqlite::SqliteStore};
+pub use crate::{config::StoreConfig, error::OpenError};
+
+/// Opens the store, so that the first request finds it ready.
+///
+/// A SQLite file is created and migrated as needed, and belongs to this process until the store is
+/// closed. A Postgres database must have been migrated before; see [`migrate`].
+pub async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, OpenError> {
+    Ok(match config.backend()? {
+        Backend::Sqlite(file) => Arc::new(SqliteStore::open(&file, config).await?),
+        Backend::Postgres(options) => Arc::new(PostgresStore::open(*options, config).await?),
+    })
+}
+
+/// Brings the tables up to date and says which migrations that took, oldest first; none if they
+/// were up to date.
+///
+/// May be called by several processes at once: one of them does the work. A SQLite file must not be
+/// open elsewhere.
+pub async fn migrate(config: &StoreConfig) -> Result<Vec<String>, OpenError> {
+    match config.backend()? {
+        Backend::Sqlite(file) => sqlite::migrate(&file, config).await,
+        Backend::Postgres(options) => postgres::migrate(&options).await,
+    }
+}

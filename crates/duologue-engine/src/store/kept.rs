@@ -6,35 +6,47 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use duologue_protocol::{EndReason, Event, EventBody, Timestamp};
+use duologue_protocol::{EndReason, Event, EventBody, SessionSummarized, Timestamp};
 
 /// What a session's record keeps of its `session_ended`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ending {
     /// When it ended.
     pub time: Timestamp,
     /// Why it ended.
     pub reason: EndReason,
-    /// From its start to its end, in seconds with three decimals; zero if a clock stepped back.
-    pub duration_seconds: f64,
 }
 
 impl Ending {
     /// Reads it off the last of `events`, which must be a `session_ended`.
-    pub fn of(events: &[Event], start_time: Timestamp) -> Self {
-        let Some((time, EventBody::SessionEnded(ended))) = events
-            .last()
-            .map(|event| (stored_time(event.occurred_at), &event.body))
+    pub fn of(events: &[Event]) -> Self {
+        let Some((time, EventBody::SessionEnded(ended))) =
+            events.last().map(|event| (event.occurred_at, &event.body))
         else {
             panic!("a session is ended by events of which the last is `session_ended`");
         };
-        let microseconds = time.as_microsecond() - start_time.as_microsecond();
-        let milliseconds = u64::try_from(microseconds.saturating_add(500) / 1000).unwrap_or(0);
         Self {
-            time,
+            time: stored_time(time),
             reason: ended.reason,
-            duration_seconds: Duration::from_millis(milliseconds).as_secs_f64(),
         }
+    }
+
+    /// How long the session took, in seconds with three decimals; zero if a clock stepped back.
+    pub fn duration_seconds(&self, start_time: Timestamp) -> f64 {
+        let microseconds = self.time.as_microsecond() - start_time.as_microsecond();
+        let milliseconds = u64::try_from(microseconds.saturating_add(500) / 1000).unwrap_or(0);
+        Duration::from_millis(milliseconds).as_secs_f64()
+    }
+}
+
+/// The result in `event`, which must be a `session_summarized`.
+pub fn summarized(event: &Event) -> &SessionSummarized {
+    match &event.body {
+        EventBody::SessionSummarized(result) => result,
+        other => panic!(
+            "a job is finished by `session_summarized`, not {}",
+            other.event_type()
+        ),
     }
 }
 
@@ -124,10 +136,10 @@ mod tests {
                 }),
                 ..said("")
             };
-            let ending = Ending::of(&[said("bye"), ended], start);
+            let duration = Ending::of(&[said("bye"), ended]).duration_seconds(start);
             assert!(
-                (ending.duration_seconds - seconds).abs() < 1e-9,
-                "{ending:?}"
+                (duration - seconds).abs() < 1e-9,
+                "{microsecond}: {duration}"
             );
         }
     }

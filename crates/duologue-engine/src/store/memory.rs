@@ -162,7 +162,7 @@ impl Store for MemoryStore {
             }
             let session = state.held(hold)?;
             session.append(after, events)?;
-            session.end(&Ending::of(events, session.record.start_time));
+            session.end(Ending::of(events));
             let job = jobs::Row::new(session);
             state.jobs.push(job);
             Ok(())

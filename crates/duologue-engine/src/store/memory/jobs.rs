@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use duologue_protocol::{Event, EventBody, Seq, SessionId, UserId};
+use duologue_protocol::{Event, Seq, SessionId, UserId};
 use tokio::time::Instant;
 
 use super::{Session, State};
-use crate::store::{Job, JobEnd, ServerId, SessionStatus, StoreError, kept::stored_text};
+use crate::store::{Job, JobEnd, ServerId, SessionStatus, StoreError, kept};
 
 pub(super) struct Row {
     session_id: SessionId,
@@ -115,14 +115,12 @@ impl Session {
     }
 
     fn complete(&mut self, summarized: &Event) -> Result<(), StoreError> {
-        let EventBody::SessionSummarized(result) = &summarized.body else {
-            panic!("a job is finished by a `session_summarized`");
-        };
+        let result = kept::summarized(summarized);
         self.append(self.record.last_seq, std::slice::from_ref(summarized))?;
         self.record.status = SessionStatus::Completed;
         self.record.summary_status = Some(result.status);
         let summary = result.summary.as_deref();
-        self.record.summary = summary.map(|summary| stored_text(summary).into_owned());
+        self.record.summary = summary.map(|summary| kept::stored_text(summary).into_owned());
         Ok(())
     }
 }

@@ -104,11 +104,11 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn end(&mut self, ending: &Ending) {
+    pub(super) fn end(&mut self, ending: Ending) {
         let record = &mut self.record;
         record.status = SessionStatus::Ended;
         record.end_time = Some(ending.time);
-        record.duration_seconds = Some(ending.duration_seconds);
+        record.duration_seconds = Some(ending.duration_seconds(record.start_time));
         record.end_reason = Some(ending.reason);
         record.summary_status = Some(SummaryStatus::Pending);
         self.draft = None;

@@ -1,0 +1,18 @@
+//! The contract of the store, kept by every implementation; and what only one of them promises.
+
+mod postgres;
+mod postgres_pooled;
+mod sqlite;
+
+mod memory {
+    use duologue_engine::{
+        store::{Store, memory::MemoryStore},
+        store_conformance,
+    };
+
+    async fn open() -> Box<dyn Store> {
+        Box::new(MemoryStore::new())
+    }
+
+    store_conformance!(open());
+}

@@ -1,0 +1,333 @@
+-- Sessions, their logs, and the answers that are forming.
+--
+-- The server touches these tables through functions only: one call, one statement, one transaction.
+-- So the same schema serves a direct connection, a transaction pooler, and PostgREST. Functions run
+-- with their owner's rights and nobody else has any on the tables; row level security is forced on
+-- top, so that a grant given by mistake shows nothing.
+--
+-- Everything goes to the first schema of the search path, and each function keeps that path, so
+-- that no caller can slip another table under it.
+select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
+
+create table sessions (
+    session_id       text             not null primary key,
+    user_id          text             not null,
+    status           text             not null default 'active'
+                                      check (status in ('active', 'ended', 'completed')),
+    start_time       timestamptz      not null,
+    end_time         timestamptz,
+    duration_seconds double precision,
+    summary          text,
+    summary_status   text             check (summary_status in ('pending', 'done', 'failed')),
+    end_reason       text,
+    agent            text             not null,
+    metadata         jsonb            not null default '{}'
+                                      check (jsonb_typeof(metadata) = 'object'),
+    last_seq         bigint           not null default 0 check (last_seq >= 0),
+    epoch            bigint           not null default 1,
+    owner            text,
+    lease_until      timestamptz      not null
+)
+-- Rows change with every append and every renewal; room on the page keeps that out of the indexes.
+with (fillfactor = 80);
+
+comment on table sessions is 'One row per conversation.';
+comment on column sessions.user_id is
+    'Bound by the first claim; nobody else ever sees the session.';
+comment on column sessions.status is
+    'active -> ended -> completed, and back to active when the session is reopened.';
+comment on column sessions.duration_seconds is 'From start to end, to the millisecond; pauses count.';
+comment on column sessions.summary is 'Of the last ending; kept while a reopened session is active.';
+comment on column sessions.summary_status is 'Null while the session is active.';
+comment on column sessions.agent is 'The configuration that answers.';
+comment on column sessions.metadata is 'For the application''s own use; the server never reads it.';
+comment on column sessions.last_seq is
+    'Length of the log. An append says where it believes the end to be, and must be right.';
+comment on column sessions.epoch is
+    'Raised by every claim. A write under an older one is refused.';
+comment on column sessions.owner is
+    'The server that holds the session; null when it was released or has ended.';
+comment on column sessions.lease_until is
+    'When others may take it over, by the clock of this database.';
+
+-- For renewing what a server holds, and for finding what has lapsed: few sessions are active. The
+-- lease itself stays out of the index, since renewing it would then move the row every time.
+create index sessions_active on sessions (owner) where status = 'active';
+
+create table session_events (
+    id          bigint      not null generated always as identity primary key,
+    session_id  text        not null references sessions (session_id) on delete cascade,
+    seq         bigint      not null check (seq > 0),
+    epoch       bigint      not null,
+    event_type  text        not null,
+    payload     jsonb       not null,
+    occurred_at timestamptz not null,
+
+    unique (session_id, seq)
+);
+
+comment on table session_events is
+    'The log of everything that happened in a session. Rows are inserted, and never changed.';
+comment on column session_events.id is 'Only names the row. The order is seq.';
+comment on column session_events.seq is
+    'Position in the log: 1, 2, 3, and so on without gaps.';
+comment on column session_events.epoch is
+    'Of the claim that wrote it. Tells a repeated append from another writer''s.';
+comment on column session_events.occurred_at is
+    'By the clock of the server that wrote it; never earlier than the event before.';
+
+create table session_drafts (
+    session_id text        not null primary key references sessions (session_id) on delete cascade,
+    turn_id    text        not null,
+    text       text        not null,
+    saved_at   timestamptz not null
+);
+
+comment on table session_drafts is
+    'The text of an answer that is forming, for whoever takes the session over.';
+
+-- Who may do what. Every migration ends with these two.
+
+create function duologue_secure_table(the_table regclass) returns void
+language plpgsql set search_path from current as $$
+declare
+    api_role text;
+begin
+    execute format('alter table %s enable row level security', the_table);
+    execute format('alter table %s force row level security', the_table);
+    -- Forced security binds the owner too, and the functions run as the owner.
+    execute format('create policy duologue_owner on %s to %I using (true) with check (true)',
+        the_table, current_user);
+    execute format('revoke all on table %s from public', the_table);
+    -- Supabase grants its API roles everything in advance.
+    for api_role in
+        select rolname from pg_roles where rolname in ('anon', 'authenticated', 'service_role')
+    loop
+        execute format('revoke all on table %s from %I', the_table, api_role);
+    end loop;
+end $$;
+
+create function duologue_secure_functions() returns void
+language plpgsql set search_path from current as $$
+declare
+    ours     regprocedure;
+    is_entry boolean;
+    api_role text;
+begin
+    for ours, is_entry in
+        select oid, prosecdef from pg_proc
+        where pronamespace = quote_ident(current_schema())::regnamespace and proname like 'duologue\_%'
+    loop
+        execute format('revoke all on function %s from public', ours);
+        for api_role in
+            select rolname from pg_roles where rolname in ('anon', 'authenticated', 'service_role')
+        loop
+            execute format('revoke all on function %s from %I', ours, api_role);
+            -- Whoever bears the service key is a server of ours. Browsers are not.
+            if is_entry and api_role = 'service_role' then
+                execute format('grant execute on function %s to %I', ours, api_role);
+            end if;
+        end loop;
+    end loop;
+end $$;
+
+-- What the functions below share. These are not for callers, who get nothing but entries: the
+-- functions that are `security definer`.
+
+create function duologue_time(moment timestamptz) returns text
+language sql stable set search_path from current as $$
+    select to_char(moment at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+$$;
+
+create function duologue_session_json(s sessions) returns jsonb
+language sql stable set search_path from current as $$
+    select jsonb_build_object(
+        'session_id', s.session_id, 'user_id', s.user_id, 'status', s.status,
+        'start_time', duologue_time(s.start_time), 'end_time', duologue_time(s.end_time),
+        'duration_seconds', s.duration_seconds, 'summary', s.summary,
+        'summary_status', s.summary_status, 'end_reason', s.end_reason, 'agent', s.agent,
+        'metadata', s.metadata, 'last_seq', s.last_seq
+    )
+$$;
+
+-- A session as its new holder needs it. It counts as reopened as long as its log ends with an
+-- ending, so that a claim whose answer was lost may be repeated.
+create function duologue_claimed_json(s sessions) returns jsonb
+language sql stable set search_path from current as $$
+    select jsonb_build_object(
+        'session', duologue_session_json(s),
+        'epoch', s.epoch,
+        'reopened', exists (
+            select from session_events as e
+            where e.session_id = s.session_id and e.seq = s.last_seq
+                and e.event_type in ('session_ended', 'session_summarized')
+        ),
+        'draft', (
+            select jsonb_build_object('turn_id', d.turn_id, 'text', d.text)
+            from session_drafts as d where d.session_id = s.session_id
+        )
+    )
+$$;
+
+-- Writes events, `[{"event_type", "payload", "occurred_at"}, …]`. The caller has made sure that
+-- they come next.
+create function duologue_insert_events(
+    for_session text, at_epoch bigint, after_seq bigint, new_events jsonb
+) returns void
+language sql set search_path from current as $$
+    insert into session_events (session_id, seq, epoch, event_type, payload, occurred_at)
+    select for_session, after_seq + position, at_epoch, event ->> 'event_type', event -> 'payload',
+        (event ->> 'occurred_at')::timestamptz
+    from jsonb_array_elements(new_events) with ordinality as new (event, position)
+$$;
+
+-- Whether this hold has stored just these events: then the call is a repetition.
+create function duologue_has_events(
+    for_session text, for_user text, at_epoch bigint, after_seq bigint, new_events jsonb
+) returns boolean
+language sql stable set search_path from current as $$
+    select count(*) > 0 and count(*) = jsonb_array_length(new_events)
+    from jsonb_array_elements(new_events) with ordinality as new (event, position)
+    join session_events as e on e.session_id = for_session and e.seq = after_seq + position
+    join sessions as s on s.session_id = e.session_id
+    where s.user_id = for_user and e.epoch = at_epoch and e.event_type = event ->> 'event_type'
+        and e.payload = event -> 'payload'
+        and e.occurred_at = (event ->> 'occurred_at')::timestamptz
+$$;
+
+-- Entries: one per operation of the store. `Store` in the engine says what each must do. Time
+-- comes from `clock_timestamp()`, since a transaction may wait for a lock after it began.
+
+create function duologue_schema_version() returns bigint
+language sql stable security definer set search_path from current as $$
+    select max(version) from duologue_migrations where success
+$$;
+
+create function duologue_claim(
+    for_session text, for_user text, for_agent text, by_server text, lease_seconds double precision,
+    started_at timestamptz
+) returns jsonb
+language plpgsql security definer set search_path from current as $$
+declare
+    held sessions;
+begin
+    insert into sessions as s (session_id, user_id, start_time, agent, owner, lease_until)
+    values (for_session, for_user, started_at, for_agent, by_server,
+        clock_timestamp() + make_interval(secs => lease_seconds))
+    on conflict (session_id) do update set
+        status = 'active', end_time = null, duration_seconds = null, end_reason = null,
+        summary_status = null, epoch = s.epoch + 1, owner = excluded.owner,
+        lease_until = clock_timestamp() + make_interval(secs => lease_seconds)
+    where s.user_id = for_user
+    returning s.* into held;
+    if not found then
+        return null;
+    end if;
+    return duologue_claimed_json(held);
+end $$;
+
+create function duologue_claim_lapsed(
+    by_server text, lease_seconds double precision, grace_seconds double precision, at_most integer
+) returns jsonb
+language sql security definer set search_path from current as $$
+    with lapsed as materialized (
+        select session_id from sessions
+        where status = 'active'
+            and lease_until < clock_timestamp() - make_interval(secs => grace_seconds)
+        order by lease_until limit at_most
+        -- Sweepers of other servers share the work instead of waiting for each other.
+        for update skip locked
+    ), claimed as (
+        update sessions as s set epoch = s.epoch + 1, owner = by_server,
+            lease_until = clock_timestamp() + make_interval(secs => lease_seconds)
+        from lapsed where s.session_id = lapsed.session_id
+        returning s as held
+    )
+    select coalesce(jsonb_agg(duologue_claimed_json(held)), '[]') from claimed
+$$;
+
+create function duologue_renew(by_server text, lease_seconds double precision) returns bigint
+language sql security definer set search_path from current as $$
+    with renewed as (
+        update sessions set lease_until = clock_timestamp() + make_interval(secs => lease_seconds)
+        where owner = by_server and status = 'active'
+        returning 1
+    )
+    select count(*) from renewed
+$$;
+
+create function duologue_release(for_session text, for_user text, at_epoch bigint) returns boolean
+language plpgsql security definer set search_path from current as $$
+begin
+    update sessions set owner = null, lease_until = clock_timestamp()
+    where session_id = for_session and user_id = for_user and epoch = at_epoch
+        and status = 'active';
+    return found;
+end $$;
+
+-- False: another writer came first.
+create function duologue_append(
+    for_session text, for_user text, at_epoch bigint, after_seq bigint, new_events jsonb
+) returns boolean
+language plpgsql security definer set search_path from current as $$
+begin
+    update sessions set last_seq = after_seq + jsonb_array_length(new_events)
+    where session_id = for_session and user_id = for_user and epoch = at_epoch
+        and status = 'active' and last_seq = after_seq;
+    if not found then
+        return duologue_has_events(for_session, for_user, at_epoch, after_seq, new_events);
+    end if;
+    perform duologue_insert_events(for_session, at_epoch, after_seq, new_events);
+    if new_events @> '[{"event_type": "assistant_message"}]' then
+        delete from session_drafts where session_id = for_session;
+    end if;
+    return true;
+end $$;
+
+-- False: another writer came first.
+create function duologue_save_draft(
+    for_session text, for_user text, at_epoch bigint, of_turn text, the_text text
+) returns boolean
+language plpgsql security definer set search_path from current as $$
+begin
+    -- The lock keeps a claim from coming in between.
+    perform from sessions
+    where session_id = for_session and user_id = for_user and epoch = at_epoch
+        and status = 'active'
+    for share;
+    if not found then
+        return false;
+    end if;
+    insert into session_drafts as d (session_id, turn_id, text, saved_at)
+    values (for_session, of_turn, the_text, clock_timestamp())
+    on conflict (session_id) do update set
+        turn_id = excluded.turn_id, text = excluded.text, saved_at = excluded.saved_at;
+    return true;
+end $$;
+
+create function duologue_read(
+    for_user text, for_session text, after_seq bigint, at_most integer
+) returns jsonb
+language sql stable security definer set search_path from current as $$
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'seq', page.seq, 'occurred_at', duologue_time(page.occurred_at),
+        'event_type', page.event_type, 'payload', page.payload
+    ) order by page.seq), '[]')
+    from (
+        select e.* from session_events as e join sessions as s on s.session_id = e.session_id
+        where e.session_id = for_session and s.user_id = for_user and e.seq > after_seq
+        order by e.seq limit at_most
+    ) as page
+$$;
+
+create function duologue_session(for_user text, for_session text) returns jsonb
+language sql stable security definer set search_path from current as $$
+    select duologue_session_json(s) from sessions as s
+    where s.session_id = for_session and s.user_id = for_user
+$$;
+
+select duologue_secure_table('sessions');
+select duologue_secure_table('session_events');
+select duologue_secure_table('session_drafts');
+select duologue_secure_table('duologue_migrations');
+select duologue_secure_functions();

@@ -1,0 +1,157 @@
+//! What the configuration says about the store.
+
+use std::{
+    num::NonZero,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use sqlx::postgres::PgConnectOptions;
+
+use crate::OpenError;
+
+/// The section `[store]`. The defaults and their reasons are in `config/default.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreConfig {
+    /// `sqlite:FILE`, or `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, to which `?sslmode=` and
+    /// other parameters of Postgres may be added.
+    pub url: SecretString,
+    /// Connections to Postgres, or readers of the SQLite file.
+    pub connections_max: NonZero<u16>,
+    /// How long a request waits for a connection, or for a place in the queue of the SQLite writer.
+    #[serde(with = "duration")]
+    pub acquire_timeout: Duration,
+    /// How long Postgres may take for one operation.
+    #[serde(with = "duration")]
+    pub statement_timeout: Duration,
+    /// How long an operation on Postgres waits for a row that another one holds.
+    #[serde(with = "duration")]
+    pub lock_timeout: Duration,
+    /// How long SQLite waits for another process that has locked its file.
+    #[serde(with = "duration")]
+    pub busy_timeout: Duration,
+    /// Operations that SQLite commits together.
+    pub batch_max: NonZero<u16>,
+    /// Operations that wait for the SQLite writer. Those beyond wait for `acquire_timeout` and then
+    /// fail.
+    pub queue_max: NonZero<u16>,
+}
+
+/// Where the sessions are.
+pub(crate) enum Backend {
+    Sqlite(PathBuf),
+    Postgres(Box<PgConnectOptions>),
+}
+
+impl StoreConfig {
+    /// Where the store is, for people and without secrets: `SQLite, duologue.db` or
+    /// `Postgres, host:5432/database`.
+    pub fn describe(&self) -> String {
+        match self.backend() {
+            Ok(Backend::Sqlite(file)) => format!("SQLite, {}", file.display()),
+            Ok(Backend::Postgres(options)) => format!("Postgres, {}", place(&options)),
+            Err(_) => "none, since `store.url` cannot be read".to_owned(),
+        }
+    }
+
+    pub(crate) fn backend(&self) -> Result<Backend, OpenError> {
+        let url = self.url.expose_secret();
+        if let Some(file) = url.strip_prefix("sqlite:") {
+            return sqlite_file(file).map(Backend::Sqlite);
+        }
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            let options = PgConnectOptions::from_str(url).map_err(OpenError::Url)?;
+            return Ok(Backend::Postgres(Box::new(options)));
+        }
+        Err(OpenError::UnknownScheme)
+    }
+}
+
+/// `host:port/database`.
+pub(crate) fn place(options: &PgConnectOptions) -> String {
+    // As libpq has it: without a database it is the one named like the user.
+    let database = options.get_database().unwrap_or(options.get_username());
+    format!("{}:{}/{database}", options.get_host(), options.get_port())
+}
+
+fn sqlite_file(file: &str) -> Result<PathBuf, OpenError> {
+    let file = file.strip_prefix("//").unwrap_or(file);
+    if file.is_empty() || file.contains(":memory:") {
+        return Err(OpenError::NoFile);
+    }
+    if file.contains('?') {
+        return Err(OpenError::SqliteParameters);
+    }
+    Ok(Path::new(file).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(url: &str) -> StoreConfig {
+        let rest = r#"
+            connections_max = 4
+            acquire_timeout = "2s"
+            statement_timeout = "5s"
+            lock_timeout = "2s"
+            busy_timeout = "5s"
+            batch_max = 64
+            queue_max = 1024
+        "#;
+        toml::from_str(&format!("url = {url:?}{rest}")).unwrap()
+    }
+
+    #[test]
+    fn a_store_is_described_without_its_password() {
+        for (url, expected) in [
+            ("sqlite:duologue.db", "SQLite, duologue.db"),
+            ("sqlite://duologue.db", "SQLite, duologue.db"),
+            ("sqlite:///var/lib/d.db", "SQLite, /var/lib/d.db"),
+            (
+                "postgres://me:secret@db.test:6543/chat?sslmode=require",
+                "Postgres, db.test:6543/chat",
+            ),
+            (
+                "postgresql://me:secret@db.test/chat",
+                "Postgres, db.test:5432/chat",
+            ),
+            (
+                "mysql://me:secret@db.test/chat",
+                "none, since `store.url` cannot be read",
+            ),
+        ] {
+            let config = config(url);
+            assert_eq!(config.describe(), expected);
+            assert!(!format!("{config:?}").contains("secret"));
+        }
+    }
+
+    #[test]
+    fn a_url_that_cannot_be_used_is_refused_in_words() {
+        for (url, words) in [
+            ("duologue.db", "must begin with `sqlite:` or `postgres://`"),
+            ("sqlite:", "must name a file"),
+            ("sqlite::memory:", "must name a file"),
+            ("sqlite:a.db?mode=ro", "takes no parameters"),
+            ("postgres://me@db.test:port/chat", "cannot be read"),
+        ] {
+            let Err(error) = config(url).backend() else {
+                panic!("{url} was accepted");
+            };
+            assert!(error.to_string().contains(words), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn zero_connections_and_unknown_keys_are_refused() {
+        for wrong in ["connections_max = 0", "path = \"a.db\""] {
+            assert!(toml::from_str::<StoreConfig>(wrong).is_err());
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The migrations: a list that has each of them once, in both dialects.
+
+use std::collections::BTreeSet;
+
+use sqlx::{
+    SqlStr,
+    migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator},
+};
+
+/// Where applied migrations are recorded. Not sqlx's own name, since the database may belong to an
+/// application that has migrations of its own.
+const TABLE: &str = "duologue_migrations";
+
+/// The version of the schema that this build needs.
+pub(crate) const NEEDED: i64 = SCRIPTS[SCRIPTS.len() - 1].version;
+
+struct Script {
+    version: i64,
+    name: &'static str,
+    sqlite: &'static str,
+    postgres: &'static str,
+}
+
+const SCRIPTS: [Script; 2] = [
+    Script {
+        version: 1,
+        name: "sessions",
+        sqlite: include_str!("../migrations/sqlite/0001_sessions.sql"),
+        postgres: include_str!("../migrations/postgres/0001_sessions.sql"),
+    },
+    Script {
+        version: 2,
+        name: "jobs",
+        sqlite: include_str!("../migrations/sqlite/0002_jobs.sql"),
+        postgres: include_str!("../migrations/postgres/0002_jobs.sql"),
+    },
+];
+
+pub(crate) fn sqlite() -> Migrator {
+    migrator(|script| script.sqlite)
+}
+
+pub(crate) fn postgres() -> Migrator {
+    migrator(|script| script.postgres)
+}
+
+fn migrator(sql: impl Fn(&Script) -> &'static str) -> Migrator {
+    let migrations = SCRIPTS.iter().map(|script| {
+        let sql = SqlStr::from_static(sql(script));
+        Migration::new(
+            script.version,
+            script.name.into(),
+            MigrationType::Simple,
+            sql,
+            false,
+        )
+    });
+    let mut migrator = Migrator::with_migrations(migrations.collect());
+    migrator.dangerous_set_table_name(TABLE);
+    // sqlx would lock Postgres for the session, which a transaction pooler cannot do; our callers
+    // see to it that one migrates at a time.
+    migrator.set_locking(false);
+    // An older build must be able to run against a newer schema during a deploy.
+    migrator.set_ignore_missing(true);
+    migrator
+}
+
+/// Applies what is not applied yet, and says what that was.
+pub(crate) async fn run<C: Migrate>(
+    migrator: &Migrator,
+    connection: &mut C,
+) -> Result<Vec<String>, MigrateError> {
+    connection.ensure_migrations_table(TABLE).await?;
+    let before = connection.list_applied_migrations(TABLE).await?;
+    let before: BTreeSet<_> = before.iter().map(|applied| applied.version).collect();
+    migrator.run_direct(None, connection, false).await?;
+    let applied = migrator
+        .iter()
+        .filter(|migration| !before.contains(&migration.version));
+    let names =
+        applied.map(|migration| format!("{:04}_{}", migration.version, migration.description));
+    Ok(names.collect())
+}

@@ -1,0 +1,252 @@
+//! The store in Postgres: for several servers at once.
+//!
+//! Every operation is one call of a SQL function (`migrations/postgres`) that answers in JSON; how
+//! calls are made is `postgres::calls`. Nothing here depends on the state of a connection, so a
+//! pooler that hands out another one for each transaction may stand in between.
+
+mod calls;
+mod failure;
+mod opening;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use duologue_engine::store::{
+    Claim, Claimed, Draft, Hold, Job, JobEnd, ServerId, SessionRecord, Store, StoreError,
+    kept::{stored_payload, stored_text},
+};
+use duologue_protocol::{Event, Seq, SessionId, UserId};
+use sqlx::query_scalar;
+
+use self::calls::Calls;
+pub(crate) use self::opening::migrate;
+use crate::stored::{ClaimedRow, EventRow, JobRow, corrupt, integer, text_of_time};
+
+/// See the module.
+pub(crate) struct PostgresStore {
+    calls: Calls,
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
+        let started_at = text_of_time(claim.now);
+        let call = || {
+            query_scalar("select duologue_claim($1, $2, $3, $4, $5, $6::timestamptz)::text")
+                .bind(claim.session_id.as_str())
+                .bind(claim.user_id.as_str())
+                .bind(&*claim.agent)
+                .bind(&*claim.server.0)
+                .bind(claim.lease.as_secs_f64())
+                .bind(&*started_at)
+        };
+        let row: Option<ClaimedRow> = self.calls.call(call).await?;
+        Ok(row.map(Claimed::from))
+    }
+
+    async fn claim_lapsed(
+        &self,
+        server: &ServerId,
+        lease: Duration,
+        grace: Duration,
+        limit: u32,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let call = || {
+            query_scalar("select duologue_claim_lapsed($1, $2, $3, $4)::text")
+                .bind(&*server.0)
+                .bind(lease.as_secs_f64())
+                .bind(grace.as_secs_f64())
+                .bind(rows(limit))
+        };
+        let rows: Vec<ClaimedRow> = self.calls.call(call).await?;
+        Ok(rows.into_iter().map(Claimed::from).collect())
+    }
+
+    async fn renew(&self, server: &ServerId, lease: Duration) -> Result<(), StoreError> {
+        let call = || {
+            query_scalar("select duologue_renew($1, $2)::text")
+                .bind(&*server.0)
+                .bind(lease.as_secs_f64())
+        };
+        let _renewed: u64 = self.calls.call(call).await?;
+        Ok(())
+    }
+
+    async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
+        let call = || {
+            query_scalar("select duologue_release($1, $2, $3)::text")
+                .bind(hold.session_id.as_str())
+                .bind(hold.user_id.as_str())
+                .bind(integer(hold.epoch))
+        };
+        let _was_held: bool = self.calls.call(call).await?;
+        Ok(())
+    }
+
+    async fn append(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        let events = events_json(events);
+        let call = || {
+            query_scalar("select duologue_append($1, $2, $3, $4, $5::jsonb)::text")
+                .bind(hold.session_id.as_str())
+                .bind(hold.user_id.as_str())
+                .bind(integer(hold.epoch))
+                .bind(integer(after.0))
+                .bind(&*events)
+        };
+        conflict_unless(self.calls.call(call).await?)
+    }
+
+    async fn end(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        let events = events_json(events);
+        let call = || {
+            query_scalar("select duologue_end($1, $2, $3, $4, $5::jsonb)::text")
+                .bind(hold.session_id.as_str())
+                .bind(hold.user_id.as_str())
+                .bind(integer(hold.epoch))
+                .bind(integer(after.0))
+                .bind(&*events)
+        };
+        conflict_unless(self.calls.call(call).await?)
+    }
+
+    async fn save_draft(&self, hold: &Hold, draft: &Draft) -> Result<(), StoreError> {
+        let (turn, text) = (draft.turn_id.to_string(), stored_text(&draft.text));
+        let call = || {
+            query_scalar("select duologue_save_draft($1, $2, $3, $4, $5)::text")
+                .bind(hold.session_id.as_str())
+                .bind(hold.user_id.as_str())
+                .bind(integer(hold.epoch))
+                .bind(&*turn)
+                .bind(&*text)
+        };
+        conflict_unless(self.calls.call(call).await?)
+    }
+
+    async fn read(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        after: Seq,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        let call = || {
+            query_scalar("select duologue_read($1, $2, $3, $4)::text")
+                .bind(user.as_str())
+                .bind(session.as_str())
+                .bind(integer(after.0))
+                .bind(rows(limit))
+        };
+        let rows: Vec<EventRow> = self.calls.call(call).await?;
+        rows.into_iter().map(EventRow::event).collect()
+    }
+
+    async fn session(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+    ) -> Result<Option<SessionRecord>, StoreError> {
+        let call = || {
+            query_scalar("select duologue_session($1, $2)::text")
+                .bind(user.as_str())
+                .bind(session.as_str())
+        };
+        self.calls.call(call).await
+    }
+
+    async fn claim_job(
+        &self,
+        worker: &ServerId,
+        lease: Duration,
+    ) -> Result<Option<Job>, StoreError> {
+        let call = || {
+            query_scalar("select duologue_claim_job($1, $2)::text")
+                .bind(&*worker.0)
+                .bind(lease.as_secs_f64())
+        };
+        let row: Option<JobRow> = self.calls.call(call).await?;
+        Ok(row.map(Job::from))
+    }
+
+    async fn renew_job(&self, job: &Job, lease: Duration) -> Result<(), StoreError> {
+        let call = || {
+            query_scalar("select duologue_renew_job($1, $2, $3, $4)::text")
+                .bind(job.id)
+                .bind(&*job.worker.0)
+                .bind(attempt(job))
+                .bind(lease.as_secs_f64())
+        };
+        conflict_unless(self.calls.call(call).await?)
+    }
+
+    async fn finish_job(&self, job: &Job, summarized: &Event) -> Result<JobEnd, StoreError> {
+        let event = event_json(summarized);
+        let call = || {
+            query_scalar("select duologue_finish_job($1, $2, $3, $4::jsonb)::text")
+                .bind(job.id)
+                .bind(&*job.worker.0)
+                .bind(attempt(job))
+                .bind(&*event)
+        };
+        let outcome: Option<String> = self.calls.call(call).await?;
+        match outcome.as_deref() {
+            Some("applied") => Ok(JobEnd::Applied),
+            Some("superseded") => Ok(JobEnd::Superseded),
+            Some(other) => Err(corrupt(format!("a job ended as `{other}`"))),
+            None => Err(StoreError::Conflict),
+        }
+    }
+
+    async fn retry_job(&self, job: &Job, delay: Duration, why: &str) -> Result<(), StoreError> {
+        let why = stored_text(why);
+        let call = || {
+            query_scalar("select duologue_retry_job($1, $2, $3, $4, $5)::text")
+                .bind(job.id)
+                .bind(&*job.worker.0)
+                .bind(attempt(job))
+                .bind(delay.as_secs_f64())
+                .bind(&*why)
+        };
+        conflict_unless(self.calls.call(call).await?)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        let call = || query_scalar("select duologue_schema_version()::text");
+        let _version: i64 = self.calls.call(call).await?;
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.calls.close().await;
+    }
+}
+
+fn conflict_unless(fits: bool) -> Result<(), StoreError> {
+    if fits {
+        Ok(())
+    } else {
+        Err(StoreError::Conflict)
+    }
+}
+
+fn rows(limit: u32) -> i32 {
+    i32::try_from(limit).unwrap_or(i32::MAX)
+}
+
+fn attempt(job: &Job) -> i32 {
+    i32::try_from(job.attempt).unwrap_or(i32::MAX)
+}
+
+fn events_json(events: &[Event]) -> String {
+    let events: Vec<_> = events.iter().map(event_json).collect();
+    format!("[{}]", events.join(","))
+}
+
+/// An event as the functions take it. Its number follows from its place.
+fn event_json(event: &Event) -> String {
+    format!(
+        r#"{{"event_type":"{}","occurred_at":"{}","payload":{}}}"#,
+        event.body.event_type(),
+        text_of_time(event.occurred_at),
+        stored_payload(event),
+    )
+}

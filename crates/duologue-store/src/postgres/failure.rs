@@ -1,0 +1,82 @@
+//! What Postgres's errors mean to the caller of the store.
+
+use duologue_engine::store::StoreError;
+
+/// Why a call failed, by how far it came.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("no connection to Postgres")]
+    NoConnection(#[source] sqlx::Error),
+    #[error("Postgres did not begin a transaction")]
+    NotBegun(#[source] sqlx::Error),
+    #[error("Postgres did not complete a call")]
+    Call(#[source] sqlx::Error),
+    #[error("Postgres did not answer in time")]
+    TimedOut,
+}
+
+impl Failure {
+    /// Whether Postgres gave up this transaction in favour of another: it may be repeated at once.
+    pub(super) fn is_broken_off(&self) -> bool {
+        // Serialization failure, deadlock.
+        matches!(self.sqlstate().as_deref(), Some("40001" | "40P01"))
+    }
+
+    /// Whether the connection had gone before we had a use for it.
+    pub(super) fn is_dead_connection(&self) -> bool {
+        matches!(self, Self::NotBegun(error) if error.as_database_error().is_none())
+    }
+
+    /// Whether the connection itself cannot be trusted any more.
+    pub(super) fn is_of_connection(&self) -> bool {
+        match self {
+            Self::NoConnection(_) | Self::NotBegun(_) | Self::TimedOut => true,
+            Self::Call(error) => !matches!(error, sqlx::Error::Database(_)),
+        }
+    }
+
+    fn sqlstate(&self) -> Option<String> {
+        let (Self::NoConnection(error) | Self::NotBegun(error) | Self::Call(error)) = self else {
+            return None;
+        };
+        let code = error.as_database_error()?.code()?;
+        Some(code.into_owned())
+    }
+
+    /// Whether the same call may succeed later.
+    fn may_pass(&self) -> bool {
+        if let Some(code) = self.sqlstate() {
+            return matches!(
+                code.get(..2),
+                Some(
+                    "08" // connection
+                    | "25" // read-only: a standby; or a transaction that was idle for too long
+                    | "28" // a login that is being changed
+                    | "40" // broken off
+                    | "53" // disk full, out of memory, too many connections
+                    | "55" // lock not available
+                    | "57" // cancelled, or shutting down
+                    | "58" // input or output
+                )
+            );
+        }
+        match self {
+            Self::Call(error) => !matches!(
+                error,
+                sqlx::Error::ColumnDecode { .. }
+                    | sqlx::Error::Decode(_)
+                    | sqlx::Error::ColumnNotFound(_)
+                    | sqlx::Error::RowNotFound
+            ),
+            Self::NoConnection(_) | Self::NotBegun(_) | Self::TimedOut => true,
+        }
+    }
+}
+
+pub(super) fn store_error(failure: Failure) -> StoreError {
+    if failure.may_pass() {
+        StoreError::Unavailable(failure.into())
+    } else {
+        StoreError::Corrupt(failure.into())
+    }
+}

@@ -1,0 +1,148 @@
+//! Connecting for the first time, and migrating.
+
+use std::time::Duration;
+
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, Row, postgres::PgConnectOptions};
+use tokio::time::timeout;
+
+use super::{PostgresStore, calls::Calls};
+use crate::{
+    OpenError, StoreConfig,
+    config::place,
+    migrations::{self, NEEDED},
+};
+
+/// How long a first connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl PostgresStore {
+    /// Makes sure that the database is there, durable, and migrated.
+    pub(crate) async fn open(
+        options: PgConnectOptions,
+        config: &StoreConfig,
+    ) -> Result<Self, OpenError> {
+        let place = place(&options);
+        let options = fit_for_poolers(options);
+        let mut connection = connect(&options, &place).await?;
+        check_durability(&mut connection, &place).await?;
+        check_tables(&mut connection, &place).await?;
+        connection
+            .close()
+            .await
+            .map_err(|source| unreachable_at(&place, source))?;
+        Ok(Self {
+            calls: Calls::new(options, config),
+        })
+    }
+}
+
+/// Migrates in one transaction, which is also what keeps others out: a lock of the session would
+/// not work through a transaction pooler.
+pub(crate) async fn migrate(options: &PgConnectOptions) -> Result<Vec<String>, OpenError> {
+    let place = place(options);
+    let options = fit_for_poolers(options.clone());
+    let mut connection = connect(&options, &place).await?;
+    let failed = |source: sqlx::Error| OpenError::Migration {
+        place: place.clone(),
+        source: source.into(),
+    };
+    let mut transaction = connection.begin().await.map_err(failed)?;
+    // sqlx gives names to the statements of its migrator. Behind a pooler they would meet those
+    // that somebody left on this connection, and stay there themselves.
+    transaction
+        .execute("deallocate all")
+        .await
+        .map_err(failed)?;
+    // Waits for another migration, but not behind a query that runs for hours while all others
+    // queue up behind us.
+    let lock = "select pg_advisory_xact_lock(hashtext('duologue_migrations'))";
+    transaction
+        .execute(sqlx::raw_sql(lock))
+        .await
+        .map_err(failed)?;
+    transaction
+        .execute("set local lock_timeout = '10s'")
+        .await
+        .map_err(failed)?;
+    let applied = migrations::run(&migrations::postgres(), &mut *transaction).await;
+    let applied = applied.map_err(|source| OpenError::Migration {
+        place: place.clone(),
+        source,
+    })?;
+    transaction
+        .execute("deallocate all")
+        .await
+        .map_err(failed)?;
+    transaction.commit().await.map_err(failed)?;
+    connection.close().await.map_err(failed)?;
+    Ok(applied)
+}
+
+fn fit_for_poolers(options: PgConnectOptions) -> PgConnectOptions {
+    options
+        .application_name("duologue")
+        .statement_cache_capacity(0)
+        // A parameter that poolers refuse, and that matters only for numbers sent as text.
+        .extra_float_digits(None)
+}
+
+async fn connect(options: &PgConnectOptions, place: &str) -> Result<PgConnection, OpenError> {
+    let connecting = timeout(CONNECT_TIMEOUT, options.connect());
+    let connected = connecting.await.unwrap_or_else(|_| {
+        let error = std::io::Error::from(std::io::ErrorKind::TimedOut);
+        Err(sqlx::Error::Io(error))
+    });
+    connected.map_err(|source| match source {
+        // The server speaks: so it is not the way there that is wrong.
+        sqlx::Error::Database(_) => OpenError::Refused {
+            place: place.to_owned(),
+            source,
+        },
+        source => unreachable_at(place, source),
+    })
+}
+
+async fn check_durability(connection: &mut PgConnection, place: &str) -> Result<(), OpenError> {
+    let row = connection.fetch_one("show synchronous_commit").await;
+    let value: String = row
+        .and_then(|row| row.try_get(0))
+        .map_err(|source| unreachable_at(place, source))?;
+    if value == "off" {
+        return Err(OpenError::NotDurable {
+            place: place.to_owned(),
+            setting: "synchronous_commit",
+            value,
+        });
+    }
+    Ok(())
+}
+
+async fn check_tables(connection: &mut PgConnection, place: &str) -> Result<(), OpenError> {
+    let not_migrated = || OpenError::NotMigrated {
+        place: place.to_owned(),
+    };
+    let row = connection
+        .fetch_one("select duologue_schema_version()")
+        .await;
+    match row.and_then(|row| row.try_get::<Option<i64>, _>(0)) {
+        // A newer schema is in order: migrations first add, and later take away.
+        Ok(Some(version)) if version >= NEEDED => Ok(()),
+        Ok(_) => Err(not_migrated()),
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42883") => {
+            // There is no such function.
+            Err(not_migrated())
+        }
+        Err(source @ sqlx::Error::Database(_)) => Err(OpenError::Refused {
+            place: place.to_owned(),
+            source,
+        }),
+        Err(source) => Err(unreachable_at(place, source)),
+    }
+}
+
+fn unreachable_at(place: &str, source: sqlx::Error) -> OpenError {
+    OpenError::Unreachable {
+        place: place.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,198 @@
+//! The store in a SQLite file: no server to run, for one process.
+//!
+//! Writes queue up for the one [`Writer`]; reads have connections of their own, which see what is
+//! committed and never wait for the writer.
+
+mod claims;
+mod failure;
+mod file;
+mod jobs;
+mod log;
+mod writer;
+
+use std::{path::Path, time::Duration};
+
+use async_trait::async_trait;
+use duologue_engine::store::{
+    Claim, Claimed, Draft, Hold, Job, JobEnd, ServerId, SessionRecord, Store, StoreError,
+    kept::{self, Ending},
+};
+use duologue_protocol::{Event, Seq, SessionId, UserId};
+use sqlx::{Connection, SqlitePool, sqlite::SqlitePoolOptions};
+
+use self::{
+    file::DatabaseFile,
+    log::NewEvents,
+    writer::{Writer, WriterLimits},
+};
+use crate::{OpenError, StoreConfig, migrations};
+
+/// See the module.
+pub(crate) struct SqliteStore {
+    writer: Writer,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    pub(crate) async fn open(path: &Path, config: &StoreConfig) -> Result<Self, OpenError> {
+        let file = DatabaseFile::lock(path, config.busy_timeout)?;
+        let mut connection = file.connect().await?;
+        let applied = migrations::run(&migrations::sqlite(), &mut connection).await;
+        for name in applied.map_err(|source| file.not_migrated(source))? {
+            tracing::info!(migration = name, "store.migrated");
+        }
+        let readers = SqlitePoolOptions::new()
+            .max_connections(config.connections_max.get().into())
+            .acquire_timeout(config.acquire_timeout)
+            .connect_lazy_with(file.read_only());
+        let limits = WriterLimits {
+            batch_max: config.batch_max.get().into(),
+            queue_max: config.queue_max.get().into(),
+            queue_timeout: config.acquire_timeout,
+        };
+        Ok(Self {
+            writer: Writer::start(file, connection, limits),
+            readers,
+        })
+    }
+}
+
+/// Migrates the file, which is created if it is not there.
+pub(crate) async fn migrate(path: &Path, config: &StoreConfig) -> Result<Vec<String>, OpenError> {
+    let file = DatabaseFile::lock(path, config.busy_timeout)?;
+    let mut connection = file.connect().await?;
+    let applied = migrations::run(&migrations::sqlite(), &mut connection).await;
+    let applied = applied.map_err(|source| file.not_migrated(source))?;
+    connection
+        .close()
+        .await
+        .map_err(|source| file.unusable(source))?;
+    Ok(applied)
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
+        let claim = claim.clone();
+        self.writer
+            .write(move |connection| Box::pin(claims::claim(connection, claim)))
+            .await
+    }
+
+    async fn claim_lapsed(
+        &self,
+        server: &ServerId,
+        lease: Duration,
+        grace: Duration,
+        limit: u32,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let server = server.clone();
+        self.writer
+            .write(move |connection| {
+                Box::pin(claims::claim_lapsed(
+                    connection, server, lease, grace, limit,
+                ))
+            })
+            .await
+    }
+
+    async fn renew(&self, server: &ServerId, lease: Duration) -> Result<(), StoreError> {
+        let server = server.clone();
+        self.writer
+            .write(move |connection| Box::pin(claims::renew(connection, server, lease)))
+            .await
+    }
+
+    async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
+        let hold = hold.clone();
+        self.writer
+            .write(move |connection| Box::pin(claims::release(connection, hold)))
+            .await
+    }
+
+    async fn append(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        let (hold, events) = (hold.clone(), NewEvents::new(after, events));
+        self.writer
+            .write(move |connection| Box::pin(log::append(connection, hold, events)))
+            .await
+    }
+
+    async fn end(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        let (hold, ending) = (hold.clone(), Ending::of(events));
+        let events = NewEvents::new(after, events);
+        self.writer
+            .write(move |connection| Box::pin(log::end(connection, hold, events, ending)))
+            .await
+    }
+
+    async fn save_draft(&self, hold: &Hold, draft: &Draft) -> Result<(), StoreError> {
+        let (hold, draft) = (hold.clone(), draft.clone());
+        self.writer
+            .write(move |connection| Box::pin(log::save_draft(connection, hold, draft)))
+            .await
+    }
+
+    async fn read(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        after: Seq,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        log::read(&self.readers, user, session, after, limit).await
+    }
+
+    async fn session(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+    ) -> Result<Option<SessionRecord>, StoreError> {
+        claims::session(&self.readers, user, session).await
+    }
+
+    async fn claim_job(
+        &self,
+        worker: &ServerId,
+        lease: Duration,
+    ) -> Result<Option<Job>, StoreError> {
+        let worker = worker.clone();
+        self.writer
+            .write(move |connection| Box::pin(jobs::claim(connection, worker, lease)))
+            .await
+    }
+
+    async fn renew_job(&self, job: &Job, lease: Duration) -> Result<(), StoreError> {
+        let job = job.clone();
+        self.writer
+            .write(move |connection| Box::pin(jobs::renew(connection, job, lease)))
+            .await
+    }
+
+    async fn finish_job(&self, job: &Job, summarized: &Event) -> Result<JobEnd, StoreError> {
+        let (job, result) = (job.clone(), kept::summarized(summarized).clone());
+        let event = NewEvents::new(job.last_seq, std::slice::from_ref(summarized));
+        self.writer
+            .write(move |connection| Box::pin(jobs::finish(connection, job, event, result)))
+            .await
+    }
+
+    async fn retry_job(&self, job: &Job, delay: Duration, why: &str) -> Result<(), StoreError> {
+        let (job, why) = (job.clone(), why.to_owned());
+        self.writer
+            .write(move |connection| Box::pin(jobs::retry(connection, job, delay, why)))
+            .await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        // Through the writer: readers would answer even when nothing can be stored any more.
+        self.writer
+            .write(|connection| Box::pin(log::nothing(connection)))
+            .await
+    }
+
+    async fn close(&self) {
+        // Readers last: while they are open, SQLite would not fold its WAL into the file.
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}

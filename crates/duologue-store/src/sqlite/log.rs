@@ -1,0 +1,263 @@
+//! The log: appending, ending, drafts, reading.
+
+use duologue_engine::store::{
+    Draft, Hold, StoreError,
+    kept::{Ending, stored_payload, stored_text},
+};
+use duologue_protocol::{Event, EventBody, Seq, SessionId, Timestamp, UserId};
+use sqlx::{SqliteConnection, SqlitePool, query, query_as, query_scalar};
+
+use super::{
+    claims::in_seconds,
+    failure::{Failure, store_error},
+};
+use crate::stored::{EventRow, corrupt, from_json, integer, text_of_time};
+
+/// Events on their way into the log.
+pub(super) struct NewEvents {
+    after: i64,
+    last: i64,
+    /// `[[event_type, payload, occurred_at], …]`, where the payload is JSON in a string. One
+    /// parameter for all of them, so that the statement is the same, and prepared once, whatever
+    /// their number.
+    rows: String,
+    completes_answer: bool,
+}
+
+impl NewEvents {
+    pub(super) fn new(after: Seq, events: &[Event]) -> Self {
+        let rows: Vec<_> = events
+            .iter()
+            .map(|event| {
+                let time = text_of_time(event.occurred_at);
+                [
+                    event.body.event_type().to_owned(),
+                    stored_payload(event),
+                    time,
+                ]
+            })
+            .collect();
+        Self {
+            after: integer(after.0),
+            last: integer(after.0 + events.len() as u64),
+            rows: serde_json::to_string(&rows).expect("strings are JSON"),
+            completes_answer: events
+                .iter()
+                .any(|event| matches!(event.body, EventBody::AssistantMessage(_))),
+        }
+    }
+}
+
+pub(super) async fn append(
+    connection: &mut SqliteConnection,
+    hold: Hold,
+    events: NewEvents,
+) -> Result<(), Failure> {
+    if !advance(connection, &hold, &events).await? {
+        return must_be_repeated(connection, &hold, &events).await;
+    }
+    insert(
+        connection,
+        hold.session_id.as_str(),
+        integer(hold.epoch),
+        &events,
+    )
+    .await?;
+    if events.completes_answer {
+        delete_draft(connection, &hold.session_id).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn end(
+    connection: &mut SqliteConnection,
+    hold: Hold,
+    events: NewEvents,
+    ending: Ending,
+) -> Result<(), Failure> {
+    if !advance(connection, &hold, &events).await? {
+        return must_be_repeated(connection, &hold, &events).await;
+    }
+    insert(
+        connection,
+        hold.session_id.as_str(),
+        integer(hold.epoch),
+        &events,
+    )
+    .await?;
+    delete_draft(connection, &hold.session_id).await?;
+    let start_time: String = query_scalar("select start_time from sessions where session_id = ?1")
+        .bind(hold.session_id.as_str())
+        .fetch_one(&mut *connection)
+        .await?;
+    let start_time: Timestamp = start_time.parse().map_err(corrupt)?;
+    query(concat!(
+        "update sessions set status = 'ended', end_time = ?2, duration_seconds = ?3,
+            end_reason = ?4, summary_status = 'pending', owner = null, lease_until = ",
+        in_seconds!("0"),
+        " where session_id = ?1"
+    ))
+    .bind(hold.session_id.as_str())
+    .bind(text_of_time(ending.time))
+    .bind(ending.duration_seconds(start_time))
+    .bind(ending.reason.as_str())
+    .execute(&mut *connection)
+    .await?;
+    query(concat!(
+        "insert into session_jobs (session_id, user_id, last_seq, due_at) values (?1, ?2, ?3, ",
+        in_seconds!("0"),
+        ")"
+    ))
+    .bind(hold.session_id.as_str())
+    .bind(hold.user_id.as_str())
+    .bind(events.last)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn save_draft(
+    connection: &mut SqliteConnection,
+    hold: Hold,
+    draft: Draft,
+) -> Result<(), Failure> {
+    let saved = query(concat!(
+        "insert into session_drafts (session_id, turn_id, text, saved_at)
+        select session_id, ?4, ?5, ",
+        in_seconds!("0"),
+        " from sessions
+        where session_id = ?1 and user_id = ?2 and epoch = ?3 and status = 'active'
+        on conflict (session_id) do update set
+            turn_id = excluded.turn_id, text = excluded.text, saved_at = excluded.saved_at"
+    ))
+    .bind(hold.session_id.as_str())
+    .bind(hold.user_id.as_str())
+    .bind(integer(hold.epoch))
+    .bind(draft.turn_id.to_string())
+    .bind(stored_text(&draft.text))
+    .execute(connection)
+    .await?;
+    conflict_unless(saved.rows_affected() == 1)
+}
+
+pub(super) async fn read(
+    readers: &SqlitePool,
+    user: &UserId,
+    session: &SessionId,
+    after: Seq,
+    limit: u32,
+) -> Result<Vec<Event>, StoreError> {
+    let rows: Vec<(i64, String, String, String)> = query_as(
+        "select e.seq, e.occurred_at, e.event_type, e.payload
+        from session_events as e join sessions as s on s.session_id = e.session_id
+        where e.session_id = ?1 and s.user_id = ?2 and e.seq > ?3 order by e.seq limit ?4",
+    )
+    .bind(session.as_str())
+    .bind(user.as_str())
+    .bind(integer(after.0))
+    .bind(limit)
+    .fetch_all(readers)
+    .await
+    .map_err(store_error)?;
+    let events = rows
+        .into_iter()
+        .map(|(seq, occurred_at, event_type, payload)| {
+            let row = EventRow {
+                seq: Seq(u64::try_from(seq).map_err(corrupt)?),
+                occurred_at: occurred_at.parse().map_err(corrupt)?,
+                event_type,
+                payload: from_json(&payload)?,
+            };
+            row.event()
+        });
+    events.collect()
+}
+
+pub(super) async fn nothing(connection: &mut SqliteConnection) -> Result<(), Failure> {
+    query("select 1").execute(connection).await?;
+    Ok(())
+}
+
+/// Writes the events themselves. The caller has made sure that they come next.
+pub(super) async fn insert(
+    connection: &mut SqliteConnection,
+    session: &str,
+    epoch: i64,
+    events: &NewEvents,
+) -> Result<(), Failure> {
+    query(
+        "insert into session_events (session_id, seq, epoch, event_type, payload, occurred_at)
+        select ?1, ?2 + 1 + key, ?3, value ->> 0, value ->> 1, value ->> 2 from json_each(?4)",
+    )
+    .bind(session)
+    .bind(events.after)
+    .bind(epoch)
+    .bind(events.rows.as_str())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Moves the end of the log, if the hold is good and the log ends where the caller believes.
+async fn advance(
+    connection: &mut SqliteConnection,
+    hold: &Hold,
+    events: &NewEvents,
+) -> Result<bool, Failure> {
+    let advanced = query(
+        "update sessions set last_seq = ?5
+        where session_id = ?1 and user_id = ?2 and epoch = ?3 and status = 'active'
+            and last_seq = ?4",
+    )
+    .bind(hold.session_id.as_str())
+    .bind(hold.user_id.as_str())
+    .bind(integer(hold.epoch))
+    .bind(events.after)
+    .bind(events.last)
+    .execute(connection)
+    .await?;
+    Ok(advanced.rows_affected() == 1)
+}
+
+/// A write that does not fit is in order if this hold has made it before.
+async fn must_be_repeated(
+    connection: &mut SqliteConnection,
+    hold: &Hold,
+    events: &NewEvents,
+) -> Result<(), Failure> {
+    let stored: i64 = query_scalar(
+        "select count(*)
+        from json_each(?5) as new
+        join session_events as e on e.session_id = ?1 and e.seq = ?4 + 1 + new.key
+        join sessions as s on s.session_id = e.session_id
+        where s.user_id = ?2 and e.epoch = ?3 and e.event_type = new.value ->> 0
+            and e.payload = new.value ->> 1 and e.occurred_at = new.value ->> 2",
+    )
+    .bind(hold.session_id.as_str())
+    .bind(hold.user_id.as_str())
+    .bind(integer(hold.epoch))
+    .bind(events.after)
+    .bind(events.rows.as_str())
+    .fetch_one(connection)
+    .await?;
+    conflict_unless(stored > 0 && stored == events.last - events.after)
+}
+
+async fn delete_draft(
+    connection: &mut SqliteConnection,
+    session: &SessionId,
+) -> Result<(), Failure> {
+    query("delete from session_drafts where session_id = ?1")
+        .bind(session.as_str())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+pub(super) fn conflict_unless(fits: bool) -> Result<(), Failure> {
+    if fits {
+        Ok(())
+    } else {
+        Err(Failure(StoreError::Conflict))
+    }
+}

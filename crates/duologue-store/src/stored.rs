@@ -1,0 +1,120 @@
+//! How rows become what the engine knows. Both backends give sessions, claims and jobs as JSON, so
+//! that there is one way to read them.
+
+use duologue_engine::{
+    BoxError,
+    store::{Claimed, Draft, Hold, Job, ServerId, SessionRecord, StoreError},
+};
+use duologue_protocol::{Event, Seq, SessionId, Timestamp, TurnId, UserId};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+
+/// A session that was claimed.
+#[derive(Deserialize)]
+pub(crate) struct ClaimedRow {
+    session: SessionRecord,
+    epoch: u64,
+    reopened: bool,
+    draft: Option<DraftRow>,
+}
+
+#[derive(Deserialize)]
+struct DraftRow {
+    turn_id: TurnId,
+    text: String,
+}
+
+/// An event of a log.
+#[derive(Deserialize)]
+pub(crate) struct EventRow {
+    pub(crate) seq: Seq,
+    pub(crate) occurred_at: Timestamp,
+    pub(crate) event_type: String,
+    pub(crate) payload: Value,
+}
+
+/// A job that was claimed.
+#[derive(Deserialize)]
+pub(crate) struct JobRow {
+    id: i64,
+    session_id: SessionId,
+    user_id: UserId,
+    last_seq: Seq,
+    worker: String,
+    attempt: u32,
+}
+
+impl From<ClaimedRow> for Claimed {
+    fn from(row: ClaimedRow) -> Self {
+        Self {
+            hold: Hold {
+                session_id: row.session.session_id.clone(),
+                user_id: row.session.user_id.clone(),
+                epoch: row.epoch,
+            },
+            session: row.session,
+            reopened: row.reopened,
+            draft: row
+                .draft
+                .map(|DraftRow { turn_id, text }| Draft { turn_id, text }),
+        }
+    }
+}
+
+impl From<JobRow> for Job {
+    fn from(row: JobRow) -> Self {
+        Self {
+            id: row.id,
+            session_id: row.session_id,
+            user_id: row.user_id,
+            last_seq: row.last_seq,
+            worker: ServerId(row.worker),
+            attempt: row.attempt,
+        }
+    }
+}
+
+impl EventRow {
+    pub(crate) fn event(self) -> Result<Event, StoreError> {
+        let event = Event::read(self.seq, self.occurred_at, &self.event_type, self.payload);
+        event.map_err(corrupt)
+    }
+}
+
+/// Reads JSON that a database made.
+pub(crate) fn from_json<T: DeserializeOwned>(json: &str) -> Result<T, StoreError> {
+    serde_json::from_str(json).map_err(corrupt)
+}
+
+pub(crate) fn corrupt(error: impl Into<BoxError>) -> StoreError {
+    StoreError::Corrupt(error.into())
+}
+
+/// A number as both databases keep it. None of ours gets anywhere near the limit.
+pub(crate) fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A time as text: RFC 3339 in UTC with six decimals.
+pub(crate) fn text_of_time(time: Timestamp) -> String {
+    format!("{:.6}", duologue_engine::store::kept::stored_time(time))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Texts of times are compared as text, so all have one length and none is rounded up.
+    #[test]
+    fn a_time_is_written_with_six_decimals() {
+        for (nanosecond, text) in [
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (1_999, "1970-01-01T00:00:00.000001Z"),
+            (999_999_999, "1970-01-01T00:00:00.999999Z"),
+            (1_767_225_600_120_000_000, "2026-01-01T00:00:00.120000Z"),
+        ] {
+            let time = Timestamp::from_nanosecond(nanosecond).unwrap();
+            assert_eq!(text_of_time(time), text);
+        }
+    }
+}

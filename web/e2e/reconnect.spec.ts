@@ -1,0 +1,92 @@
+// Connections that break. The page comes through a proxy that can be cut, so that its own origin is
+// the one it talks to.
+
+import { CutProxy } from "./cut_proxy.ts";
+import { expect, test as base } from "./demo_test.ts";
+
+const test = base.extend<{ wire: CutProxy }>({
+  wire: async ({ baseURL }, use) => {
+    const proxy = await CutProxy.start(String(baseURL));
+    await use(proxy);
+    await proxy.stop();
+  },
+});
+
+test.beforeEach(async ({ demo, wire }) => {
+  await demo.open(wire.url);
+  await demo.connect();
+});
+
+// Goal: a cut loses and repeats nothing. Method: the answer is cut in its middle; from then on each
+// text that is shown must be the beginning of the whole that the log has in the end.
+test("an answer that is cut in its middle comes back whole, each word once", async ({ demo, wire, page }) => {
+  const turn = await demo.say("mock:words=120 mock:delay_ms=40");
+  await expect.poll(() => turn.words()).toBeGreaterThan(10);
+  await page.evaluate(() => {
+    const answer = document.querySelector(".turn:last-child .answer .text");
+    const looks: string[] = [];
+    new MutationObserver(() => looks.push(answer?.textContent ?? "")).observe(answer as Node, {
+      characterData: true,
+      childList: true,
+      subtree: true,
+    });
+    Object.assign(window, { looks });
+  });
+  wire.cut();
+  await expect(demo.status).toHaveText("Reconnecting…");
+  await expect(demo.stopButton).toBeHidden();
+  wire.mend();
+  await expect(demo.status).toHaveText("Connected");
+  await turn.isOver();
+  const [done] = await demo.frames("done");
+  const whole = String(done.text);
+  expect(await turn.text()).toBe(whole);
+  const looks = await page.evaluate(() => (window as unknown as { looks: string[] }).looks);
+  expect(looks.filter((look) => !whole.startsWith(look))).toEqual([]);
+  // It came back while the answer was forming, or this would prove little.
+  expect(looks.length).toBeGreaterThan(3);
+  const seqs = await demo.seqs();
+  expect(seqs).toEqual(seqs.map((_, index) => index + 1));
+});
+
+test("an answer that is finished while nobody is connected is there afterwards", async ({ demo, wire, request }) => {
+  const turn = await demo.say("mock:words=30 mock:delay_ms=20");
+  await expect.poll(() => turn.words()).toBeGreaterThan(2);
+  const session = await demo.page.getByRole("textbox", { name: "Session id" }).inputValue();
+  wire.cut();
+  await expect(demo.status).toHaveText("Reconnecting…");
+  // The session has the answer's end once its log stands still.
+  let last = -1;
+  await expect(async () => {
+    const facts = await (await request.get(`/v1/sessions/${session}?user_id=user-1`)).json();
+    const stands = facts.last_seq === last;
+    last = facts.last_seq;
+    expect(stands && last >= 5).toBe(true);
+  }).toPass({ intervals: [1_500] });
+  wire.mend();
+  await turn.isOver();
+  expect(await turn.words()).toBe(30);
+});
+
+// The page cannot know whether the server has stored a message that it sent as the connection broke.
+// So it sends it again under the same id, and the server answers it once.
+test("a message that is written while the connection is down is answered once", async ({ demo, wire }) => {
+  wire.cut();
+  await expect(demo.status).toHaveText("Reconnecting…");
+  await demo.message.fill("What can you do?");
+  await demo.message.press("Enter");
+  await expect(demo.log.getByText("Sending…")).toBeVisible();
+  wire.mend();
+  await expect(demo.status).toHaveText("Connected");
+  await expect(demo.log.locator(".outcome")).toHaveCount(1);
+  await expect(demo.log.getByText("Sending…")).toBeHidden();
+  expect(await demo.frames("user_message")).toHaveLength(1);
+});
+
+test("who gives up while the connection is down is told what becomes of the session", async ({ demo, wire }) => {
+  wire.cut();
+  await expect(demo.status).toHaveText("Reconnecting…");
+  await demo.disconnectButton.click();
+  await expect(demo.status).toHaveText("Disconnected");
+  await expect(demo.page.locator("#status-detail")).toContainText("ends the session by itself");
+});

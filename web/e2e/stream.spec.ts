@@ -1,0 +1,87 @@
+// Answers that form under the reader's eyes.
+
+import { expect, test } from "./demo_test.ts";
+
+/** Long enough to be looked at while it forms. */
+const LONG = "mock:words=400 mock:delay_ms=30";
+
+test.beforeEach(async ({ demo }) => {
+  await demo.open();
+  await demo.connect();
+});
+
+// Goal: tokens appear as they come, and not all at the end. Method: each look finds more of the same
+// text while the turn is running.
+test("an answer grows word by word", async ({ demo }) => {
+  const turn = await demo.say(LONG);
+  const looks: string[] = [];
+  for (const atLeast of [5, 15, 25]) {
+    await expect.poll(() => turn.words()).toBeGreaterThanOrEqual(atLeast);
+    looks.push(await turn.text());
+  }
+  await expect(turn.outcome).toBeHidden();
+  await expect(demo.stopButton).toBeVisible();
+  expect(looks[1]).toContain(looks[0].trimEnd());
+  expect(looks[2]).toContain(looks[1].trimEnd());
+  await demo.stopButton.click();
+});
+
+test("stop ends the answer where it is", async ({ demo }) => {
+  const turn = await demo.say(LONG);
+  await expect.poll(() => turn.words()).toBeGreaterThan(3);
+  await demo.stopButton.click();
+  await turn.isOver();
+  await expect(turn.outcome).toContainText("Stopped");
+  await expect(demo.stopButton).toBeHidden();
+  await expect(demo.message).toBeFocused();
+  expect(await turn.words()).toBeLessThan(400);
+  const [done] = await demo.frames("done");
+  expect(done).toMatchObject({ finish_reason: "cancelled", text: await turn.text() });
+});
+
+test("what is shown in the end is what the log says", async ({ demo }) => {
+  const turn = await demo.ask("mock:words=60 mock:delay_ms=2");
+  const [done] = await demo.frames("done");
+  expect(await turn.text()).toBe(done.text);
+});
+
+test("a message that is sent during an answer is answered after it", async ({ demo }) => {
+  const first = await demo.say("mock:words=40 mock:delay_ms=20");
+  await demo.message.fill("What can you do?");
+  await demo.message.press("Enter");
+  await expect(demo.turns).toHaveCount(2);
+  await first.isOver();
+  await expect(demo.log.locator(".outcome")).toHaveCount(2);
+  await expect(demo.turns.nth(1).locator(".said")).toContainText("What can you do?");
+});
+
+// Whoever reads further up must not lose their place to news below.
+test("news does not move a reader who has scrolled up", async ({ demo, page }) => {
+  await demo.ask("mock:words=900 mock:delay_ms=0");
+  const turn = await demo.say("mock:words=400 mock:delay_ms=20");
+  await expect.poll(() => turn.words()).toBeGreaterThan(3);
+  await demo.log.hover();
+  await page.mouse.wheel(0, -600);
+  const back = page.getByRole("button", { name: "Latest" });
+  await expect(back).toBeVisible();
+  const place = await demo.log.evaluate((log) => log.scrollTop);
+  const seen = await turn.words();
+  await expect.poll(() => turn.words()).toBeGreaterThan(seen + 30);
+  expect(await demo.log.evaluate((log) => log.scrollTop)).toBe(place);
+  await back.click();
+  await expect(back).toBeHidden();
+  const distance = () => demo.log.evaluate((log) => log.scrollHeight - log.scrollTop - log.clientHeight);
+  await expect.poll(distance).toBeLessThan(2);
+  await demo.stopButton.click();
+});
+
+test("the event panel has every event once, and tokens only if asked", async ({ demo, page }) => {
+  await demo.ask("What can you do?");
+  const tokens = demo.events.locator('[data-type="token"]');
+  await expect(tokens).toHaveCount(0);
+  const seqs = await demo.seqs();
+  expect(seqs).toEqual(seqs.map((_, index) => index + 1));
+  await page.getByRole("checkbox", { name: "Tokens and pings" }).check();
+  await demo.ask("What can you do?");
+  await expect(tokens.first()).toBeVisible();
+});
