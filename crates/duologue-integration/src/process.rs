@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, process::Stdio, sync::OnceLock, time::Duration};
 
+use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -143,6 +144,24 @@ impl ServerProcess {
             .expect("it stops in time")
             .expect("it can be waited for")
             .code()
+    }
+
+    /// Reads one column of its database until `is_so` says that the rows are as expected.
+    pub async fn database_until(&self, query: &'static str, is_so: impl Fn(&[String]) -> bool) {
+        let file = self.folder.path().join("duologue.db");
+        let options = SqliteConnectOptions::new().filename(file).read_only(true);
+        let mut database = options.connect().await.expect("the database can be read");
+        let asking = async {
+            loop {
+                let rows = sqlx::query_scalar(query).fetch_all(&mut database).await;
+                if is_so(&rows.expect("the query is right")) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let found = tokio::time::timeout(DEADLINE, asking).await;
+        found.expect("the database comes to be as expected");
     }
 
     /// Asks for a session's facts until `is_so` says that they are as expected.
