@@ -5,7 +5,7 @@
 //! with the process that started it. What a machine lacks is an error that says how to install it;
 //! nothing is skipped.
 
-mod child;
+pub mod child;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod store;
