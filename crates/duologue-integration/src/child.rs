@@ -156,7 +156,7 @@ pub(crate) fn our_user_id() -> u32 {
 }
 
 /// A port of loopback that nobody listens on.
-pub(crate) fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
     Ok(listener.local_addr()?.port())
 }

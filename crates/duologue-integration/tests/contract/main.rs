@@ -2,6 +2,7 @@
 
 mod postgres;
 mod postgres_pooled;
+mod scene;
 mod sqlite;
 
 mod memory {
