@@ -72,10 +72,6 @@ impl Client {
     }
 
     /// Sends a frame of the JSON dialect.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "callers write `json!` in place"
-    )]
     pub async fn send_json(&mut self, frame: Value) {
         self.send(&frame.to_string()).await;
     }
@@ -100,10 +96,10 @@ impl Client {
                 }
             }
         };
-        match tokio::time::timeout(DEADLINE, receiving).await {
-            Ok(received) => received,
-            Err(_elapsed) => panic!("no frame in time; seen so far: {:#?}", self.seen),
-        }
+        let Ok(received) = tokio::time::timeout(DEADLINE, receiving).await else {
+            panic!("no frame in time; seen so far: {:#?}", self.seen)
+        };
+        received
     }
 
     /// The next frame. Checks that events come without gaps and pieces in order.

@@ -5,8 +5,8 @@
 //! that started it. What a machine lacks is an error that says how to install it; nothing is
 //! skipped.
 
-pub mod client;
 pub mod child;
+pub mod client;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod process;

@@ -191,6 +191,10 @@ impl ServerProcess {
 }
 
 /// Finds the address in what the server prints at its start.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the task ends with the process whose output it reads"
+)]
 async fn read_address(stdout: tokio::process::ChildStdout) -> SocketAddr {
     let mut lines = BufReader::new(stdout).lines();
     let mut printed = String::new();

@@ -58,6 +58,10 @@ impl ServerBuilder {
     }
 
     /// Starts it.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "`TestServer::stop` waits for the task"
+    )]
     pub async fn start(self) -> TestServer {
         install_crypto();
         let application = Application::build(&self.config())
@@ -134,21 +138,18 @@ impl TestServer {
         is_so: impl Fn(&serde_json::Value) -> bool,
     ) -> serde_json::Value {
         let url = self.url(&format!("/v1/sessions/{session}?user_id={user}"));
-        let mut last = serde_json::Value::Null;
         let asking = async {
             loop {
                 let response = http().get(&url).send().await.expect("the server answers");
-                last = response.json().await.expect("the answer is JSON");
-                if is_so(&last) {
-                    return last.clone();
+                let facts = response.json().await.expect("the answer is JSON");
+                if is_so(&facts) {
+                    return facts;
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        match tokio::time::timeout(crate::DEADLINE, asking).await {
-            Ok(facts) => facts,
-            Err(_elapsed) => panic!("the session never came to be as expected"),
-        }
+        let facts = tokio::time::timeout(crate::DEADLINE, asking).await;
+        facts.expect("the session comes to be as expected")
     }
 
     /// Asks it to stop as SIGTERM would, and waits until every task of it is gone.
