@@ -33,6 +33,10 @@ pub struct ToolDefinition {
 
 /// For whom a tool is called.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "ids are called ids everywhere else"
+)]
 pub struct ToolContext {
     /// The session of the call.
     pub session_id: SessionId,

@@ -32,7 +32,8 @@ impl Child {
     /// Starts `command`, made by [`unprivileged`] with a death signal, and writes what it says to
     /// `log`.
     pub(crate) fn start(name: &'static str, mut command: Command, log: PathBuf) -> Result<Self> {
-        let output = fs::File::create(&log).with_context(|| format!("creating {log:?}"))?;
+        let output =
+            fs::File::create(&log).with_context(|| format!("creating {}", log.display()))?;
         command.stdin(Stdio::null());
         command.stdout(output.try_clone()?).stderr(output);
         let ended = Arc::new(OnceLock::new());

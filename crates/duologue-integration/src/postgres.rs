@@ -37,7 +37,7 @@ pub struct Cluster {
     databases_made: AtomicU32,
     /// Those whose tests are over. Dropping is left to whoever next makes one.
     databases_left: Mutex<Vec<String>>,
-    _child: Child,
+    child: Child,
 }
 
 /// A database of a test's own.
@@ -128,10 +128,10 @@ impl Cluster {
             port,
             databases_made: AtomicU32::new(0),
             databases_left: Mutex::default(),
-            _child: Child::start("postgres", postgres, folder.join("test.log"))?,
+            child: Child::start("postgres", postgres, folder.join("test.log"))?,
         };
         let superuser = async || cluster.connect(SUPERUSER, "postgres").await;
-        let mut connection = cluster._child.ready(superuser).await?;
+        let mut connection = cluster.child.ready(superuser).await?;
         execute(&mut connection, &format!("create role {OWNER} login")).await;
         execute(
             &mut connection,
