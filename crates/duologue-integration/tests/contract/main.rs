@@ -1,5 +1,10 @@
 //! The contract of the store, kept by every implementation; and what only one of them promises.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "these are tests, also where a helper does the unwrapping"
+)]
+
 mod postgres;
 mod postgres_pooled;
 mod scene;

@@ -5,7 +5,7 @@ use duologue_integration::{
     store::{OpenStore, config},
 };
 use duologue_protocol::Seq;
-use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Row, error::DatabaseError};
 
 use crate::scene::{claim, said};
 
@@ -114,6 +114,6 @@ async fn migrated(database: &Database) {
 
 async fn denied(connection: &mut PgConnection, sql: &'static str) {
     let error = connection.execute(sql).await.expect_err(sql);
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error.as_database_error().and_then(DatabaseError::code);
     assert_eq!(code.as_deref(), Some("42501"), "{sql}: {error}");
 }
