@@ -8,6 +8,7 @@ mod http;
 mod kill;
 mod model;
 mod outside;
+mod postgres;
 mod readers;
 mod resume;
 mod sockets;
