@@ -149,19 +149,7 @@ impl TestServer {
         user: &str,
         is_so: impl Fn(&serde_json::Value) -> bool,
     ) -> serde_json::Value {
-        let url = self.url(&format!("/v1/sessions/{session}?user_id={user}"));
-        let asking = async {
-            loop {
-                let response = http().get(&url).send().await.expect("the server answers");
-                let facts = response.json().await.expect("the answer is JSON");
-                if is_so(&facts) {
-                    return facts;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let facts = tokio::time::timeout(crate::DEADLINE, asking).await;
-        facts.expect("the session comes to be as expected")
+        session_until(self.address, session, user, is_so).await
     }
 
     /// Asks it to stop as SIGTERM would, and waits until every task of it is gone.
@@ -179,6 +167,28 @@ impl TestServer {
         self.stop.cancel();
         self.stop().await.start().await
     }
+}
+
+/// Asks a server for a session's facts until `is_so` says that they are as expected.
+pub async fn session_until(
+    server: SocketAddr,
+    session: &str,
+    user: &str,
+    is_so: impl Fn(&serde_json::Value) -> bool,
+) -> serde_json::Value {
+    let url = format!("http://{server}/v1/sessions/{session}?user_id={user}");
+    let asking = async {
+        loop {
+            let response = http().get(&url).send().await.expect("the server answers");
+            let facts = response.json().await.expect("the answer is JSON");
+            if is_so(&facts) {
+                return facts;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let facts = tokio::time::timeout(crate::DEADLINE, asking).await;
+    facts.expect("the session comes to be as expected")
 }
 
 /// An HTTP client that talks to loopback only.
