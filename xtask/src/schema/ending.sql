@@ -8,6 +8,6 @@ select duologue_admit_api_roles();
 -- Lets Supabase's API see the functions at once.
 notify pgrst, 'reload schema';
 
-commit;
-
 select version, description, installed_on from duologue_migrations order by version;
+
+commit;

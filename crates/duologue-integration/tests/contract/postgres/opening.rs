@@ -10,6 +10,14 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row, postgres::PgConnectOpti
 
 use crate::scene::{claim, log, refusal};
 
+/// Every migration, by name.
+const ALL: [&str; 4] = [
+    "0000_former_layouts",
+    "0001_sessions",
+    "0002_jobs",
+    "0003_former_rows",
+];
+
 async fn empty() -> Database {
     Cluster::get().await.empty_database().await
 }

@@ -15,9 +15,6 @@ create table session_events (
     occurred_at timestamptz
 );
 create index session_events_session_id_idx on session_events (session_id, occurred_at);
-alter table sessions enable row level security;
-alter table sessions force row level security;
-create policy "own sessions" on sessions for select using (user_id = current_user);
 
 insert into sessions values
     -- Over, with a tool call and a summary.
@@ -72,3 +69,8 @@ from generate_series(1, 5000) as n;
 insert into session_events (session_id, event_type, payload, occurred_at) values
     ('00000000-0000-4000-8000-000000000005', 'metric',
         (repeat('[', 200) || '1e400' || repeat(']', 200))::jsonb, '2025-11-03 13:59:00+00');
+
+-- Hides all rows, also from their owner.
+alter table sessions enable row level security;
+alter table sessions force row level security;
+create policy "own sessions" on sessions for select using (user_id = current_user);
