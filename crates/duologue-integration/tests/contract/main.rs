@@ -8,6 +8,7 @@
 mod postgres;
 mod postgres_pooled;
 mod scene;
+mod schema;
 mod sqlite;
 
 mod memory {
