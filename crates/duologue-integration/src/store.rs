@@ -51,6 +51,9 @@ pub fn config(url: &str) -> StoreConfig {
     let count = |number| NonZero::new(number).expect("not zero");
     StoreConfig {
         url: url.into(),
+        supabase_url: String::new(),
+        supabase_key: "".into(),
+        supabase_schema: "public".to_owned(),
         connections_max: count(4),
         acquire_timeout: Duration::from_secs(10),
         statement_timeout: Duration::from_secs(10),
