@@ -1,6 +1,7 @@
-//! A Postgres for tests: one cluster per process, one database per test.
+//! A Postgres for tests: one cluster per process, one database per test. A test that restarts its
+//! cluster has one of its own.
 //!
-//! The cluster is real in what tests are about (`fsync` is on), listens on loopback only, and dies
+//! A cluster is real in what tests are about (`fsync` is on), listens on loopback only, and dies
 //! with the process. Tests work as the owner of their database, who is no superuser.
 
 use std::{
@@ -8,7 +9,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -37,7 +38,9 @@ pub struct Cluster {
     databases_made: AtomicU32,
     /// Those whose tests are over. Dropping is left to whoever next makes one.
     databases_left: Mutex<Vec<String>>,
-    _child: Child,
+    folder: PathBuf,
+    settings: Vec<String>,
+    child: Mutex<Arc<Child>>,
 }
 
 /// A database of a test's own.
@@ -50,13 +53,70 @@ pub struct Database {
 impl Cluster {
     /// The cluster of this process, started by whoever asks first.
     pub async fn get() -> &'static Self {
-        let cluster = CLUSTER.get_or_try_init(Self::start).await;
+        let cluster = CLUSTER
+            .get_or_try_init(async || {
+                let folder = run_folder("postgres")?;
+                copy_initialized(&folder)?;
+                Self::start(folder, Vec::new()).await
+            })
+            .await;
         cluster.unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    /// A cluster for one test, which is what `name` says. `prepare` adds files to its folder, and
+    /// returns settings for it, such as `ssl=on`.
+    pub async fn of_its_own(
+        name: &str,
+        prepare: impl FnOnce(&Path) -> Result<Vec<String>>,
+    ) -> &'static Self {
+        let starting = async {
+            let folder = run_folder(&format!("postgres-{name}"))?;
+            copy_initialized(&folder)?;
+            let settings = prepare(&folder)?;
+            Self::start(folder, settings).await
+        };
+        let cluster = starting.await;
+        // It lives as long as the process anyway.
+        Box::leak(Box::new(
+            cluster.unwrap_or_else(|error| panic!("{error:#}")),
+        ))
+    }
+
+    /// Kills the cluster as a crash would, and starts it again on the same port.
+    pub async fn crash_and_restart(&self) {
+        self.stop_by("QUIT").await;
+        let child = run_postgres(&self.folder, self.port, &self.settings);
+        let child = Arc::new(child.unwrap_or_else(|error| panic!("{error:#}")));
+        *self.lock_child() = Arc::clone(&child);
+        let ready = child
+            .ready(async || self.connect(SUPERUSER, "postgres").await)
+            .await;
+        ready.unwrap_or_else(|error| panic!("{error:#}"));
+    }
+
+    /// Ends the cluster: nobody listens there any more.
+    pub async fn stop(&self) {
+        self.stop_by("INT").await;
+    }
+
+    async fn stop_by(&self, signal: &str) {
+        let child = Arc::clone(&self.lock_child());
+        child.signal(signal).expect("it can be told to end");
+        child.ended().await.expect("it ends");
+    }
+
+    fn lock_child(&self) -> std::sync::MutexGuard<'_, Arc<Child>> {
+        self.child.lock().expect("nobody panics here")
     }
 
     /// A new database, migrated.
     pub async fn database(&'static self) -> Database {
         self.make_database(TEMPLATE).await
+    }
+
+    /// A new database like `template`, which nobody must be connected to.
+    pub(crate) async fn database_like(&'static self, template: &Database) -> Database {
+        self.make_database(template.name()).await
     }
 
     /// A new database without tables.
@@ -103,35 +163,20 @@ impl Cluster {
         )
     }
 
-    async fn start() -> Result<Self> {
-        let binaries = binaries()?;
-        let folder = run_folder("postgres")?;
-        let mut copy = unprivileged(Path::new("cp"), AtOurEnd::Leave);
-        copy.arg("-a").arg(initialized(&binaries)?).arg(&folder);
-        run(copy)?;
-
+    async fn start(folder: PathBuf, settings: Vec<String>) -> Result<Self> {
         let port = free_port()?;
-        let mut postgres = unprivileged(&binaries.join("postgres"), AtOurEnd::Signal("QUIT"));
-        postgres
-            .arg("-D")
-            .arg(&folder)
-            .args(["-p", &port.to_string()]);
-        for setting in [
-            "listen_addresses=127.0.0.1",
-            "unix_socket_directories=",
-            "fsync=on",
-            "max_connections=200",
-        ] {
-            postgres.args(["-c", setting]);
-        }
+        let child = run_postgres(&folder, port, &settings)?;
         let cluster = Self {
             port,
             databases_made: AtomicU32::new(0),
             databases_left: Mutex::default(),
-            _child: Child::start("postgres", postgres, folder.join("test.log"))?,
+            folder,
+            settings,
+            child: Mutex::new(Arc::new(child)),
         };
         let superuser = async || cluster.connect(SUPERUSER, "postgres").await;
-        let mut connection = cluster._child.ready(superuser).await?;
+        let child = Arc::clone(&cluster.lock_child());
+        let mut connection = child.ready(superuser).await?;
         execute(&mut connection, &format!("create role {OWNER} login")).await;
         execute(
             &mut connection,
@@ -144,10 +189,44 @@ impl Cluster {
     }
 }
 
+fn run_postgres(folder: &Path, port: u16, settings: &[String]) -> Result<Child> {
+    let binary = binaries()?.join("postgres");
+    let mut postgres = unprivileged(&binary, AtOurEnd::Signal("QUIT"));
+    postgres
+        .arg("-D")
+        .arg(folder)
+        .args(["-p", &port.to_string()]);
+    let always = [
+        "listen_addresses=127.0.0.1",
+        "unix_socket_directories=",
+        "fsync=on",
+        "max_connections=200",
+    ];
+    for setting in always
+        .into_iter()
+        .chain(settings.iter().map(String::as_str))
+    {
+        postgres.args(["-c", setting]);
+    }
+    Child::start("postgres", postgres, folder.join("test.log"))
+}
+
+/// Makes a cluster's folder of one that is kept for that.
+fn copy_initialized(folder: &Path) -> Result<()> {
+    let mut copy = unprivileged(Path::new("cp"), AtOurEnd::Leave);
+    copy.arg("-a").arg(initialized(&binaries()?)?).arg(folder);
+    run(copy)
+}
+
 impl Database {
     /// The URL for its owner.
     pub fn url(&self) -> String {
         self.cluster.url(OWNER, &self.name)
+    }
+
+    /// The cluster that it is in.
+    pub fn cluster(&self) -> &'static Cluster {
+        self.cluster
     }
 
     /// Its name.
@@ -184,7 +263,7 @@ impl Drop for Database {
 }
 
 /// Runs SQL that the tests themselves have made.
-async fn execute(connection: &mut PgConnection, sql: &str) {
+pub(crate) async fn execute(connection: &mut PgConnection, sql: &str) {
     let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await;
     done.unwrap_or_else(|error| panic!("{sql}: {error}"));
 }

@@ -6,6 +6,8 @@ use duologue_engine::store::Store;
 use duologue_store::StoreConfig;
 use tempfile::TempDir;
 
+use crate::server::install_crypto;
+
 /// A store, and what it stands on.
 pub struct OpenStore<Ground> {
     store: Arc<dyn Store>,
@@ -16,7 +18,13 @@ pub struct OpenStore<Ground> {
 impl<Ground> OpenStore<Ground> {
     /// Opens the store at `url`.
     pub async fn open(url: &str, ground: Ground) -> Self {
-        let store = duologue_store::open(&config(url)).await;
+        Self::open_with(&config(url), ground).await
+    }
+
+    /// Opens the store that `config` describes.
+    pub async fn open_with(config: &StoreConfig, ground: Ground) -> Self {
+        install_crypto();
+        let store = duologue_store::open(config).await;
         let store = store.unwrap_or_else(|error| panic!("{:#}", anyhow::Error::from(error)));
         Self { store, ground }
     }

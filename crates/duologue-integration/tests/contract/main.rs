@@ -2,6 +2,7 @@
 
 mod postgres;
 mod postgres_pooled;
+mod rest;
 mod sqlite;
 
 mod memory {
