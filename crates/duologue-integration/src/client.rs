@@ -108,10 +108,16 @@ impl Client {
 
     /// The next frame. Checks that events come without gaps and pieces in order.
     pub async fn receive(&mut self) -> Value {
-        match self.receive_text().await {
-            Ok(text) => self.note(&text),
+        match self.try_receive().await {
+            Ok(frame) => frame,
             Err(close) => panic!("closed ({close:?}); seen so far: {:#?}", self.seen),
         }
+    }
+
+    /// The next frame, checked too, or the close frame that ended the connection.
+    pub async fn try_receive(&mut self) -> Result<Value, Option<CloseFrame>> {
+        let text = self.receive_text().await?;
+        Ok(self.note(&text))
     }
 
     fn note(&mut self, text: &str) -> Value {

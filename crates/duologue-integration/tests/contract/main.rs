@@ -3,6 +3,8 @@
 mod postgres;
 mod postgres_pooled;
 mod rest;
+mod rest_faults;
+mod rest_opening;
 mod sqlite;
 
 mod memory {
