@@ -6,6 +6,7 @@
 //! skipped.
 
 mod child;
+mod certificates;
 pub mod client;
 pub mod database_proxy;
 pub mod fault_proxy;

@@ -16,9 +16,11 @@ use std::{
 
 use anyhow::{Context, Result};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
+use tempfile::NamedTempFile;
 use tokio::sync::OnceCell;
 
 use crate::{
+    certificates,
     child::{AtOurEnd, Child, find, free_port, our_user_id, run, run_folder, unprivileged},
     store::config,
 };
@@ -63,9 +65,17 @@ impl Cluster {
         cluster.unwrap_or_else(|error| panic!("{error:#}"))
     }
 
-    /// A cluster for one test, which is what `name` says. `prepare` adds files to its folder, and
-    /// returns settings for it, such as `ssl=on`.
-    pub async fn of_its_own(
+    /// A cluster for one test alone, after which it is named.
+    pub async fn of_its_own(name: &str) -> &'static Self {
+        Self::leaked(name, |_| Ok(Vec::new())).await
+    }
+
+    /// A cluster that speaks TLS, for one test alone.
+    pub async fn with_tls() -> &'static Self {
+        Self::leaked("tls", certificates::make).await
+    }
+
+    async fn leaked(
         name: &str,
         prepare: impl FnOnce(&Path) -> Result<Vec<String>>,
     ) -> &'static Self {
@@ -80,6 +90,25 @@ impl Cluster {
         Box::leak(Box::new(
             cluster.unwrap_or_else(|error| panic!("{error:#}")),
         ))
+    }
+
+    /// The certificate of the authority that has signed this server's, in a file that we may read.
+    pub fn authority(&self) -> Result<NamedTempFile> {
+        self.certificate(certificates::AUTHORITY)
+    }
+
+    /// The certificate of an authority that has not.
+    pub fn strange_authority(&self) -> Result<NamedTempFile> {
+        self.certificate(certificates::STRANGER)
+    }
+
+    fn certificate(&self, name: &str) -> Result<NamedTempFile> {
+        let file = NamedTempFile::new()?;
+        let mut cat = unprivileged(Path::new("cat"), AtOurEnd::Leave);
+        cat.arg(self.folder.join(format!("{name}.crt")));
+        cat.stdout(file.reopen()?);
+        run(cat)?;
+        Ok(file)
     }
 
     /// Kills the cluster as a crash would, and starts it again on the same port.
