@@ -35,15 +35,24 @@ pub(crate) fn make(folder: &Path) -> Result<Vec<String>> {
         openssl(folder, authority, &["-extensions", "ca"])?;
     }
     let signed = ["-CA", "authority.crt", "-CAkey", "authority.key"];
-    openssl(folder, "server", &[&["-extensions", "server"], &signed[..]].concat())?;
-    let settings = ["ssl=on", "ssl_cert_file=server.crt", "ssl_key_file=server.key"];
+    openssl(
+        folder,
+        "server",
+        &[&["-extensions", "server"], &signed[..]].concat(),
+    )?;
+    let settings = [
+        "ssl=on",
+        "ssl_cert_file=server.crt",
+        "ssl_key_file=server.key",
+    ];
     Ok(settings.map(str::to_owned).to_vec())
 }
 
 /// Makes `NAME.key` and `NAME.crt`, as the user that Postgres runs as.
 fn openssl(folder: &Path, name: &str, arguments: &[&str]) -> Result<()> {
     let mut command = unprivileged(&find("openssl", &[], "openssl")?, AtOurEnd::Leave);
-    let request = "req -x509 -config openssl.cnf -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    let request =
+        "req -x509 -config openssl.cnf -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
     let (key, certificate) = (format!("{name}.key"), format!("{name}.crt"));
     command
         .current_dir(folder)

@@ -33,7 +33,8 @@ impl Child {
     /// Starts `command`, made by [`unprivileged`] with a death signal, and writes what it says to
     /// `log`.
     pub(crate) fn start(name: &'static str, mut command: Command, log: PathBuf) -> Result<Self> {
-        let output = fs::File::create(&log).with_context(|| format!("creating {log:?}"))?;
+        let output =
+            fs::File::create(&log).with_context(|| format!("creating {}", log.display()))?;
         command.stdin(Stdio::null());
         command.stdout(output.try_clone()?).stderr(output);
         let ended = Arc::new(OnceLock::new());
@@ -184,7 +185,7 @@ pub(crate) fn our_user_id() -> u32 {
 }
 
 /// A port of loopback that nobody listens on.
-pub(crate) fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
     Ok(listener.local_addr()?.port())
 }

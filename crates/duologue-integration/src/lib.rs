@@ -5,8 +5,8 @@
 //! that started it. What a machine lacks is an error that says how to install it; nothing is
 //! skipped.
 
-mod child;
 mod certificates;
+pub mod child;
 pub mod client;
 pub mod database_proxy;
 pub mod fault_proxy;

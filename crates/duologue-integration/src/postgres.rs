@@ -253,6 +253,12 @@ impl Database {
         self.cluster.url(OWNER, &self.name)
     }
 
+    /// The URL for its owner by way of a proxy at `port`.
+    pub fn url_at(&self, port: u16) -> String {
+        let own = format!(":{}/", self.cluster.port());
+        self.url().replace(&own, &format!(":{port}/"))
+    }
+
     /// The cluster that it is in.
     pub fn cluster(&self) -> &'static Cluster {
         self.cluster

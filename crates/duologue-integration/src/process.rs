@@ -2,13 +2,14 @@
 
 use std::{net::SocketAddr, path::PathBuf, process::Stdio, sync::OnceLock, time::Duration};
 
+use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
 };
 
-use crate::{DEADLINE, server::http};
+use crate::{DEADLINE, server::session_until};
 
 /// A running `duologue serve`.
 #[derive(Debug)]
@@ -145,6 +146,24 @@ impl ServerProcess {
             .code()
     }
 
+    /// Reads one column of its database until `is_so` says that the rows are as expected.
+    pub async fn database_until(&self, query: &'static str, is_so: impl Fn(&[String]) -> bool) {
+        let file = self.folder.path().join("duologue.db");
+        let options = SqliteConnectOptions::new().filename(file).read_only(true);
+        let mut database = options.connect().await.expect("the database can be read");
+        let asking = async {
+            loop {
+                let rows = sqlx::query_scalar(query).fetch_all(&mut database).await;
+                if is_so(&rows.expect("the query is right")) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let found = tokio::time::timeout(DEADLINE, asking).await;
+        found.expect("the database comes to be as expected");
+    }
+
     /// Asks for a session's facts until `is_so` says that they are as expected.
     pub async fn session_until(
         &self,
@@ -152,26 +171,15 @@ impl ServerProcess {
         user: &str,
         is_so: impl Fn(&serde_json::Value) -> bool,
     ) -> serde_json::Value {
-        let url = format!(
-            "http://{}/v1/sessions/{session}?user_id={user}",
-            self.address
-        );
-        let asking = async {
-            loop {
-                let response = http().get(&url).send().await.expect("the server answers");
-                let facts = response.json().await.expect("the answer is JSON");
-                if is_so(&facts) {
-                    return facts;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let facts = tokio::time::timeout(DEADLINE, asking).await;
-        facts.expect("the session comes to be as expected")
+        session_until(self.address, session, user, is_so).await
     }
 }
 
 /// Finds the address in what the server prints at its start.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the task ends with the process whose output it reads"
+)]
 async fn read_address(stdout: tokio::process::ChildStdout) -> SocketAddr {
     let mut lines = BufReader::new(stdout).lines();
     let mut printed = String::new();

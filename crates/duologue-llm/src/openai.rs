@@ -23,11 +23,11 @@ use crate::{
 
 /// How much of the body of an error is read, and for how long. The status has said the essential.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
-const ERROR_TIMEOUT: Duration = Duration::from_secs(2);
+const ERROR_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long the count of tokens and `[DONE]` may take once the model has said all. They come at
 /// once or not at all, and a complete answer should not wait for what never comes.
-const TRAILER_TIMEOUT: Duration = Duration::from_secs(2);
+const TRAILER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long the end of the response may take after `[DONE]`. It is worth a little patience: only a
 /// response that was read to its end leaves its connection to the next request.

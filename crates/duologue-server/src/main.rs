@@ -85,7 +85,7 @@ async fn serve_until_told_to_stop(config: &Config) -> anyhow::Result<()> {
     io::stdout().flush()?;
     tokio::select! {
         () = application.run(drain.clone(), stop.clone()) => Ok(()),
-        () = signals.obey(drain, stop) => unreachable!("signals are listened to until the end"),
+        never = signals.obey(drain, stop) => match never {},
     }
 }
 

@@ -41,6 +41,8 @@ impl SqliteStore {
         for name in applied.map_err(|source| file.not_migrated(source))? {
             tracing::info!(migration = name, "store.migrated");
         }
+        let taken_back = claims::take_back(&mut connection).await;
+        taken_back.map_err(|source| file.unusable(source))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(config.connections_max.get().into())
             .acquire_timeout(config.acquire_timeout)

@@ -1,10 +1,16 @@
 //! The contract of the store, kept by every implementation; and what only one of them promises.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "these are tests, also where a helper does the unwrapping"
+)]
+
 mod postgres;
 mod postgres_pooled;
 mod rest;
 mod rest_faults;
 mod rest_opening;
+mod scene;
 mod sqlite;
 
 mod memory {

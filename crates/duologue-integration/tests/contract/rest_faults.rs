@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use duologue_engine::store::{Claim, Hold, ServerId, Store, StoreError};
+use duologue_engine::store::{ServerId, StoreError};
 use duologue_integration::{
     fault_proxy::Fault::{self, Delay, HalfAnswer, LostAnswer, Page, RetryAfter, Status},
     store::OpenStore,
     supabase::Project,
 };
-use duologue_protocol::{
-    EndReason, Event, EventBody, Seq, SessionEnded, SessionId, Timestamp, UserId, UserMessage,
-};
+use duologue_protocol::Seq;
+
+use crate::scene::{assert_unavailable, claim, ended, log, said};
 
 /// A request that is neither lost nor repeated makes one; the store repeats at most twice.
 const ATTEMPTS_MAX: usize = 3;
@@ -25,48 +25,12 @@ fn server() -> ServerId {
     ServerId("here".to_owned())
 }
 
-async fn claim(store: &dyn Store) -> Hold {
-    let claim = Claim {
-        session_id: SessionId::new("faults").unwrap(),
-        user_id: UserId::new("alice").unwrap(),
-        agent: "guide".to_owned(),
-        server: server(),
-        lease: Duration::from_mins(10),
-        now: Timestamp::UNIX_EPOCH,
-    };
-    store.claim(&claim).await.unwrap().unwrap().hold
-}
-
-fn event(seq: u64, body: EventBody) -> Event {
-    Event {
-        seq: Seq(seq),
-        occurred_at: Timestamp::UNIX_EPOCH,
-        turn_id: None,
-        body,
-    }
-}
-
-fn said(seq: u64) -> Event {
-    let text = format!("message {seq}").into();
-    event(seq, EventBody::UserMessage(UserMessage { text, id: None }))
-}
-
-fn ended(seq: u64) -> Event {
-    let reason = EndReason::Requested;
-    event(seq, EventBody::SessionEnded(SessionEnded { reason }))
-}
-
-async fn log(store: &dyn Store, hold: &Hold) -> Vec<Event> {
-    let all = store.read(&hold.user_id, &hold.session_id, Seq::ZERO, 100);
-    all.await.unwrap()
-}
-
 /// Goal: nobody can tell a write whose answer was lost from one that was never made, so it is made
 /// again, and must not count twice. Each way to fail hits one append; then the log is read.
 #[tokio::test]
 async fn a_write_of_unknown_outcome_is_repeated_and_counts_once() {
     let store = open().await;
-    let hold = claim(&*store).await;
+    let hold = claim(&*store, "faults").await;
     let faults: [Fault; 7] = [
         LostAnswer,
         HalfAnswer,
@@ -79,20 +43,20 @@ async fn a_write_of_unknown_outcome_is_repeated_and_counts_once() {
     let mut expected = Vec::new();
     for (fault, seq) in faults.into_iter().zip(1..) {
         store.ground.gateway.will([fault.clone()]);
-        let events = [said(seq)];
+        let events = [said(seq, "hello")];
         let appended = store.append(&hold, Seq(seq - 1), &events).await;
         assert!(appended.is_ok(), "{fault:?}: {appended:?}");
         assert_eq!(store.ground.gateway.seen().len(), 2, "{fault:?}");
         expected.extend(events);
     }
-    assert_eq!(log(&*store, &hold).await, expected);
+    assert_eq!(log(&*store, "faults").await, expected);
 }
 
 /// The same for the end, which makes a job besides: there must be one.
 #[tokio::test]
 async fn an_end_of_unknown_outcome_makes_one_job() {
     let store = open().await;
-    let hold = claim(&*store).await;
+    let hold = claim(&*store, "faults").await;
     store.ground.gateway.will([LostAnswer]);
     store.end(&hold, Seq::ZERO, &[ended(1)]).await.unwrap();
     let lease = Duration::from_mins(1);
@@ -104,15 +68,12 @@ async fn an_end_of_unknown_outcome_makes_one_job() {
 #[tokio::test]
 async fn a_call_is_repeated_a_few_times_only() {
     let store = open().await;
-    let hold = claim(&*store).await;
+    let hold = claim(&*store, "faults").await;
     for fault in [LostAnswer, Status(500), Page(503)] {
         store.ground.gateway.will(vec![fault.clone(); 10]);
         let read = store.read(&hold.user_id, &hold.session_id, Seq::ZERO, 10);
         let refused = read.await;
-        assert!(
-            matches!(refused, Err(StoreError::Unavailable(_))),
-            "{fault:?}: {refused:?}"
-        );
+        assert_unavailable(&refused);
         assert_eq!(store.ground.gateway.seen().len(), ATTEMPTS_MAX, "{fault:?}");
     }
 }
@@ -121,7 +82,7 @@ async fn a_call_is_repeated_a_few_times_only() {
 #[tokio::test]
 async fn a_claim_of_a_job_is_repeated_only_if_it_had_no_effect() {
     let store = open().await;
-    let hold = claim(&*store).await;
+    let hold = claim(&*store, "faults").await;
     store.end(&hold, Seq::ZERO, &[ended(1)]).await.unwrap();
     let lease = Duration::from_mins(1);
     store.ground.gateway.will([Status(429)]);
@@ -134,7 +95,7 @@ async fn a_claim_of_a_job_is_repeated_only_if_it_had_no_effect() {
 
     store.ground.gateway.will([LostAnswer]);
     let lost = store.claim_job(&server(), lease).await;
-    assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
+    assert_unavailable(&lost);
     assert_eq!(store.ground.gateway.seen().len(), 1);
 }
 
@@ -152,10 +113,7 @@ async fn a_pause_that_is_asked_for_is_kept_by_all_calls() {
     store.ground.gateway.will([RetryAfter(429, 60)]);
     for _ in 0..3 {
         let refused = store.ping().await;
-        assert!(
-            matches!(refused, Err(StoreError::Unavailable(_))),
-            "{refused:?}"
-        );
+        assert_unavailable(&refused);
     }
     assert_eq!(store.ground.gateway.seen().len(), 1);
 }
@@ -170,10 +128,7 @@ async fn a_slow_answer_is_given_up_in_time() {
     store.ground.gateway.will([Delay(Duration::from_mins(5))]);
     let started = Instant::now();
     let refused = store.ping().await;
-    assert!(
-        matches!(refused, Err(StoreError::Unavailable(_))),
-        "{refused:?}"
-    );
+    assert_unavailable(&refused);
     assert!(started.elapsed() < Duration::from_secs(5));
     assert_eq!(store.ground.gateway.seen().len(), 1);
     store.ping().await.unwrap();
@@ -183,7 +138,7 @@ async fn a_slow_answer_is_given_up_in_time() {
 #[tokio::test]
 async fn what_can_never_succeed_is_not_repeated() {
     let store = open().await;
-    claim(&*store).await;
+    claim(&*store, "faults").await;
     store.ground.gateway.will([]);
     let endless = Duration::from_secs(u64::MAX);
     let refused = store.renew(&server(), endless).await;
@@ -200,10 +155,7 @@ async fn a_key_that_is_refused_later_may_come_to_be_accepted_again() {
     let store = open().await;
     store.ground.gateway.will([Status(401)]);
     let refused = store.ping().await;
-    assert!(
-        matches!(refused, Err(StoreError::Unavailable(_))),
-        "{refused:?}"
-    );
+    assert_unavailable(&refused);
     assert_eq!(store.ground.gateway.seen().len(), 1);
     store.ping().await.unwrap();
 }
@@ -229,14 +181,11 @@ async fn connections_are_kept() {
 #[tokio::test]
 async fn a_page_that_is_too_large_is_read_in_parts() {
     let store = open().await;
-    let hold = claim(&*store).await;
-    let large = |seq| {
-        let text = "x".repeat(1 << 20).into();
-        event(seq, EventBody::UserMessage(UserMessage { text, id: None }))
-    };
+    let hold = claim(&*store, "faults").await;
+    let text = "x".repeat(1 << 20);
     for half in 0..2 {
         let first = half * 10 + 1;
-        let events: Vec<_> = (first..first + 10).map(large).collect();
+        let events: Vec<_> = (first..first + 10).map(|seq| said(seq, &text)).collect();
         store.append(&hold, Seq(first - 1), &events).await.unwrap();
     }
     let (mut last, mut pages) = (Seq::ZERO, Vec::new());

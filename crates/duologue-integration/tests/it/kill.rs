@@ -1,17 +1,27 @@
 //! SIGKILL and SIGTERM to the real binary: what was acknowledged stays, what was due is done.
 
 use duologue_integration::{Client, process::ServerProcess};
+use duologue_llm::testing::{Script, ScriptedUpstream};
 use serde_json::json;
 
 /// Killed between the end and the summary, the server makes the summary after its next start.
 ///
-/// The first server has no workers, so the kill always falls between the two.
+/// The first server's model never answers the request for the summary, so the kill always falls
+/// between the two; the second one has the mock.
 #[tokio::test]
 async fn a_summary_survives_the_death_of_the_server() {
-    let server = ServerProcess::start_with(&[("DUOLOGUE_JOBS__WORKERS", "0")]).await;
+    let upstream = ScriptedUpstream::start().await;
+    upstream.will_say("It is sunny.");
+    upstream.otherwise(Script::stream().stall());
+    let settings = [
+        ("OPENAI_API_KEY", "sk-test"),
+        ("OPENAI_BASE_URL", &upstream.base_url()),
+    ];
+    let server = ServerProcess::start_with(&settings).await;
     let mut client = Client::open(&server.socket_url("job", "?user_id=alice")).await;
     client.ask("What is the weather?").await;
     client.close(1000).await;
+    upstream.wait_for_requests(2).await;
     server
         .session_until("job", "alice", |session| session["status"] == "ended")
         .await;
@@ -40,8 +50,13 @@ async fn an_answer_cut_by_a_kill_is_closed_as_interrupted() {
         .await;
     while client.until("token").await["index"] != 9 {}
     let last_seq = client.last_seq;
-    // The draft is stored within its interval; there is no sign of that on the wire.
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    // There is no sign on the wire that the draft is stored; the database shows it.
+    let draft = server.database_until("select text from session_drafts", |drafts| {
+        drafts
+            .iter()
+            .any(|text| text.split_whitespace().count() == 10)
+    });
+    draft.await;
 
     let server = server.kill_and_restart().await;
     let query = format!("?user_id=alice&after={last_seq}");
@@ -74,8 +89,10 @@ async fn sigterm_releases_sessions_and_exits_with_0() {
     let server = ServerProcess::start().await;
     let mut client = Client::open(&server.socket_url("term", "?user_id=alice")).await;
     client.ask("hello").await;
-    let stopping = tokio::task::spawn(server.terminate());
-    assert_eq!(client.until("goaway").await["reason"], "restart");
-    assert_eq!(client.until_closed().await.0, 1012);
-    assert_eq!(stopping.await.unwrap(), Some(0));
+    let told = async {
+        assert_eq!(client.until("goaway").await["reason"], "restart");
+        assert_eq!(client.until_closed().await.0, 1012);
+    };
+    let (code, ()) = tokio::join!(server.terminate(), told);
+    assert_eq!(code, Some(0));
 }

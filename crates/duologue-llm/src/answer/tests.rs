@@ -207,6 +207,19 @@ fn a_stream_that_is_cut_off_is_never_taken_for_a_whole_one() {
     }
 }
 
+/// Broken streams end somehow: with an error, or with less of an answer, but never with a panic.
+#[test]
+fn no_broken_byte_causes_a_panic() {
+    for recording in recordings() {
+        let breaking = b"\0\"{[\n\r:9e\\\xff".iter().cycle();
+        for (position, byte) in (0..recording.bytes.len()).zip(breaking) {
+            let mut bytes = recording.bytes.to_vec();
+            bytes[position] = *byte;
+            drop(decode([&*bytes]));
+        }
+    }
+}
+
 /// A stream of the given events' data, and its end.
 fn events(data: &[&str]) -> (Vec<Chunk>, Result<(), AnswerError>) {
     let mut stream = String::new();

@@ -26,7 +26,12 @@ impl Failure {
 
     /// Whether the connection had gone before we had a use for it.
     pub(super) fn is_dead_connection(&self) -> bool {
-        matches!(self, Self::NotBegun(error) if error.as_database_error().is_none())
+        let parting_words = match self.sqlstate() {
+            // It was shut down, and the server had the time to say so.
+            Some(code) => code.starts_with("57P"),
+            None => true,
+        };
+        matches!(self, Self::NotBegun(_)) && parting_words
     }
 
     /// Whether the connection itself cannot be trusted any more.

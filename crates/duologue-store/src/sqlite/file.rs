@@ -176,6 +176,22 @@ mod tests {
         );
     }
 
+    /// What is acknowledged survives a power failure only with both of these.
+    #[tokio::test]
+    async fn a_writer_waits_for_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = DatabaseFile::lock(&folder.path().join("d.db"), SOON).unwrap();
+        let mut connection = file.connect().await.unwrap();
+        let journal_mode = query_scalar::<_, String>("pragma journal_mode");
+        assert_eq!(
+            journal_mode.fetch_one(&mut connection).await.unwrap(),
+            "wal"
+        );
+        let synchronous = query_scalar::<_, i64>("pragma synchronous");
+        let full = 2;
+        assert_eq!(synchronous.fetch_one(&mut connection).await.unwrap(), full);
+    }
+
     /// A file that is something else is left alone.
     #[tokio::test]
     async fn a_file_that_is_no_database_is_refused() {
