@@ -1,6 +1,7 @@
 //! Tests of a running server, over real sockets.
 
 mod conversation;
+mod database;
 mod ending;
 mod follow_ups;
 mod frames;
@@ -12,4 +13,5 @@ mod postgres;
 mod readers;
 mod resume;
 mod sockets;
+mod supabase;
 mod text;

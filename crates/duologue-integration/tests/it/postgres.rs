@@ -6,7 +6,7 @@ use duologue_integration::{
 };
 
 /// A question, a restart, its answer, the end, the summary: every kind of write there is.
-async fn converse(builder: ServerBuilder) {
+pub(crate) async fn converse(builder: ServerBuilder) {
     let server = builder.start().await;
     let mut client = server.connect("postgres", "alice").await;
     let question = client.ask("What is my account balance?").await;
