@@ -84,7 +84,7 @@ async fn pasting_again_changes_nothing_and_keeps_what_is_stored() {
     let hold = claim(&*store, "s").await;
     let event = said(1, "hello");
     store
-        .append(&hold, Seq::ZERO, &[event.clone()])
+        .append(&hold, Seq::ZERO, std::slice::from_ref(&event))
         .await
         .unwrap();
 
@@ -163,9 +163,9 @@ async fn a_script_that_is_not_what_was_applied_is_refused() {
 #[tokio::test]
 async fn pasting_and_migrating_at_the_same_time_is_safe() {
     let database = empty().await;
-    let pastes = futures_util::future::join_all((0..3).map(|_| paste(&database, SCHEMA)));
-    let (pasted, _migrated) = tokio::join!(pastes, migrate(&database));
-    for result in pasted {
+    let editors = futures_util::future::join_all((0..3).map(|_| paste(&database, SCHEMA)));
+    let (results, _applied) = tokio::join!(editors, migrate(&database));
+    for result in results {
         result.unwrap();
     }
     OpenStore::open(&database.url(), ()).await;
