@@ -163,9 +163,9 @@ async fn a_script_that_is_not_what_was_applied_is_refused() {
 #[tokio::test]
 async fn pasting_and_migrating_at_the_same_time_is_safe() {
     let database = empty().await;
-    let thrice = futures_util::future::join_all((0..3).map(|_| paste(&database, SCHEMA)));
-    let (pasted, _migrated) = tokio::join!(thrice, migrate(&database));
-    for result in pasted {
+    let editors = futures_util::future::join_all((0..3).map(|_| paste(&database, SCHEMA)));
+    let (results, _applied) = tokio::join!(editors, migrate(&database));
+    for result in results {
         result.unwrap();
     }
     OpenStore::open(&database.url(), ()).await;

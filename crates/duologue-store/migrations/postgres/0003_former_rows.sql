@@ -355,11 +355,14 @@ begin
         if old.kind = 'assistant' and turn_id is not null then
             said := said || duologue_former_said(old.entry);
             if old.is_last_of_kind then
-                log := log || duologue_former_unanswered(calls, turn_id, moment)
-                    || duologue_former_event('assistant_message', moment, jsonb_build_object(
-                        'turn_id', turn_id, 'text', array_to_string(said, e'\n\n'),
-                        'finish_reason', 'stop', 'model', coalesce(facts ->> 'model', 'unknown'),
-                        'duration_ms', duologue_former_milliseconds(asked_at, moment)), rest);
+                -- Joining arrays copies them, and adding one element does not.
+                if calls <> '[]' then
+                    log := log || duologue_former_unanswered(calls, turn_id, moment);
+                end if;
+                log := log || duologue_former_event('assistant_message', moment, jsonb_build_object(
+                    'turn_id', turn_id, 'text', array_to_string(said, e'\n\n'),
+                    'finish_reason', 'stop', 'model', coalesce(facts ->> 'model', 'unknown'),
+                    'duration_ms', duologue_former_milliseconds(asked_at, moment)), rest);
                 turn_id := null;
                 continue;
             end if;
