@@ -404,10 +404,10 @@ fn supabases_rest_interface_is_used_if_its_names_are_set_and_no_database_is() {
 #[test]
 fn half_of_what_supabases_rest_interface_needs_stops_the_start() {
     let error = wrong_variables(&[("SUPABASE_SERVICE_ROLE_KEY", "canary")]);
-    insta::assert_snapshot!(error, @r"
+    insta::assert_snapshot!(error, @r#"
     the configuration cannot be used
       - `store.supabase_key` = "[redacted]" (from SUPABASE_SERVICE_ROLE_KEY) is set without `store.supabase_url` (SUPABASE_URL); set all of them to keep sessions through Supabase's REST interface, or SUPABASE_DB_URL to connect to its database, or none to keep them in a SQLite file
-    ");
+    "#);
     for (name, value, missing) in [
         (
             "SUPABASE_URL",
