@@ -21,7 +21,13 @@ struct Script {
     postgres: &'static str,
 }
 
-const SCRIPTS: [Script; 2] = [
+const SCRIPTS: [Script; 4] = [
+    Script {
+        version: 0,
+        name: "former_layouts",
+        sqlite: include_str!("../migrations/sqlite/0000_former_layouts.sql"),
+        postgres: include_str!("../migrations/postgres/0000_former_layouts.sql"),
+    },
     Script {
         version: 1,
         name: "sessions",
@@ -33,6 +39,12 @@ const SCRIPTS: [Script; 2] = [
         name: "jobs",
         sqlite: include_str!("../migrations/sqlite/0002_jobs.sql"),
         postgres: include_str!("../migrations/postgres/0002_jobs.sql"),
+    },
+    Script {
+        version: 3,
+        name: "former_rows",
+        sqlite: include_str!("../migrations/sqlite/0003_former_rows.sql"),
+        postgres: include_str!("../migrations/postgres/0003_former_rows.sql"),
     },
 ];
 

@@ -11,6 +11,7 @@ mod rest;
 mod rest_faults;
 mod rest_opening;
 mod scene;
+mod schema;
 mod sqlite;
 
 mod memory {

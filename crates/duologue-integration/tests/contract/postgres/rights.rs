@@ -1,9 +1,7 @@
-//! Who may do what in the database: the owner through the functions, and nobody else anything.
+//! Who may do what in a database that is not Supabase's: the owner through the functions, and nobody
+//! else anything.
 
-use duologue_integration::{
-    postgres::{Cluster, Database},
-    store::{OpenStore, config},
-};
+use duologue_integration::{postgres::Cluster, store::OpenStore};
 use duologue_protocol::Seq;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row, error::DatabaseError};
 
@@ -67,49 +65,6 @@ async fn a_stranger_sees_nothing() {
     ] {
         denied(&mut admin, sql).await;
     }
-}
-
-/// Where Supabase has its roles, and has granted them everything in advance, browsers (`anon`,
-/// `authenticated`) get nothing, and a server with the service key gets the functions only.
-#[tokio::test]
-async fn the_roles_of_supabase_get_what_they_need() {
-    let database = Cluster::get().await.empty_database().await;
-    let mut admin = database.connect_as_superuser().await;
-    for sql in [
-        "create role anon nologin",
-        "create role authenticated nologin",
-        "create role service_role nologin bypassrls",
-        "alter default privileges for role duologue in schema public
-            grant all on tables to anon, authenticated, service_role",
-        "alter default privileges for role duologue in schema public
-            grant all on functions to anon, authenticated, service_role",
-        "grant usage on schema public to anon, authenticated, service_role",
-    ] {
-        admin.execute(sql).await.unwrap();
-    }
-    migrated(&database).await;
-    let entry = "select duologue_read('alice', 's', 0, 10)";
-    let inner = "select duologue_has_events('s', 'alice', 1, 0, '[]')";
-    for role in ["set role anon", "set role authenticated"] {
-        admin.execute("reset role").await.unwrap();
-        admin.execute(role).await.unwrap();
-        denied(&mut admin, entry).await;
-        denied(&mut admin, "select * from sessions").await;
-    }
-    admin.execute("reset role").await.unwrap();
-    admin.execute("set role service_role").await.unwrap();
-    admin.execute(entry).await.unwrap();
-    denied(&mut admin, inner).await;
-    for table in TABLES {
-        let sql = AssertSqlSafe(format!("select * from {table}"));
-        assert!(admin.execute(sql).await.is_err(), "{table}");
-    }
-}
-
-async fn migrated(database: &Database) {
-    duologue_store::migrate(&config(&database.url()))
-        .await
-        .unwrap();
 }
 
 async fn denied(connection: &mut PgConnection, sql: &'static str) {
