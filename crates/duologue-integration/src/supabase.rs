@@ -49,6 +49,8 @@ select pg_advisory_unlock(20261121);
 
 create schema auth;
 grant usage on schema auth, public to anon, authenticated, service_role;
+-- Who pastes into the SQL editor is `postgres`, who is no superuser; here it is the owner.
+grant usage on schema auth to duologue;
 create function auth.uid() returns uuid language sql stable as $$
     select (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid
 $$;
