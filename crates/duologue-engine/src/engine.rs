@@ -13,7 +13,7 @@ use crate::{
     limits::{GenerationLimits, JobLimits, SessionLimits, TurnLimits},
     provider::Provider,
     reader::Reader,
-    session::AttachError,
+    session::{AttachError, LeftHolds},
     sessions::Sessions,
     store::{ServerId, SessionRecord, Store, StoreError},
 };
@@ -66,8 +66,10 @@ pub(crate) struct Context {
     pub(crate) tasks: TaskTracker,
     /// Cancelled first: no new sessions and turns; sessions let go between turns.
     pub(crate) drain: CancellationToken,
-    /// Cancelled last: turns and jobs stop where they are.
+    /// Cancelled when the drain is over: turns stop where they are, writes are not retried.
     pub(crate) stop: CancellationToken,
+    /// Holds that nobody minds any more, for the keeper to release.
+    pub(crate) left_holds: LeftHolds,
     /// A job has been enqueued here.
     pub(crate) jobs_due: Notify,
 }
@@ -76,6 +78,7 @@ pub(crate) struct Context {
 pub struct Engine {
     context: Arc<Context>,
     sessions: Sessions,
+    keeper: keeper::Handle,
 }
 
 impl fmt::Debug for Engine {
@@ -107,21 +110,25 @@ impl Engine {
             tasks: TaskTracker::new(),
             drain: CancellationToken::new(),
             stop: CancellationToken::new(),
+            left_holds: LeftHolds::default(),
             jobs_due: Notify::new(),
         });
         let sessions = Sessions::new(Arc::clone(&context));
-        context
-            .tasks
-            .spawn(keeper::run(Arc::clone(&context), sessions.clone()));
+        let keeper = keeper::start(Arc::clone(&context), sessions.clone());
         for number in 0..context.limits.jobs.workers {
             context.tasks.spawn(jobs::run(Arc::clone(&context), number));
         }
-        Self { context, sessions }
+        Self {
+            context,
+            sessions,
+            keeper,
+        }
     }
 
     /// Attaches a reader to a session, which is created, reopened or taken over as needed.
     ///
-    /// With `after`, the reader first gets the events after that position.
+    /// With `after`, the reader first gets the events after that position. There is an answer within
+    /// `attach_timeout`, whatever the store does.
     pub async fn attach(
         &self,
         session_id: &SessionId,
@@ -160,6 +167,8 @@ impl Engine {
     /// Running turns may finish within `drain_timeout`, or until `now` is cancelled; then they are
     /// cut short and closed as interrupted.
     pub async fn shut_down(&self, drain_timeout: Duration, now: &CancellationToken) {
+        // First the door, so that no session is opened behind the back of those who wait here.
+        self.sessions.close();
         self.context.drain.cancel();
         self.context.tasks.close();
         tokio::select! {
@@ -169,12 +178,15 @@ impl Engine {
         }
         self.context.stop.cancel();
         self.context.tasks.wait().await;
+        // Leases were kept as long as there was anything to keep.
+        self.keeper.stop().await;
         self.context.store.close().await;
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        self.sessions.close();
         self.context.drain.cancel();
         self.context.stop.cancel();
     }

@@ -6,9 +6,10 @@
 
 mod summary;
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use duologue_protocol::{Event, EventBody, SessionSummarized, SummaryStatus, Timestamp};
+use futures_util::FutureExt;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::Instrument;
 
@@ -82,8 +83,12 @@ pub(crate) async fn run(context: Arc<Context>, number: u16) {
 
 /// Does one job, keeping its lease meanwhile.
 async fn work(context: &Context, job: &Job) {
+    let attempt = AssertUnwindSafe(summarize(context, job)).catch_unwind();
     let outcome = tokio::select! {
-        outcome = summarize(context, job) => outcome,
+        // The panic hook has logged a panic with its place.
+        outcome = attempt => outcome.unwrap_or_else(|_panic| {
+            Err(JobError::Retry("the attempt panicked".into()))
+        }),
         lost = keep_lease(context, job) => Err(lost),
         // The lease lapses by itself; giving the job back saves the others that time.
         () = context.drain.cancelled() => Err(JobError::Retry("the server is stopping".into())),
@@ -152,11 +157,19 @@ async fn summarize(context: &Context, job: &Job) -> Result<(), JobError> {
 
 /// The job's last word: there will be no summary, but the session is complete.
 async fn fail(context: &Context, job: &Job) -> Result<(), StoreError> {
+    let session = context.store.session(&job.user_id, &job.session_id).await;
+    let ended_at = match session {
+        Ok(session) => session.and_then(|session| session.end_time),
+        Err(error @ StoreError::Unavailable(_)) => return Err(error),
+        // A session that cannot be read must not keep its job for ever.
+        Err(StoreError::Conflict | StoreError::Corrupt(_)) => None,
+    };
+    let now = context.clock.now();
     let body = SessionSummarized {
         status: SummaryStatus::Failed,
         summary: None,
     };
-    finish(context, job, body, context.clock.now()).await
+    finish(context, job, body, ended_at.unwrap_or(now)).await
 }
 
 async fn finish(

@@ -4,52 +4,124 @@
 //! away, or while this server itself was not running, and then the users are only about to come
 //! back. So nothing is ended before this server has been up, with a healthy database, for as long as
 //! a lease and the grace together.
+//!
+//! The keeper outlives all sessions: while the last answers finish, their leases must not lapse.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{engine::Context, sessions::Sessions, store::StoreError};
 
 /// Abandoned sessions taken up at a time, so that a great many do not crowd out the living.
 const SWEEP_SESSIONS_MAX: u32 = 32;
 
-/// Runs until the server drains.
-pub(crate) async fn run(context: Arc<Context>, sessions: Sessions) {
+/// Stops the keeper. Dropping it does so as well, without waiting.
+pub(crate) struct Handle {
+    task: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Handle {
+    /// Stops the keeper, and waits until it has.
+    pub(crate) async fn stop(&self) {
+        self.stop.cancel();
+        self.task.close();
+        self.task.wait().await;
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Starts the keeper, which runs until it is told to stop.
+pub(crate) fn start(context: Arc<Context>, sessions: Sessions) -> Handle {
+    let stop = CancellationToken::new();
+    let task = TaskTracker::new();
+    let stopped = stop.clone();
+    task.spawn(async move {
+        // It may stop at any point: what it does can be repeated, or lapses by itself.
+        stopped.run_until_cancelled(run(&context, &sessions)).await;
+    });
+    Handle { task, stop }
+}
+
+async fn run(context: &Context, sessions: &Sessions) {
     let limits = &context.limits.session;
-    let hold_off = limits.lease + limits.resume_grace;
     let mut renewal = interval(limits.lease_renewal_interval);
     let mut sweep = interval(limits.sweep_interval);
     renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut healthy_since = None;
+    let mut health = Health::default();
     loop {
         let outcome = tokio::select! {
-            () = context.drain.cancelled() => return,
-            _ = renewal.tick() => context.store.renew(&context.server, limits.lease).await,
-            _ = sweep.tick() => match healthy_since {
-                Some(since) if Instant::now() >= since + hold_off => {
-                    adopt_lapsed(&context, &sessions).await
+            // A server that stood still finds both due, and must look after its own sessions first.
+            biased;
+            _ = renewal.tick() => renew(context).await.map(|()| health.renewed(limits.lease)),
+            _ = sweep.tick() => {
+                if health.is_good_for(limits.lease + limits.resume_grace) {
+                    adopt_lapsed(context, sessions).await
+                } else {
+                    Ok(())
                 }
-                _ => continue,
-            },
+            }
         };
-        match outcome {
-            Ok(()) => {
-                healthy_since.get_or_insert_with(Instant::now);
-            }
-            Err(error) => {
-                healthy_since = None;
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "keeper.store_failed"
-                );
-            }
+        if let Err(error) = outcome {
+            health = Health::default();
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "keeper.store_failed"
+            );
         }
     }
 }
 
+/// Since when this server has been up without a break, with a healthy database.
+#[derive(Default)]
+struct Health {
+    since: Option<Instant>,
+    renewed_at: Option<Instant>,
+}
+
+impl Health {
+    /// The leases were renewed. If that comes so late that they had lapsed, health begins anew.
+    fn renewed(&mut self, lease: Duration) {
+        let now = Instant::now();
+        if self.renewed_at.is_none_or(|before| now - before > lease) {
+            self.since = Some(now);
+        }
+        self.renewed_at = Some(now);
+    }
+
+    fn is_good_for(&self, hold_off: Duration) -> bool {
+        self.since
+            .is_some_and(|since| Instant::now() >= since + hold_off)
+    }
+}
+
+/// Renews what lives here, and lets go of what does not live here any more.
+async fn renew(context: &Context) -> Result<(), StoreError> {
+    let (store, left_holds) = (&context.store, &context.left_holds);
+    store
+        .renew(&context.server, context.limits.session.lease)
+        .await?;
+    while let Some(hold) = left_holds.take() {
+        if let Err(error) = store.release(&hold).await {
+            left_holds.put(hold);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
 async fn adopt_lapsed(context: &Context, sessions: &Sessions) -> Result<(), StoreError> {
+    if context.drain.is_cancelled() {
+        return Ok(());
+    }
     let limits = &context.limits.session;
     let lapsed = context
         .store

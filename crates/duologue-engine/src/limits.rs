@@ -19,6 +19,9 @@ pub struct SessionLimits {
     /// How long a session with readers may go without a user's message before it ends.
     #[serde(with = "duration")]
     pub idle_timeout: Duration,
+    /// How long a reader waits to be let in while the store does not answer; then it is refused.
+    #[serde(with = "duration")]
+    pub attach_timeout: Duration,
     /// For how long a server's claim on a session holds, unless renewed.
     #[serde(with = "duration")]
     pub lease: Duration,

@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Duration};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use duologue_protocol::{Event, EventBody, Seq, TurnId};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    store::{Draft, Hold, Store, StoreError},
+    store::{Hold, Store, StoreError},
     transcript::Transcript,
 };
 
@@ -20,7 +21,14 @@ pub(crate) struct Log {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     hold: Hold,
-    retry_timeout: Duration,
+    retry: Retry,
+}
+
+/// How long a write is repeated while the store does not answer.
+pub(crate) struct Retry {
+    pub(crate) timeout: Duration,
+    /// Once cancelled, a write that fails is tried once more at most.
+    pub(crate) stop: CancellationToken,
 }
 
 impl Log {
@@ -29,13 +37,13 @@ impl Log {
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         hold: Hold,
-        retry_timeout: Duration,
+        retry: Retry,
     ) -> Self {
         Self {
             store,
             clock,
             hold,
-            retry_timeout,
+            retry,
         }
     }
 
@@ -82,11 +90,6 @@ impl Log {
         Ok(events)
     }
 
-    /// Keeps the text of a forming answer. Tried once: the next one replaces it anyway.
-    pub(crate) async fn save_draft(&self, draft: &Draft) -> Result<(), StoreError> {
-        self.store.save_draft(&self.hold, draft).await
-    }
-
     fn number(&self, transcript: &Transcript, entries: Vec<Entry>) -> Vec<Event> {
         // Clocks step back; the log's time does not. Databases keep microseconds, and what is sent
         // must equal what is read back later.
@@ -110,11 +113,15 @@ impl Log {
 
     /// Repeats a write until it is done, refused, or the time is over. That is safe, since a write
     /// that had succeeded unnoticed changes nothing when it is repeated.
+    ///
+    /// A server that stops does not wait for a store that is away: whoever holds the session next
+    /// repairs its log.
     async fn persist<F>(&self, write: impl Fn() -> F) -> Result<(), StoreError>
     where
         F: Future<Output = Result<(), StoreError>>,
     {
-        let give_up_at = Instant::now() + self.retry_timeout;
+        let Retry { timeout, stop } = &self.retry;
+        let give_up_at = Instant::now() + *timeout;
         let mut delays = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(50))
             .with_max_delay(Duration::from_secs(2))
@@ -123,10 +130,13 @@ impl Log {
             .build();
         loop {
             match write().await {
-                Err(StoreError::Unavailable(cause)) if Instant::now() < give_up_at => {
+                Err(StoreError::Unavailable(cause))
+                    if Instant::now() < give_up_at && !stop.is_cancelled() =>
+                {
                     tracing::warn!(error = &*cause as &dyn std::error::Error, "store.retry");
                     let delay = delays.next().expect("the number of delays is not limited");
-                    tokio::time::sleep_until(give_up_at.min(Instant::now() + delay)).await;
+                    let wait = tokio::time::sleep_until(give_up_at.min(Instant::now() + delay));
+                    stop.run_until_cancelled(wait).await;
                 }
                 outcome => return outcome,
             }
@@ -134,14 +144,17 @@ impl Log {
     }
 }
 
-/// Reads a session's whole log, a page at a time.
-pub(crate) async fn fold(store: &dyn Store, hold: &Hold) -> Result<Transcript, StoreError> {
-    let mut transcript = Transcript::default();
+/// Folds a session's whole log into `transcript`, a page at a time.
+pub(crate) async fn fold(
+    store: &dyn Store,
+    hold: &Hold,
+    mut transcript: Transcript,
+) -> Result<Transcript, StoreError> {
     for_each_event(store, hold, Seq::ZERO, |event| transcript.apply(&event)).await?;
     Ok(transcript)
 }
 
-/// Visits the events after `after`, oldest first, a page at a time.
+/// Visits the events after `after` to the end of the log, oldest first, a page at a time.
 pub(crate) async fn for_each_event(
     store: &dyn Store,
     hold: &Hold,

@@ -119,12 +119,21 @@ impl Reader {
             return;
         }
         if let Some(catch_up) = &mut self.catch_up {
+            if self.cut.is_cancelled() {
+                // What follows the replay is lost already. The reader has come further, and can go
+                // on from there.
+                batch.push(Delivery::Close(CloseCode::Slow));
+                return;
+            }
             match catch_up.page(batch).await {
                 Ok(Progress::More) => {}
                 Ok(Progress::Complete) => self.catch_up = None,
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "replay.failed");
-                    batch.push(Delivery::Close(CloseCode::TryAgainLater));
+                    batch.push(Delivery::Close(match error {
+                        StoreError::Unavailable(_) => CloseCode::TryAgainLater,
+                        StoreError::Conflict | StoreError::Corrupt(_) => CloseCode::Internal,
+                    }));
                 }
             }
             return;
@@ -210,11 +219,12 @@ impl CatchUp {
                 .store
                 .read(user_id, session_id, self.after, REPLAY_PAGE_EVENTS)
                 .await?;
+            let before = self.after;
             for event in events.into_iter().filter(|event| event.seq <= self.until) {
                 self.after = event.seq;
                 batch.push(Delivery::Frame(SharedFrame::new(ServerFrame::Event(event))));
             }
-            if batch.is_empty() {
+            if self.after == before {
                 return Err(StoreError::Corrupt(
                     "the log ends before its last event".into(),
                 ));
@@ -249,21 +259,20 @@ pub(crate) struct Outlet {
     cut: CancellationToken,
 }
 
-/// A reader did not keep up, or is gone already.
-#[derive(Debug)]
-pub(crate) struct CutOff;
-
 impl Outlet {
-    /// Queues a frame, or cuts the reader off where its queue is full.
-    pub(crate) fn send(&self, frame: &Arc<SharedFrame>) -> Result<(), CutOff> {
+    /// Queues a frame. A reader whose queue is full does not keep up: it is cut off, and reports its
+    /// departure itself. One that is cut off, or gone, gets nothing more.
+    pub(crate) fn send(&self, frame: &Arc<SharedFrame>) {
+        if self.cut.is_cancelled() {
+            return;
+        }
         let size = frame.size_bytes();
         let queued = self.queued_bytes.fetch_add(size, Ordering::Relaxed) + size;
         let delivery = Delivery::Frame(Arc::clone(frame));
         if queued > self.bytes_max || self.queue.try_send(delivery).is_err() {
             self.cut.cancel();
-            return Err(CutOff);
+            tracing::info!(connection = self.connection, queued, "reader.cut_off");
         }
-        Ok(())
     }
 
     /// Tells the reader to close, after what is queued.

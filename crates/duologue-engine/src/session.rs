@@ -19,8 +19,11 @@
 //! Not here: what a turn does (`turn`), sockets (`duologue-server`), SQL (`duologue-store`).
 
 mod attach;
+mod drafts;
 mod ending;
 mod hearing;
+mod holding;
+mod inputs;
 mod opening;
 mod running;
 
@@ -28,7 +31,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use duologue_protocol::{
     ClientFrame, CloseCode, DisconnectReason, EndReason, ErrorCode, ErrorFrame, FinishReason,
-    MessageId, Seq, ServerFrame, UserId, UserInput,
+    MessageId, Seq, ServerFrame, UserInput,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -39,11 +42,16 @@ use crate::{
     engine::Context,
     log::Log,
     reader::{Outlet, Reader, SharedFrame},
-    session::running::RunningTurn,
+    session::{
+        holding::Holding,
+        inputs::{Input, Side},
+        running::RunningTurn,
+    },
     store::{Draft, StoreError},
     transcript::Transcript,
 };
 
+pub(crate) use holding::LeftHolds;
 pub(crate) use opening::{Opening, spawn};
 
 /// What readers ask of a session.
@@ -63,7 +71,6 @@ pub(crate) enum Command {
 /// A wish to read a session, and to speak in it.
 #[derive(Debug)]
 pub(crate) struct Attach {
-    pub(crate) user_id: UserId,
     pub(crate) after: Option<Seq>,
     pub(crate) reply: oneshot::Sender<Result<Reader, AttachError>>,
 }
@@ -83,7 +90,8 @@ pub enum AttachError {
     /// The server is stopping.
     #[error("the server is stopping")]
     ShuttingDown,
-    /// The session's task ended before it could answer: ask for the session anew.
+    /// The session's task is ending and cannot answer any more. The engine itself asks for the
+    /// session anew.
     #[error("the session is being let go of")]
     Gone,
 }
@@ -111,6 +119,7 @@ type Step = Result<(), Exit>;
 /// The task that owns a session.
 pub(crate) struct Session {
     context: Arc<Context>,
+    holding: Holding,
     log: Log,
     transcript: Transcript,
     agent_name: String,
@@ -123,6 +132,7 @@ pub(crate) struct Session {
     commands: mpsc::WeakSender<Command>,
     readers: Vec<Outlet>,
     turn: Option<RunningTurn>,
+    last_heard: Side,
     waiting: VecDeque<UserInput>,
     /// Set when the session is to end as soon as its turn is over.
     ending: Option<EndReason>,
@@ -140,20 +150,23 @@ impl Session {
         let drain = self.context.drain.clone();
         let stopped = self.context.stop.clone();
         loop {
-            let draft_due = self.turn.as_ref().and_then(|turn| turn.draft_due);
+            let is_idle = self.turn.is_none();
             let step = tokio::select! {
                 biased;
                 () = stopped.cancelled(), if !self.is_interrupted() => self.interrupt(),
-                command = self.inbox.recv() => self.obey(command).await,
-                outputs = running::outputs(&mut self.turn) => self.record(outputs).await,
                 () = drain.cancelled(), if !self.draining => self.start_draining(),
-                () = until(self.grace_until), if self.turn.is_none() => {
+                input = inputs::next(&mut self.inbox, &mut self.turn, &mut self.last_heard) => {
+                    match input {
+                        Input::Command(command) => self.obey(command).await,
+                        Input::Turn(news) => self.follow(news).await,
+                    }
+                }
+                () = until(self.grace_until), if is_idle => {
                     self.end(EndReason::Abandoned).await
                 }
-                () = tokio::time::sleep_until(self.idle_until), if self.turn.is_none() => {
+                () = tokio::time::sleep_until(self.idle_until), if is_idle => {
                     self.end(EndReason::Idle).await
                 }
-                () = until(draft_due) => self.save_draft().await,
             };
             if let Err(exit) = step {
                 return exit;
@@ -173,7 +186,7 @@ impl Session {
 
     async fn answer(&mut self, connection: u64, frame: ClientFrame) -> Step {
         match frame {
-            ClientFrame::Message(input) => return self.hear(connection, input).await,
+            ClientFrame::Message(input) => self.hear(connection, input).await,
             ClientFrame::End => return self.request_end(EndReason::Requested).await,
             ClientFrame::Cancel => self.cancel_turn(),
             ClientFrame::Ping => self.tell(connection, ServerFrame::Pong),
@@ -210,7 +223,7 @@ impl Session {
             .iter()
             .find(|outlet| outlet.connection == connection)
         {
-            drop(outlet.send(&frame));
+            outlet.send(&frame);
         }
     }
 
@@ -221,9 +234,7 @@ impl Session {
         }
         let frame = SharedFrame::new(frame);
         for outlet in &self.readers {
-            if outlet.send(&frame).is_err() {
-                tracing::info!(connection = outlet.connection, "reader.cut_off");
-            }
+            outlet.send(&frame);
         }
     }
 

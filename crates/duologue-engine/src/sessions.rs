@@ -1,8 +1,8 @@
-//! The sessions that live on this server: one task each, found by id.
+//! The sessions that live on this server: one task each, found by id and user.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use duologue_protocol::{Seq, SessionId, UserId};
@@ -12,120 +12,160 @@ use crate::{
     engine::Context,
     reader::Reader,
     session::{self, Attach, AttachError, Command, Opening},
-    store::Claimed,
+    store::{Claimed, StoreError},
 };
 
-/// How often a reader asks anew when it meets a session that is just being let go of.
-const ATTEMPTS_MAX: u32 = 5;
-
-type Registry = HashMap<SessionId, (u64, mpsc::Sender<Command>)>;
+/// A session as one user knows it. Whoever asks for another's session meets only their own attempt
+/// to open it, and so can neither crowd its inbox nor learn whether it lives here.
+type Key = (SessionId, UserId);
 
 /// A cheap handle to all live sessions.
 #[derive(Clone)]
 pub(crate) struct Sessions {
     context: Arc<Context>,
-    /// Each with the number of its task, so that a task removes only itself. Held for a look-up or
-    /// an insertion, never across an `.await`.
-    live: Arc<Mutex<(u64, Registry)>>,
+    /// Held for a look-up or an insertion, never across an `.await`.
+    registry: Arc<Mutex<Registry>>,
+}
+
+#[derive(Default)]
+struct Registry {
+    /// Each with the number of its task, so that a task removes only itself.
+    live: HashMap<Key, (u64, mpsc::Sender<Command>)>,
+    last_number: u64,
+    /// Whether sessions are opened no more.
+    is_closed: bool,
+}
+
+/// A task's entry in the registry, removed when the task is over, be it by a panic.
+struct Entry {
+    registry: Arc<Mutex<Registry>>,
+    key: Key,
+    number: u64,
 }
 
 impl Sessions {
     pub(crate) fn new(context: Arc<Context>) -> Self {
         Self {
             context,
-            live: Arc::default(),
+            registry: Arc::default(),
         }
     }
 
     /// Attaches a reader, opening the session if it does not live here.
+    ///
+    /// A session that waits for its store answers nobody meanwhile, so the wait is bounded.
     pub(crate) async fn attach(
         &self,
         session_id: &SessionId,
         user_id: &UserId,
         after: Option<Seq>,
     ) -> Result<Reader, AttachError> {
-        for _ in 0..ATTEMPTS_MAX {
-            if self.context.drain.is_cancelled() {
-                return Err(AttachError::ShuttingDown);
-            }
-            let commands = self.find_or_open(session_id, user_id);
+        let asking = self.ask(session_id, user_id, after);
+        let timeout = self.context.limits.session.attach_timeout;
+        let answer = tokio::time::timeout(timeout, asking).await;
+        answer.unwrap_or_else(|_elapsed| {
+            let cause = "the session could not be opened in time".into();
+            Err(AttachError::Store(StoreError::Unavailable(cause)))
+        })
+    }
+
+    /// Asks the session, and its successor where it is just being let go of.
+    async fn ask(
+        &self,
+        session_id: &SessionId,
+        user_id: &UserId,
+        after: Option<Seq>,
+    ) -> Result<Reader, AttachError> {
+        loop {
+            let commands = self.find_or_open(session_id, user_id)?;
             let (reply, answer) = oneshot::channel();
-            let attach = Attach {
-                user_id: user_id.clone(),
-                after,
-                reply,
-            };
-            match commands.try_send(Command::Attach(attach)) {
+            match commands.try_send(Command::Attach(Attach { after, reply })) {
                 Ok(()) => {}
                 Err(mpsc::error::TrySendError::Full(_)) => return Err(AttachError::Busy),
-                Err(mpsc::error::TrySendError::Closed(_)) => {
-                    // It is on its way out; let it finish before asking anew.
-                    commands.closed().await;
-                    tokio::task::yield_now().await;
-                    continue;
-                }
+                Err(mpsc::error::TrySendError::Closed(_)) => continue,
             }
             match answer.await {
-                Ok(Err(AttachError::Gone)) | Err(_) => tokio::task::yield_now().await,
+                Ok(Err(AttachError::Gone)) | Err(_) => commands.closed().await,
                 Ok(answer) => return answer,
             }
         }
-        Err(AttachError::Busy)
     }
 
-    fn find_or_open(&self, session_id: &SessionId, user_id: &UserId) -> mpsc::Sender<Command> {
-        let opening = || Opening::Requested(session_id.clone(), user_id.clone());
-        let mut live = self.lock();
-        match live.1.get(session_id) {
-            Some((_, commands)) if !commands.is_closed() => commands.clone(),
-            _ => self.open(&mut live, opening()),
+    fn find_or_open(
+        &self,
+        session_id: &SessionId,
+        user_id: &UserId,
+    ) -> Result<mpsc::Sender<Command>, AttachError> {
+        let mut registry = lock(&self.registry);
+        if registry.is_closed {
+            return Err(AttachError::ShuttingDown);
         }
+        let opening = Opening::Requested(session_id.clone(), user_id.clone());
+        Ok(match registry.live.get(&opening.key()) {
+            Some((_, commands)) if !commands.is_closed() => commands.clone(),
+            _ => self.open(&mut registry, opening),
+        })
     }
 
     /// Opens a session that was claimed because its holder was lost. It has no reader, so its grace
     /// has begun; one that lives here needs no saving.
     pub(crate) fn adopt(&self, claimed: Claimed) {
-        let mut live = self.lock();
-        let lives = live
-            .1
-            .get(&claimed.hold.session_id)
-            .is_some_and(|(_, c)| !c.is_closed());
+        let mut registry = lock(&self.registry);
+        if registry.is_closed {
+            // Its lease lapses again, for the next server to find.
+            return;
+        }
+        let opening = Opening::Lapsed(Box::new(claimed));
+        let lives = registry
+            .live
+            .get(&opening.key())
+            .is_some_and(|(_, commands)| !commands.is_closed());
         if !lives {
-            self.open(&mut live, Opening::Lapsed(Box::new(claimed)));
+            self.open(&mut registry, opening);
         }
     }
 
-    fn open(&self, live: &mut (u64, Registry), opening: Opening) -> mpsc::Sender<Command> {
-        let (last_number, registry) = live;
-        *last_number += 1;
-        let number = *last_number;
-        let session_id = opening.session_id().clone();
-        let on_exit = {
-            let (sessions, session_id) = (self.clone(), session_id.clone());
-            move || sessions.forget(&session_id, number)
+    fn open(&self, registry: &mut Registry, opening: Opening) -> mpsc::Sender<Command> {
+        registry.last_number += 1;
+        let number = registry.last_number;
+        let key = opening.key();
+        let enter = {
+            let (registry, key) = (Arc::clone(&self.registry), key.clone());
+            move || Entry {
+                registry,
+                key,
+                number,
+            }
         };
-        let commands = session::spawn(Arc::clone(&self.context), opening, on_exit);
-        registry.insert(session_id, (number, commands.clone()));
+        let commands = session::spawn(Arc::clone(&self.context), opening, enter);
+        registry.live.insert(key, (number, commands.clone()));
         commands
     }
 
-    fn forget(&self, session_id: &SessionId, number: u64) {
-        let registry = &mut self.lock().1;
-        if registry
-            .get(session_id)
-            .is_some_and(|(current, _)| *current == number)
-        {
-            registry.remove(session_id);
-        }
+    /// Opens no more sessions. Those that live go on.
+    pub(crate) fn close(&self) {
+        lock(&self.registry).is_closed = true;
     }
 
     /// How many sessions live here.
     pub(crate) fn count(&self) -> usize {
-        self.lock().1.len()
+        lock(&self.registry).live.len()
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, (u64, Registry)> {
-        // Nothing that runs under the lock can panic half-way through a change.
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let live = &mut lock(&self.registry).live;
+        if live
+            .get(&self.key)
+            .is_some_and(|(current, _)| *current == self.number)
+        {
+            live.remove(&self.key);
+        }
     }
+}
+
+fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
+    // Nothing that runs under the lock can panic half-way through a change.
+    registry.lock().unwrap_or_else(PoisonError::into_inner)
 }

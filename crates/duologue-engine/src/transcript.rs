@@ -4,7 +4,10 @@
 //! Invariant: the fold of a log read back from the store equals the fold of the events as they were
 //! appended. So a session that moved, or came back after a restart, goes on where it was.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use duologue_protocol::{
     Event, EventBody, FollowUp, MessageId, Seq, Timestamp, ToolCall, ToolOutcome, ToolResult,
@@ -13,7 +16,11 @@ use duologue_protocol::{
 
 use crate::provider::{Message, ModelCall};
 
-/// A session's state, as far as its log determines it.
+/// Message ids that a session remembers. A client sends again what it has no receipt for, which is
+/// rarely more than one message; but a session may go on for months.
+const MESSAGE_IDS_MAX: usize = 1024;
+
+/// A session's state, as far as its log determines it. Bounded, however long the log is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Transcript {
     /// The last event.
@@ -24,8 +31,11 @@ pub(crate) struct Transcript {
     pub(crate) turns: u32,
     /// Readers so far; the next one has the next number.
     pub(crate) connections: u64,
-    /// The conversation, as models know it.
+    /// The end of the conversation, as models know it: with each turn's end, what no model will be
+    /// shown again is forgotten.
     pub(crate) messages: Vec<Message>,
+    /// How much of it a model is shown.
+    messages_bytes_max: u32,
     /// The question that waits for an answer.
     pub(crate) pending: Option<FollowUp>,
     /// The latest tool call, which a correction may refer to.
@@ -34,11 +44,44 @@ pub(crate) struct Transcript {
     pub(crate) open_turn: Option<TurnId>,
     /// Its tool calls that have no result yet.
     pub(crate) open_calls: Vec<ToolCall>,
-    /// Messages that bore an id of the client's: where they are, and what they said.
-    pub(crate) message_ids: HashMap<MessageId, (Seq, Arc<str>)>,
+    /// Where the latest messages are that bore an id of the client's.
+    pub(crate) message_ids: MessageIds,
+}
+
+/// The latest ids, and where their messages are.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct MessageIds {
+    places: HashMap<MessageId, Seq>,
+    oldest_first: VecDeque<MessageId>,
+}
+
+impl MessageIds {
+    pub(crate) fn get(&self, id: &MessageId) -> Option<Seq> {
+        self.places.get(id).copied()
+    }
+
+    fn remember(&mut self, id: &MessageId, seq: Seq) {
+        if self.places.insert(id.clone(), seq).is_some() {
+            return;
+        }
+        self.oldest_first.push_back(id.clone());
+        if self.oldest_first.len() > MESSAGE_IDS_MAX
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.places.remove(&oldest);
+        }
+    }
 }
 
 impl Transcript {
+    /// The state before the first event. Models are shown about `messages_bytes_max` bytes.
+    pub(crate) fn new(messages_bytes_max: u32) -> Self {
+        Self {
+            messages_bytes_max,
+            ..Self::default()
+        }
+    }
+
     /// Takes the next event of the log into account.
     pub(crate) fn apply(&mut self, event: &Event) {
         self.last_seq = event.seq;
@@ -50,8 +93,7 @@ impl Transcript {
                 self.turns = event.turn_id.map_or(self.turns, |turn| turn.0);
                 self.messages.push(Message::User(Arc::clone(&message.text)));
                 if let Some(id) = &message.id {
-                    let place = (event.seq, Arc::clone(&message.text));
-                    self.message_ids.insert(id.clone(), place);
+                    self.message_ids.remember(id, event.seq);
                 }
             }
             // Whatever the router chose, it has dealt with the question; if it still stands, a
@@ -74,6 +116,8 @@ impl Transcript {
                     self.messages
                         .push(assistant(Arc::clone(&answer.text), Vec::new()));
                 }
+                let shown = recent(&self.messages, self.messages_bytes_max).len();
+                self.messages.drain(..self.messages.len() - shown);
             }
             EventBody::SessionStarted(_)
             | EventBody::ClientDisconnected(_)

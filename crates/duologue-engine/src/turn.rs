@@ -11,6 +11,7 @@
 //! before it tells anyone. The walk does not wait for that, so the model is asked while the user's
 //! message is being stored; only a tool waits until its call is on record, since it may act.
 
+mod foreign;
 mod generate;
 mod tools;
 

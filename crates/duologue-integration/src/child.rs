@@ -23,6 +23,7 @@ const READY_INTERVAL: Duration = Duration::from_millis(15);
 #[derive(Debug)]
 pub(crate) struct Child {
     name: &'static str,
+    process: u32,
     log: PathBuf,
     /// How it ended, once it has.
     ended: Arc<OnceLock<String>>,
@@ -43,7 +44,7 @@ impl Child {
         // stays, and also takes note of the program's end.
         thread::spawn(move || match command.spawn() {
             Ok(mut child) => {
-                let _ = started.send(Ok(()));
+                let _ = started.send(Ok(child.id()));
                 let how = match child.wait() {
                     Ok(status) => status.to_string(),
                     Err(error) => error.to_string(),
@@ -54,8 +55,35 @@ impl Child {
                 let _ = started.send(Err(error));
             }
         });
-        result.recv()?.with_context(|| format!("starting {name}"))?;
-        Ok(Self { name, log, ended })
+        let process = result.recv()?.with_context(|| format!("starting {name}"))?;
+        Ok(Self {
+            name,
+            process,
+            log,
+            ended,
+        })
+    }
+
+    /// Sends it a signal, unless it has ended. It need not have by the time this returns.
+    pub(crate) fn signal(&self, signal: &str) -> Result<()> {
+        if self.ended.get().is_some() {
+            return Ok(());
+        }
+        let mut kill = Command::new("kill");
+        kill.args([&format!("-{signal}"), &self.process.to_string()]);
+        run(kill)
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn ended(&self) -> Result<()> {
+        let deadline = Instant::now() + READY_TIMEOUT;
+        while self.ended.get().is_none() {
+            if Instant::now() > deadline {
+                bail!("{} does not end", self.name);
+            }
+            tokio::time::sleep(READY_INTERVAL).await;
+        }
+        Ok(())
     }
 
     /// Waits until `probe` succeeds. If the program ends before, or takes too long, the error has

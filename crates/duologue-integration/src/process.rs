@@ -9,7 +9,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::{DEADLINE, server::http};
+use crate::{DEADLINE, server::session_until};
 
 /// A running `duologue serve`.
 #[derive(Debug)]
@@ -171,22 +171,7 @@ impl ServerProcess {
         user: &str,
         is_so: impl Fn(&serde_json::Value) -> bool,
     ) -> serde_json::Value {
-        let url = format!(
-            "http://{}/v1/sessions/{session}?user_id={user}",
-            self.address
-        );
-        let asking = async {
-            loop {
-                let response = http().get(&url).send().await.expect("the server answers");
-                let facts = response.json().await.expect("the answer is JSON");
-                if is_so(&facts) {
-                    return facts;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let facts = tokio::time::timeout(DEADLINE, asking).await;
-        facts.expect("the session comes to be as expected")
+        session_until(self.address, session, user, is_so).await
     }
 }
 

@@ -2,7 +2,11 @@
 //!
 //! The transcript is data: it goes to the model as one message, with no tools to call.
 
-use std::{collections::HashMap, fmt::Write, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt::Write,
+    sync::Arc,
+};
 
 use duologue_protocol::{CallId, EventBody, Seq, Timestamp, ToolOutcome};
 use futures_util::StreamExt;
@@ -39,7 +43,7 @@ async fn read(context: &Context, job: &Job) -> Result<(Option<String>, Timestamp
         user_id: job.user_id.clone(),
         epoch: 0,
     };
-    let mut lines = Vec::new();
+    let mut lines = LastLines::new(context.limits.jobs.transcript_bytes_max as usize);
     let mut calls = HashMap::new();
     let mut anything_said = false;
     let mut last_occurred_at = Timestamp::UNIX_EPOCH;
@@ -47,12 +51,14 @@ async fn read(context: &Context, job: &Job) -> Result<(Option<String>, Timestamp
         if event.seq <= job.last_seq {
             anything_said |= matches!(event.body, EventBody::UserMessage(_));
             last_occurred_at = event.occurred_at;
-            lines.extend(line(event.body, &mut calls));
+            if let Some(line) = line(event.body, &mut calls) {
+                lines.push(line);
+            }
         }
     })
     .await?;
-    let transcript = latest(&lines, context.limits.jobs.transcript_bytes_max as usize);
-    Ok((anything_said.then_some(transcript), last_occurred_at))
+    let transcript = anything_said.then(|| lines.into_text());
+    Ok((transcript, last_occurred_at))
 }
 
 /// What one event adds to the transcript. A call is told together with its result.
@@ -78,21 +84,50 @@ fn line(body: EventBody, calls: &mut HashMap<CallId, Value>) -> Option<String> {
     }
 }
 
-/// The last lines that fit. An ending says more about a session than its beginning.
-fn latest(lines: &[String], bytes_max: usize) -> String {
-    let mut bytes = 0;
-    let fitting = lines.iter().rev().take_while(|line| {
-        bytes += line.len();
-        bytes <= bytes_max
-    });
-    let skipped = lines.len() - fitting.count();
-    let mut transcript = String::new();
-    if skipped > 0 {
-        writeln!(transcript, "({skipped} earlier lines left out)")
-            .expect("writing to a string does not fail");
+/// The last lines of a transcript, as many as fit: an ending says more about a session than its
+/// beginning. A log may be far longer than what is kept here.
+struct LastLines {
+    lines: VecDeque<String>,
+    bytes: usize,
+    bytes_max: usize,
+    left_out: usize,
+}
+
+impl LastLines {
+    fn new(bytes_max: usize) -> Self {
+        Self {
+            lines: VecDeque::new(),
+            bytes: 0,
+            bytes_max,
+            left_out: 0,
+        }
     }
-    transcript.extend(lines[skipped..].iter().map(String::as_str));
-    transcript
+
+    fn push(&mut self, mut line: String) {
+        if line.len() > self.bytes_max {
+            let end = line.ceil_char_boundary(line.len() - self.bytes_max);
+            line.replace_range(..end, "(cut) … ");
+        }
+        self.bytes += line.len();
+        self.lines.push_back(line);
+        while self.bytes > self.bytes_max
+            && self.lines.len() > 1
+            && let Some(oldest) = self.lines.pop_front()
+        {
+            self.bytes -= oldest.len();
+            self.left_out += 1;
+        }
+    }
+
+    fn into_text(self) -> String {
+        let mut text = String::new();
+        if self.left_out > 0 {
+            writeln!(text, "({} earlier lines left out)", self.left_out)
+                .expect("writing to a string does not fail");
+        }
+        text.extend(self.lines);
+        text
+    }
 }
 
 async fn ask(context: &Context, transcript: String) -> Result<String, JobError> {
@@ -117,10 +152,7 @@ async fn ask(context: &Context, transcript: String) -> Result<String, JobError> 
             break;
         }
     }
-    let end = (0..=bytes_max.min(summary.len()))
-        .rev()
-        .find(|&at| summary.is_char_boundary(at));
-    summary.truncate(end.unwrap_or(0));
+    summary.truncate(summary.floor_char_boundary(bytes_max));
     if summary.trim().is_empty() {
         return Err(JobError::Retry("the model's summary was empty".into()));
     }

@@ -6,26 +6,35 @@ use duologue_protocol::{
     ClientConnected, ClientDisconnected, DisconnectReason, EndReason, ErrorCode, ErrorFrame,
     EventBody, Seq, ServerFrame, SessionStarted,
 };
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     log::Entry,
-    reader::{self, CatchUp, Reader, SharedFrame, Welcome},
-    session::{Attach, AttachError, Session, Step},
+    reader::{self, CatchUp, SharedFrame, Welcome},
+    session::{Attach, AttachError, Command, Session, Step, running::RunningTurn},
 };
+
+/// What a reader needs from the session's inbox.
+struct Place {
+    commands: mpsc::Sender<Command>,
+    departure: mpsc::OwnedPermit<Command>,
+}
 
 impl Session {
     /// Lets a reader in: records that it came, then hands it what it needs to follow.
     pub(super) async fn attach(&mut self, attach: Attach) -> Step {
-        let Attach {
-            user_id,
-            after,
-            reply,
-        } = attach;
-        if let Some(refusal) = self.refusal(&user_id) {
-            drop(reply.send(Err(refusal)));
+        let Attach { after, reply } = attach;
+        if reply.is_closed() {
+            // Whoever asked has given up. Its coming and going would only fill the log.
             return Ok(());
         }
+        let place = match self.place() {
+            Ok(place) => place,
+            Err(refusal) => {
+                drop(reply.send(Err(refusal)));
+                return Ok(());
+            }
+        };
         let last_seq = self.transcript.last_seq;
         let connection = self.transcript.connections + 1;
         let events = {
@@ -39,7 +48,7 @@ impl Session {
         for outlet in &self.readers {
             // `client_connected` is news for those who were here before.
             for frame in &frames {
-                drop(outlet.send(frame));
+                outlet.send(frame);
             }
         }
         let welcome = match last_seq {
@@ -52,22 +61,39 @@ impl Session {
         };
         self.grace_until = None;
         self.idle_until = Instant::now() + self.context.limits.session.idle_timeout;
-        let reader = self.admit(welcome);
+        let Place {
+            commands,
+            departure,
+        } = place;
+        let limits = &self.context.limits.session;
+        let (outlet, reader) = reader::open(welcome, commands, departure, limits);
+        self.readers.push(outlet);
         // If nobody waits for it, the reader is dropped here, which detaches it again.
-        drop(reply.send(reader));
+        drop(reply.send(Ok(reader)));
         Ok(())
     }
 
-    fn refusal(&self, user_id: &duologue_protocol::UserId) -> Option<AttachError> {
-        if *user_id != self.log.hold().user_id {
-            Some(AttachError::NotFound)
-        } else if self.draining {
-            Some(AttachError::ShuttingDown)
-        } else if self.readers.len() >= usize::from(self.context.limits.session.readers_max) {
-            Some(AttachError::Busy)
-        } else {
-            None
+    /// A place for one more reader, taken before its coming goes on record: from then on its
+    /// departure must be heard as well.
+    fn place(&self) -> Result<Place, AttachError> {
+        if self.draining {
+            return Err(AttachError::ShuttingDown);
         }
+        if self.ending.is_some() {
+            // It can be reopened when it has ended.
+            return Err(AttachError::Gone);
+        }
+        if self.readers.len() >= usize::from(self.context.limits.session.readers_max) {
+            return Err(AttachError::Busy);
+        }
+        let commands = self.commands.upgrade().ok_or(AttachError::Gone)?;
+        // The inbox has room for as many departures, but a flood of requests may have filled it.
+        let departure = commands.clone().try_reserve_owned();
+        let departure = departure.map_err(|_full| AttachError::Busy)?;
+        Ok(Place {
+            commands,
+            departure,
+        })
     }
 
     /// What the log says of a reader's coming; for the first one, that the session began.
@@ -77,17 +103,23 @@ impl Session {
             connection,
             reopened,
         });
-        let mut entries = vec![(None, connected)];
-        if self.transcript.last_seq == Seq::ZERO {
-            let hold = self.log.hold();
-            let started = SessionStarted {
-                session_id: hold.session_id.clone(),
-                user_id: hold.user_id.clone(),
-                agent: self.agent_name.clone(),
-            };
-            entries.insert(0, (None, EventBody::SessionStarted(started)));
-        }
+        let mut entries = self.beginning();
+        entries.push((None, connected));
         entries
+    }
+
+    /// What every log begins with. Nothing, if it has begun.
+    pub(super) fn beginning(&self) -> Vec<Entry> {
+        if self.transcript.last_seq != Seq::ZERO {
+            return Vec::new();
+        }
+        let hold = self.log.hold();
+        let started = SessionStarted {
+            session_id: hold.session_id.clone(),
+            user_id: hold.user_id.clone(),
+            agent: self.agent_name.clone(),
+        };
+        vec![(None, EventBody::SessionStarted(started))]
     }
 
     /// What a reader of an existing session is told first. Frames queued for it from now on follow
@@ -106,10 +138,8 @@ impl Session {
             agent: self.agent_name.clone(),
             last_seq,
         })];
-        let draft = self
-            .turn
-            .as_ref()
-            .map(|turn| SharedFrame::new(turn.draft_frame()));
+        let draft = self.turn.as_ref().and_then(RunningTurn::draft_frame);
+        let draft = draft.map(SharedFrame::new);
         if let Some(after) = after.filter(|after| *after <= last_seq) {
             let catch_up = CatchUp {
                 store: Arc::clone(self.log.store()),
@@ -143,20 +173,6 @@ impl Session {
             greeting,
             catch_up: None,
         }
-    }
-
-    fn admit(&mut self, welcome: Welcome) -> Result<Reader, AttachError> {
-        let commands = self.commands.upgrade().ok_or(AttachError::Gone)?;
-        // There are as many places as readers, beyond those for requests; only a flood of requests
-        // in this very moment can leave none.
-        let departure = commands
-            .clone()
-            .try_reserve_owned()
-            .map_err(|_| AttachError::Busy)?;
-        let limits = &self.context.limits.session;
-        let (outlet, reader) = reader::open(welcome, commands, departure, limits);
-        self.readers.push(outlet);
-        Ok(reader)
     }
 
     /// A reader is gone. One that closed cleanly is done with the session; otherwise the last one's

@@ -28,7 +28,7 @@ impl Session {
     }
 
     /// Ends the session with what led to it, in one transaction.
-    pub(super) async fn end_with(&mut self, mut entries: Vec<Entry>, reason: EndReason) -> Step {
+    pub(super) async fn end_with(&mut self, what: Vec<Entry>, reason: EndReason) -> Step {
         debug_assert!(
             self.turn.is_none(),
             "a turn must have its end before the session has"
@@ -43,6 +43,8 @@ impl Session {
             };
             self.broadcast(ServerFrame::Error(error));
         }
+        let mut entries = self.beginning();
+        entries.extend(what);
         entries.push((None, EventBody::SessionEnded(SessionEnded { reason })));
         let events = self.log.end(&mut self.transcript, entries).await?;
         for event in events {

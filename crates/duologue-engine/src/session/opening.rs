@@ -2,14 +2,14 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use duologue_protocol::{CloseCode, ServerFrame, SessionId, UserId};
+use duologue_protocol::{ClientFrame, CloseCode, ErrorCode, ServerFrame, SessionId, UserId};
 use tokio::{sync::mpsc, time::Instant};
 use tracing::Instrument;
 
 use crate::{
     engine::Context,
-    log::{Log, fold},
-    session::{AttachError, Command, Exit, Session},
+    log::{Log, Retry, fold},
+    session::{AttachError, Command, Exit, Session, holding::Holding, inputs::Side},
     store::{Claim, Claimed, StoreError},
     transcript::Transcript,
 };
@@ -23,30 +23,36 @@ pub(crate) enum Opening {
 }
 
 impl Opening {
-    pub(crate) fn session_id(&self) -> &SessionId {
+    /// Which session it is, and whose.
+    pub(crate) fn key(&self) -> (SessionId, UserId) {
         match self {
-            Self::Requested(session_id, _) => session_id,
-            Self::Lapsed(claimed) => &claimed.hold.session_id,
+            Self::Requested(session_id, user_id) => (session_id.clone(), user_id.clone()),
+            Self::Lapsed(claimed) => {
+                let hold = &claimed.hold;
+                (hold.session_id.clone(), hold.user_id.clone())
+            }
         }
     }
 }
 
-/// Starts a session's task. Its commands go to the returned sender; `on_exit` runs when it is over.
-pub(crate) fn spawn(
+/// Starts a session's task. Its commands go to the returned sender. What `enter` returns is dropped
+/// when the task is over, be it by a panic.
+pub(crate) fn spawn<E: Send>(
     context: Arc<Context>,
     opening: Opening,
-    on_exit: impl FnOnce() + Send + 'static,
+    enter: impl FnOnce() -> E + Send + 'static,
 ) -> mpsc::Sender<Command> {
     let limits = &context.limits.session;
     // Each reader keeps a place for its departure; the rest is for requests.
     let places = usize::from(limits.commands_queued_max) + usize::from(limits.readers_max);
     let (commands, inbox) = mpsc::channel(places);
     let weak = commands.downgrade();
-    let span = tracing::info_span!("session", session.id = %opening.session_id());
+    let span = tracing::info_span!("session", session.id = %opening.key().0);
     let tasks = context.tasks.clone();
     let task = async move {
+        let entry = enter();
         live(context, opening, weak, inbox).await;
-        on_exit();
+        drop(entry);
     };
     tasks.spawn(task.instrument(span));
     commands
@@ -56,10 +62,18 @@ async fn live(
     context: Arc<Context>,
     opening: Opening,
     commands: mpsc::WeakSender<Command>,
-    inbox: mpsc::Receiver<Command>,
+    mut inbox: mpsc::Receiver<Command>,
 ) {
     match open(&context, opening).await {
-        Err(refusal) => turn_away(inbox, Some(refusal)).await,
+        Err(refusal) => {
+            if let AttachError::Store(error) = &refusal {
+                tracing::warn!(
+                    error = error as &dyn std::error::Error,
+                    "session.not_opened"
+                );
+            }
+            turn_away(&mut inbox, &refusal);
+        }
         Ok(opened) => {
             tracing::info!(last_seq = opened.transcript.last_seq.0, "session.opened");
             Session::new(context, opened, commands, inbox).live().await;
@@ -70,77 +84,72 @@ async fn live(
 /// A session claimed, and its log read.
 struct Opened {
     claimed: Claimed,
+    holding: Holding,
     transcript: Transcript,
     /// How long it waits for a reader.
     grace: Duration,
 }
 
-/// Claims what was asked for and reads its log. An error bears the user whose wish it answers.
-async fn open(context: &Context, opening: Opening) -> Result<Opened, (UserId, AttachError)> {
-    let (session_id, user_id) = match opening {
-        Opening::Requested(session_id, user_id) => (session_id, user_id),
-        Opening::Lapsed(claimed) => {
-            let user_id = claimed.hold.user_id.clone();
-            let transcript = fold(&*context.store, &claimed.hold).await;
-            return match transcript {
-                // Its grace is over already.
-                Ok(transcript) => Ok(Opened {
-                    claimed: *claimed,
-                    transcript,
-                    grace: Duration::ZERO,
-                }),
-                Err(error) => Err((user_id, AttachError::Store(error))),
+/// Claims what was asked for and reads its log.
+async fn open(context: &Arc<Context>, opening: Opening) -> Result<Opened, AttachError> {
+    let (claimed, grace) = match opening {
+        Opening::Requested(session_id, user_id) => {
+            let claim = Claim {
+                session_id,
+                user_id,
+                agent: context.agent.name().to_owned(),
+                server: context.server.clone(),
+                lease: context.limits.session.lease,
+                now: context.clock.now(),
             };
+            let claimed = context.store.claim(&claim).await?;
+            let claimed = claimed.ok_or(AttachError::NotFound)?;
+            (claimed, context.limits.session.resume_grace)
         }
+        // Its grace is over already.
+        Opening::Lapsed(claimed) => (*claimed, Duration::ZERO),
     };
-    let claim = Claim {
-        session_id,
-        user_id: user_id.clone(),
-        agent: context.agent.name().to_owned(),
-        server: context.server.clone(),
-        lease: context.limits.session.lease,
-        now: context.clock.now(),
+    let holding = Holding::new(Arc::clone(context), claimed.hold.clone());
+    let empty = Transcript::new(context.limits.turn.prompt_bytes_max);
+    let transcript = match claimed.session.last_seq.0 {
+        0 => empty,
+        _ => fold(&*context.store, &claimed.hold, empty).await?,
     };
-    let opened = async {
-        let Some(claimed) = context.store.claim(&claim).await? else {
-            return Ok(None);
-        };
-        let transcript = match claimed.session.last_seq.0 {
-            0 => Transcript::default(),
-            _ => fold(&*context.store, &claimed.hold).await?,
-        };
-        Ok::<_, StoreError>(Some((claimed, transcript)))
-    };
-    match opened.await {
-        Ok(Some((claimed, transcript))) => Ok(Opened {
-            claimed,
-            transcript,
-            grace: context.limits.session.resume_grace,
-        }),
-        Ok(None) => Err((user_id, AttachError::NotFound)),
-        Err(error) => Err((user_id, AttachError::Store(error))),
+    Ok(Opened {
+        claimed,
+        holding,
+        transcript,
+        grace,
+    })
+}
+
+/// Answers whoever waits at a session that is not there (any more). A reader that leaves is not
+/// waited for.
+fn turn_away(inbox: &mut mpsc::Receiver<Command>, refusal: &AttachError) {
+    inbox.close();
+    while let Ok(command) = inbox.try_recv() {
+        if let Command::Attach(attach) = command {
+            // Whoever does not listen any more needs no answer.
+            drop(attach.reply.send(Err(repeated(refusal))));
+        }
     }
 }
 
-/// Answers whoever waits at a session that is not there (any more).
-///
-/// A refusal concerns one user. Others, and whoever came too late, are told to ask anew.
-async fn turn_away(mut inbox: mpsc::Receiver<Command>, refusal: Option<(UserId, AttachError)>) {
-    inbox.close();
-    let (user, mut error) = refusal.map_or((None, None), |(user, error)| (Some(user), Some(error)));
-    while let Some(command) = inbox.recv().await {
-        let Command::Attach(attach) = command else {
-            continue;
-        };
-        let concerned = user.as_ref() == Some(&attach.user_id);
-        let answer = match &error {
-            Some(AttachError::NotFound) if concerned => AttachError::NotFound,
-            // The cause goes to the first who waits; the others try for themselves.
-            Some(_) if concerned => error.take().unwrap_or(AttachError::Gone),
-            _ => AttachError::Gone,
-        };
-        // Whoever does not listen any more needs no answer.
-        drop(attach.reply.send(Err(answer)));
+/// The same refusal for one more. Its cause was logged, and cannot be shared.
+fn repeated(refusal: &AttachError) -> AttachError {
+    match refusal {
+        AttachError::NotFound => AttachError::NotFound,
+        AttachError::Busy => AttachError::Busy,
+        AttachError::ShuttingDown => AttachError::ShuttingDown,
+        AttachError::Gone => AttachError::Gone,
+        AttachError::Store(error) => {
+            let cause = error.to_string().into();
+            AttachError::Store(match error {
+                StoreError::Conflict => StoreError::Conflict,
+                StoreError::Unavailable(_) => StoreError::Unavailable(cause),
+                StoreError::Corrupt(_) => StoreError::Corrupt(cause),
+            })
+        }
     }
 }
 
@@ -153,6 +162,7 @@ impl Session {
     ) -> Self {
         let Opened {
             claimed,
+            holding,
             transcript,
             grace,
         } = opened;
@@ -161,10 +171,14 @@ impl Session {
             Arc::clone(&context.store),
             Arc::clone(&context.clock),
             claimed.hold,
-            limits.storage_retry_timeout,
+            Retry {
+                timeout: limits.storage_retry_timeout,
+                stop: context.stop.clone(),
+            },
         );
         let now = Instant::now();
         Self {
+            holding,
             log,
             transcript,
             agent_name: claimed.session.agent,
@@ -174,6 +188,7 @@ impl Session {
             commands,
             readers: Vec::new(),
             turn: None,
+            last_heard: Side::default(),
             waiting: VecDeque::new(),
             ending: None,
             draining: false,
@@ -190,24 +205,25 @@ impl Session {
             Err(exit) => exit,
         };
         match exit {
-            Exit::Ended => self.close_readers(CloseCode::Ended),
+            Exit::Ended => {
+                self.holding.is_over();
+                self.refuse_unheard();
+                self.close_readers(CloseCode::Ended);
+            }
             Exit::Released => {
                 self.broadcast(ServerFrame::GoAway {
                     reason: "restart",
                     reconnect_after_ms: 1000,
                 });
                 self.close_readers(CloseCode::Restart);
-                if let Err(error) = self.context.store.release(self.log.hold()).await {
-                    // The lease lapses by itself; letting go only saves the others that time.
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "session.release_failed"
-                    );
-                }
+                self.release().await;
             }
             Exit::Failed(error) => {
                 let code = match &error {
-                    StoreError::Conflict => CloseCode::TakenOver,
+                    StoreError::Conflict => {
+                        self.holding.is_over();
+                        CloseCode::TakenOver
+                    }
                     StoreError::Unavailable(_) => CloseCode::TryAgainLater,
                     StoreError::Corrupt(_) => CloseCode::Internal,
                 };
@@ -216,6 +232,35 @@ impl Session {
             }
         }
         tracing::info!(last_seq = self.transcript.last_seq.0, "session.closed");
-        turn_away(self.inbox, None).await;
+        turn_away(&mut self.inbox, &AttachError::Gone);
+    }
+
+    async fn release(&mut self) {
+        match self.context.store.release(self.log.hold()).await {
+            Ok(()) => self.holding.is_over(),
+            // The lease lapses by itself; letting go only saves the others that time.
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "session.release_failed"
+            ),
+        }
+    }
+
+    /// Refuses the messages that came after the end, so that nobody waits for their receipts.
+    fn refuse_unheard(&mut self) {
+        self.inbox.close();
+        while let Ok(command) = self.inbox.try_recv() {
+            match command {
+                Command::Submit {
+                    connection,
+                    frame: ClientFrame::Message(input),
+                } => {
+                    let message = "the session has ended; connect again to go on with it";
+                    self.refuse(connection, ErrorCode::Busy, message, input.id);
+                }
+                Command::Attach(attach) => drop(attach.reply.send(Err(AttachError::Gone))),
+                Command::Submit { .. } | Command::Detach { .. } => {}
+            }
+        }
     }
 }

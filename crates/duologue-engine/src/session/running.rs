@@ -14,9 +14,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     log::Entry,
-    session::{Session, Step},
-    store::{Draft, StoreError},
-    transcript::Transcript,
+    session::{
+        Session, Step,
+        drafts::{DraftNews, Drafts},
+    },
+    store::Draft,
     turn::{Outcome, Output, Turn},
 };
 
@@ -36,24 +38,33 @@ pub(super) struct RunningTurn {
     ttft: Option<Duration>,
     text: String,
     next_index: u64,
-    /// When the forming answer should be stored again, if it has changed since it was.
-    pub(super) draft_due: Option<Instant>,
+    pub(super) drafts: Drafts,
 }
 
-/// Waits for what the turn puts out. Without a turn, for ever. Safe to cancel.
-pub(super) async fn outputs(turn: &mut Option<RunningTurn>) -> Vec<Output> {
-    let Some(turn) = turn else {
-        return std::future::pending().await;
-    };
-    let mut outputs = Vec::new();
-    if turn.outputs.recv_many(&mut outputs, OUTPUTS_BATCH).await == 0 {
-        // A turn says `Done` last, whatever happens; one that did not was aborted from outside.
-        outputs.push(Output::Done(Outcome::failed(ErrorCode::Internal)));
-    }
-    outputs
+/// What happens to a running turn.
+pub(super) enum TurnNews {
+    /// It puts something out.
+    Outputs(Vec<Output>),
+    /// The text of its answer is to be kept, or was.
+    Draft(DraftNews),
 }
 
 impl RunningTurn {
+    /// Waits for what happens next. Safe to cancel.
+    pub(super) async fn next(&mut self) -> TurnNews {
+        let mut outputs = Vec::new();
+        tokio::select! {
+            biased;
+            news = self.drafts.next() => return TurnNews::Draft(news),
+            count = self.outputs.recv_many(&mut outputs, OUTPUTS_BATCH) => if count == 0 {
+                // A turn says `Done` last, whatever happens; one that did not was aborted from
+                // outside.
+                outputs.push(Output::Done(Outcome::failed(ErrorCode::Internal)));
+            },
+        }
+        TurnNews::Outputs(outputs)
+    }
+
     /// Tells the turn to stop. The first reason holds, but the server's own overrides a cancel.
     pub(super) fn stop(&mut self, reason: FinishReason) {
         if reason == FinishReason::Interrupted {
@@ -63,20 +74,27 @@ impl RunningTurn {
         self.cancel.cancel();
     }
 
-    /// The answer so far, for a reader that comes in the middle.
-    pub(super) fn draft_frame(&self) -> ServerFrame {
-        let text = self.text.as_str().into();
-        ServerFrame::Draft {
+    /// The answer so far, for a reader that comes in the middle. None before the user's message is
+    /// on record: all of the turn is still to be told.
+    pub(super) fn draft_frame(&self) -> Option<ServerFrame> {
+        self.unrecorded.is_none().then(|| ServerFrame::Draft {
             turn_id: self.id,
-            text,
+            text: self.text.as_str().into(),
             next_index: self.next_index,
+        })
+    }
+
+    /// The same, to be kept.
+    pub(super) fn draft(&self) -> Draft {
+        Draft {
+            turn_id: self.id,
+            text: self.text.clone(),
         }
     }
 
     fn extend(&mut self, text: String, draft_interval: Duration) -> ServerFrame {
         self.ttft.get_or_insert_with(|| self.started.elapsed());
-        self.draft_due
-            .get_or_insert_with(|| Instant::now() + draft_interval);
+        self.drafts.changed(draft_interval);
         self.text.push_str(&text);
         let index = self.next_index;
         self.next_index += 1;
@@ -155,12 +173,20 @@ impl Session {
             ttft: None,
             text: String::new(),
             next_index: 0,
-            draft_due: None,
+            drafts: Drafts::default(),
         });
     }
 
+    /// Takes up what happens to the running turn.
+    pub(super) async fn follow(&mut self, news: TurnNews) -> Step {
+        match news {
+            TurnNews::Outputs(outputs) => self.record(outputs).await,
+            TurnNews::Draft(news) => self.mind_draft(news),
+        }
+    }
+
     /// Stores what the turn put out, all in one commit, and then tells it.
-    pub(super) async fn record(&mut self, outputs: Vec<Output>) -> Step {
+    async fn record(&mut self, outputs: Vec<Output>) -> Step {
         let Moment {
             entries,
             items,
@@ -256,60 +282,10 @@ impl Session {
         }
         Ok(())
     }
-
-    /// Keeps the text of the forming answer, so that little of it is lost with the process.
-    pub(super) async fn save_draft(&mut self) -> Step {
-        let Some(turn) = &mut self.turn else {
-            return Ok(());
-        };
-        turn.draft_due = None;
-        let draft = Draft {
-            turn_id: turn.id,
-            text: turn.text.clone(),
-        };
-        match self.log.save_draft(&draft).await {
-            Err(StoreError::Unavailable(cause)) => {
-                tracing::warn!(error = &*cause as &dyn std::error::Error, "draft.not_saved");
-                Ok(())
-            }
-            outcome => Ok(outcome?),
-        }
-    }
-
-    /// Closes the turn that the session's last holder left open, with what is known of its answer.
-    pub(super) async fn close_interrupted_turn(&mut self) -> Step {
-        let draft = self.left_draft.take();
-        let Some(turn_id) = self.transcript.open_turn else {
-            return Ok(());
-        };
-        let text = draft
-            .filter(|draft| draft.turn_id == turn_id)
-            .map(|draft| draft.text);
-        let answer = AssistantMessage {
-            text: text.unwrap_or_default().into(),
-            finish_reason: FinishReason::Interrupted,
-            error: None,
-            usage: None,
-            ttft_ms: None,
-            duration_ms: 0,
-            model: "none".to_owned(),
-        };
-        let entries = closing(&self.transcript, turn_id, answer);
-        self.log.append(&mut self.transcript, entries).await?;
-        Ok(())
-    }
-}
-
-/// The entries that close a turn whose task is lost.
-fn closing(transcript: &Transcript, turn_id: TurnId, answer: AssistantMessage) -> Vec<Entry> {
-    let calls = transcript.open_calls.clone();
-    let results = abandoned(calls, "the server stopped before the tool answered");
-    let bodies = results.chain([EventBody::AssistantMessage(answer)]);
-    bodies.map(|body| (Some(turn_id), body)).collect()
 }
 
 /// Results for calls that will never have one of their own: models need every call answered.
-fn abandoned(calls: Vec<ToolCall>, why: &str) -> impl Iterator<Item = EventBody> {
+pub(super) fn abandoned(calls: Vec<ToolCall>, why: &str) -> impl Iterator<Item = EventBody> {
     calls.into_iter().map(move |call| {
         EventBody::ToolResult(ToolResult {
             call_id: call.call_id,

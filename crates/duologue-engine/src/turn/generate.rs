@@ -9,7 +9,7 @@ use crate::{
     agent::Checked,
     provider::{Chunk, ModelCall, Purpose, Request, StopReason, attempt},
     transcript::Conversation,
-    turn::{Node, Output, Turn, TurnError},
+    turn::{Node, Output, Turn, TurnError, foreign},
 };
 
 /// What a streamed answer amounts to, besides its text.
@@ -46,11 +46,6 @@ impl Turn {
         if calls.is_empty() {
             return Ok(Node::Done(finish_reason));
         }
-        if usize::from(self.calls_made) + calls.len()
-            > usize::from(self.context.limits.turn.tool_calls_max)
-        {
-            return Err(TurnError::TooLong);
-        }
         self.decide(calls).await
     }
 
@@ -60,21 +55,33 @@ impl Turn {
         let provider = Arc::clone(&context.provider);
         let mut chunks = attempt::generate(provider, request, context.limits.generation.clone());
         let bytes_max = context.limits.turn.answer_bytes_max as usize;
+        let calls_max = context
+            .limits
+            .turn
+            .tool_calls_max
+            .saturating_sub(self.calls_made);
         let mut calls = Vec::new();
         while let Some(chunk) = chunks.next().await {
             match chunk? {
                 Chunk::Text(text) => {
-                    self.answer_bytes += text.len();
-                    self.put(Output::Text(text)).await?;
-                    if self.answer_bytes >= bytes_max {
+                    let text = foreign::text(text);
+                    let fitting = foreign::beginning(&text, bytes_max - self.answer_bytes);
+                    if fitting.len() < text.len() {
+                        self.say(fitting.to_owned()).await?;
                         // Dropping the stream closes the upstream connection.
                         return Ok(Answer {
                             calls: Vec::new(),
                             finish_reason: FinishReason::Length,
                         });
                     }
+                    self.say(text).await?;
                 }
-                Chunk::Call(call) => calls.push(call),
+                Chunk::Call(call) => {
+                    if calls.len() >= usize::from(calls_max) {
+                        return Err(TurnError::TooLong);
+                    }
+                    calls.push(call);
+                }
                 Chunk::Progress => {}
                 Chunk::Finished { reason, usage } => {
                     if let Some(usage) = usage {
@@ -97,6 +104,15 @@ impl Turn {
         ))
     }
 
+    /// Puts out a piece of the answer.
+    async fn say(&mut self, text: String) -> Result<(), TurnError> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        self.answer_bytes += text.len();
+        self.put(Output::Text(text)).await
+    }
+
     /// Looks at the calls that the model asks for: what is ready is called, what lacks a parameter
     /// is asked of the user, what is wrong is told to the model.
     async fn decide(&mut self, calls: Vec<ModelCall>) -> Result<Node, TurnError> {
@@ -107,6 +123,7 @@ impl Turn {
             name, arguments, ..
         } in calls
         {
+            let (name, arguments) = (foreign::text(name), foreign::json(arguments));
             match self
                 .context
                 .agent

@@ -10,7 +10,7 @@ use tokio::{sync::oneshot, time::Instant};
 use crate::{
     tool::{ToolContext, ToolError},
     transcript::Conversation,
-    turn::{Node, Output, Turn, TurnError},
+    turn::{Node, Output, Turn, TurnError, foreign},
 };
 
 impl Turn {
@@ -44,9 +44,16 @@ impl Turn {
     /// The result, and whether the tool broke, which ends the turn.
     async fn call_tool(&self, call: &ToolCall) -> (ToolResult, bool) {
         let started = Instant::now();
+        let bytes_max = self.context.limits.turn.tool_result_bytes_max as usize;
         let (outcome, failed) = match self.try_tool(call).await {
-            Ok(value) => (ToolOutcome::Result(value), false),
-            Err(ToolError::Refused(message)) => (ToolOutcome::Error(message), false),
+            Ok(value) => {
+                let value = foreign::capped_json(foreign::json(value), bytes_max);
+                (ToolOutcome::Result(value), false)
+            }
+            Err(ToolError::Refused(why)) => {
+                let why = foreign::capped_text(foreign::text(why), bytes_max);
+                (ToolOutcome::Error(why), false)
+            }
             Err(ToolError::Failed(cause)) => {
                 tracing::error!(
                     tool.name = call.name,
@@ -84,8 +91,7 @@ impl Turn {
         };
         let work = AssertUnwindSafe(tool.call(&call.arguments, &context)).catch_unwind();
         match tokio::time::timeout(limits.tool_timeout, work).await {
-            Ok(Ok(Ok(value))) => Ok(capped(value, limits.tool_result_bytes_max as usize)),
-            Ok(Ok(Err(error))) => Err(error),
+            Ok(Ok(answer)) => answer,
             Ok(Err(_panic)) => Err(ToolError::Failed("the tool panicked".into())),
             Err(_elapsed) => {
                 let seconds = limits.tool_timeout.as_secs_f64();
@@ -94,37 +100,5 @@ impl Turn {
                 )))
             }
         }
-    }
-}
-
-/// A result that is too large becomes its own beginning, as text that says so.
-fn capped(value: Value, bytes_max: usize) -> Value {
-    let text = value.to_string();
-    if text.len() <= bytes_max {
-        return value;
-    }
-    let end = (0..=bytes_max)
-        .rev()
-        .find(|&at| text.is_char_boundary(at))
-        .unwrap_or(0);
-    let note = format!("… (cut: {} of {} bytes)", end, text.len());
-    Value::String(format!("{}{note}", &text[..end]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_large_result_is_cut_between_characters_and_says_so() {
-        let value = Value::String("é".repeat(100));
-        let Value::String(cut) = capped(value.clone(), 50) else {
-            panic!("not text")
-        };
-        assert!(
-            cut.starts_with("\"éé") && cut.ends_with("(cut: 49 of 202 bytes)"),
-            "{cut}"
-        );
-        assert_eq!(capped(value.clone(), 202), value);
     }
 }

@@ -7,6 +7,9 @@
 
 mod postgres;
 mod postgres_pooled;
+mod rest;
+mod rest_faults;
+mod rest_opening;
 mod scene;
 mod schema;
 mod sqlite;

@@ -1,0 +1,110 @@
+//! Keeping the text of a forming answer, so that little of it is lost with the process, and closing
+//! the turn of a process that was.
+
+use std::sync::Arc;
+
+use duologue_protocol::{AssistantMessage, EventBody, FinishReason, TurnId};
+use futures_util::future::BoxFuture;
+use tokio::time::{Duration, Instant};
+
+use crate::{
+    log::Entry,
+    session::{Session, Step, running::abandoned, until},
+    store::{Draft, StoreError},
+    transcript::Transcript,
+};
+
+/// When the text is kept again. One write at a time, which the answer does not wait for.
+#[derive(Default)]
+pub(super) struct Drafts {
+    /// Unless the text has not changed since it was kept.
+    due: Option<Instant>,
+    saving: Option<BoxFuture<'static, Result<(), StoreError>>>,
+}
+
+/// What there is to do about drafts.
+pub(super) enum DraftNews {
+    /// The text is to be kept.
+    Due,
+    /// It was kept, or not.
+    Saved(Result<(), StoreError>),
+}
+
+impl Drafts {
+    /// The text has changed.
+    pub(super) fn changed(&mut self, interval: Duration) {
+        self.due.get_or_insert_with(|| Instant::now() + interval);
+    }
+
+    /// Waits for something to do. Safe to cancel.
+    pub(super) async fn next(&mut self) -> DraftNews {
+        if let Some(saving) = &mut self.saving {
+            let saved = saving.await;
+            self.saving = None;
+            DraftNews::Saved(saved)
+        } else {
+            until(self.due).await;
+            DraftNews::Due
+        }
+    }
+}
+
+impl Session {
+    /// Begins to keep the text, or notes that it was kept.
+    ///
+    /// The write may still be on its way when the turn is over. That does no harm: a draft names its
+    /// turn, and counts only while that is open.
+    pub(super) fn mind_draft(&mut self, news: DraftNews) -> Step {
+        match news {
+            DraftNews::Due => self.save_draft(),
+            DraftNews::Saved(Err(StoreError::Unavailable(cause))) => {
+                tracing::warn!(error = &*cause as &dyn std::error::Error, "draft.not_saved");
+            }
+            DraftNews::Saved(saved) => saved?,
+        }
+        Ok(())
+    }
+
+    fn save_draft(&mut self) {
+        let Some(turn) = &mut self.turn else { return };
+        let (store, hold) = (Arc::clone(self.log.store()), self.log.hold().clone());
+        let draft = turn.draft();
+        turn.drafts = Drafts {
+            due: None,
+            saving: Some(Box::pin(
+                async move { store.save_draft(&hold, &draft).await },
+            )),
+        };
+    }
+
+    /// Closes the turn that the session's last holder left open, with what is known of its answer.
+    pub(super) async fn close_interrupted_turn(&mut self) -> Step {
+        let draft = self.left_draft.take();
+        let Some(turn_id) = self.transcript.open_turn else {
+            return Ok(());
+        };
+        let entries = closing(&self.transcript, turn_id, draft);
+        self.log.append(&mut self.transcript, entries).await?;
+        Ok(())
+    }
+}
+
+/// The entries that close a turn whose task is lost.
+fn closing(transcript: &Transcript, turn_id: TurnId, draft: Option<Draft>) -> Vec<Entry> {
+    let text = draft
+        .filter(|draft| draft.turn_id == turn_id)
+        .map(|draft| draft.text);
+    let answer = AssistantMessage {
+        text: text.unwrap_or_default().into(),
+        finish_reason: FinishReason::Interrupted,
+        error: None,
+        usage: None,
+        ttft_ms: None,
+        duration_ms: 0,
+        model: "none".to_owned(),
+    };
+    let calls = transcript.open_calls.clone();
+    let results = abandoned(calls, "the server stopped before the tool answered");
+    let bodies = results.chain([EventBody::AssistantMessage(answer)]);
+    bodies.map(|body| (Some(turn_id), body)).collect()
+}

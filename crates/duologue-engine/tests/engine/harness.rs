@@ -1,0 +1,260 @@
+//! A world to test in: an engine, and the parts around it that a test holds in its hands.
+
+pub(crate) mod client;
+pub(crate) mod log;
+pub(crate) mod provider;
+pub(crate) mod store;
+pub(crate) mod tool;
+
+use std::{sync::Arc, time::Duration};
+
+use duologue_engine::{
+    AttachError, Engine, Limits, Parts,
+    agent::Agent,
+    clock::TestClock,
+    limits::{GenerationLimits, JobLimits, RetryDelay, SessionLimits, TurnLimits},
+    provider::{Provider, scripted::ScriptedProvider},
+    store::{ServerId, SessionRecord, SessionStatus, Store},
+};
+use duologue_protocol::{Event, Seq, SessionId, UserId};
+
+use self::{client::Client, store::WatchedStore, tool::Toolbox};
+
+/// How long a test waits for what must come. Paused time makes it free, and it is longer than any
+/// limit, so that a test may wait for a limit to be reached.
+const PATIENCE: Duration = Duration::from_mins(30);
+
+/// How often it looks.
+const GLANCE: Duration = Duration::from_millis(10);
+
+const AGENT: &str = r#"
+name = "test"
+prompt = "Be kind."
+summary_prompt = "Be brief."
+
+[phrases]
+corrections = ["no"]
+drops = ["never mind"]
+
+[[routes]]
+name = "order"
+tool = "fetch_order"
+keywords = ["order"]
+
+[tools.fetch_order]
+[tools.weather]
+"#;
+
+/// An engine and what surrounds it.
+pub(crate) struct World {
+    pub(crate) engine: Engine,
+    pub(crate) provider: ScriptedProvider,
+    pub(crate) store: Arc<WatchedStore>,
+    pub(crate) tools: Arc<Toolbox>,
+}
+
+impl World {
+    /// An engine whose agent's rules decide which tools are called.
+    pub(crate) fn start() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// Like [`start`](Self::start), with limits of the test's own.
+    pub(crate) fn with(change: impl FnOnce(&mut Limits)) -> Self {
+        let store = Arc::new(WatchedStore::new());
+        Self::build(
+            ScriptedProvider::following_rules(),
+            None,
+            store,
+            "here",
+            change,
+        )
+    }
+
+    /// An engine whose model decides which tools are called.
+    pub(crate) fn with_model_tools(change: impl FnOnce(&mut Limits)) -> Self {
+        let store = Arc::new(WatchedStore::new());
+        Self::build(
+            ScriptedProvider::calling_tools(),
+            None,
+            store,
+            "here",
+            change,
+        )
+    }
+
+    /// An engine with a provider of the test's own.
+    pub(crate) fn with_provider(
+        provider: Arc<dyn Provider>,
+        change: impl FnOnce(&mut Limits),
+    ) -> Self {
+        let store = Arc::new(WatchedStore::new());
+        let unused = ScriptedProvider::following_rules();
+        Self::build(unused, Some(provider), store, "here", change)
+    }
+
+    /// Another server on a store that exists. Time at the store is the same for both.
+    pub(crate) fn on(store: &Arc<WatchedStore>, server: &str) -> Self {
+        let provider = ScriptedProvider::following_rules();
+        Self::build(provider, None, Arc::clone(store), server, |_| {})
+    }
+
+    fn build(
+        scripted: ScriptedProvider,
+        provider: Option<Arc<dyn Provider>>,
+        store: Arc<WatchedStore>,
+        server: &str,
+        change: impl FnOnce(&mut Limits),
+    ) -> Self {
+        let mut limits = limits();
+        change(&mut limits);
+        let tools = Toolbox::new(&store);
+        let agent = Agent::from_toml(AGENT, &tools.tools()).expect("the agent is well-formed");
+        let parts = Parts {
+            store: Arc::<WatchedStore>::clone(&store),
+            provider: provider.unwrap_or_else(|| Arc::new(scripted.clone())),
+            agent: Arc::new(agent),
+            clock: Arc::new(TestClock::start()),
+            server: ServerId(server.to_owned()),
+        };
+        Self {
+            engine: Engine::start(parts, limits),
+            provider: scripted,
+            store,
+            tools,
+        }
+    }
+
+    /// Alice attaches, with nothing to catch up on.
+    pub(crate) async fn connect(&self, session: &str) -> Client {
+        let client = self.attach(session, "alice", None).await;
+        client.expect("Alice is let in")
+    }
+
+    /// Alice comes back.
+    pub(crate) async fn resume(&self, session: &str, after: u64) -> Client {
+        let client = self.attach(session, "alice", Some(after)).await;
+        client.expect("Alice is let in again")
+    }
+
+    pub(crate) async fn attach(
+        &self,
+        session: &str,
+        user: &str,
+        after: Option<u64>,
+    ) -> Result<Client, AttachError> {
+        let (user, session) = (UserId::new(user).expect("a user id"), session_id(session));
+        let reader = self.engine.attach(&session, &user, after.map(Seq)).await;
+        reader.map(Client::new)
+    }
+
+    /// The whole log of a session of Alice's, after checking what holds for every log.
+    pub(crate) async fn log(&self, session: &str) -> Vec<Event> {
+        let events = self.store.log(session).await;
+        log::check(&events);
+        events
+    }
+
+    pub(crate) async fn record(&self, session: &str) -> SessionRecord {
+        let (user, session) = (alice(), session_id(session));
+        let record = self.store.memory().session(&user, &session).await;
+        let record = record.expect("the store in memory answers");
+        record.expect("the session exists")
+    }
+
+    /// Waits until a session has come so far.
+    pub(crate) async fn until_status(&self, session: &str, status: SessionStatus) -> SessionRecord {
+        until(&format!("`{session}` is {status:?}"), async || {
+            let record = self.record(session).await;
+            (record.status == status).then_some(record)
+        })
+        .await
+    }
+}
+
+pub(crate) fn alice() -> UserId {
+    UserId::new("alice").expect("a user id")
+}
+
+pub(crate) fn session_id(name: &str) -> SessionId {
+    SessionId::new(name).expect("a session id")
+}
+
+/// Asks until there is an answer. Time passes meanwhile.
+pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    within(what, async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            pass(GLANCE).await;
+        }
+    })
+    .await
+}
+
+/// Waits for what must come.
+pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(PATIENCE, work).await;
+    done.unwrap_or_else(|_| panic!("in vain for {PATIENCE:?}: {what}"))
+}
+
+/// Lets paused time pass: everything that is due meanwhile happens in its order.
+pub(crate) async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+pub(crate) fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+pub(crate) fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+/// The limits of `config/default.toml`, with fewer attempts at jobs.
+fn limits() -> Limits {
+    Limits {
+        session: SessionLimits {
+            resume_grace: seconds(30),
+            idle_timeout: Duration::from_mins(15),
+            attach_timeout: seconds(2),
+            lease: seconds(15),
+            lease_renewal_interval: seconds(5),
+            sweep_interval: seconds(5),
+            storage_retry_timeout: seconds(60),
+            draft_interval: millis(500),
+            readers_max: 10,
+            messages_queued_max: 4,
+            commands_queued_max: 64,
+            reader_frames_max: 4096,
+            reader_bytes_max: 1 << 20,
+        },
+        turn: TurnLimits {
+            steps_max: 24,
+            tool_calls_max: 8,
+            tool_timeout: seconds(10),
+            tool_result_bytes_max: 65_536,
+            prompt_bytes_max: 131_072,
+            output_tokens_max: 4096,
+            answer_bytes_max: 65_536,
+        },
+        generation: GenerationLimits {
+            first_token_timeout: seconds(20),
+            next_token_timeout: seconds(30),
+            total_timeout: Duration::from_mins(2),
+            retries_max: 2,
+            retry_delay: millis(500),
+            retry_after_max: seconds(10),
+        },
+        jobs: JobLimits {
+            workers: 2,
+            lease: seconds(60),
+            lease_renewal_interval: seconds(15),
+            poll_interval: seconds(5),
+            retry_delays: vec![RetryDelay(seconds(5)), RetryDelay(seconds(120))],
+            summary_bytes_max: 8192,
+            transcript_bytes_max: 65_536,
+        },
+    }
+}

@@ -1,0 +1,83 @@
+//! What holds for every log, whatever happened.
+
+use duologue_protocol::{CallId, DisconnectReason, Event, EventBody, TurnId};
+
+/// Panics, saying where, unless the log keeps the invariants.
+///
+/// Numbers without gaps, time that does not go back, the session's start first; one turn at a time,
+/// each with one end; every tool call with one result; nobody leaves twice.
+pub(crate) fn check(log: &[Event]) {
+    let mut open_turn: Option<TurnId> = None;
+    let mut open_calls: Vec<&CallId> = Vec::new();
+    let mut gone: Vec<u64> = Vec::new();
+    let mut last_turn = 0;
+    for (event, seq) in log.iter().zip(1..) {
+        let place = || format!("event {seq} in {:?}", types(log));
+        assert_eq!(event.seq.0, seq, "{}", place());
+        let is_first = seq == 1;
+        let is_start = matches!(event.body, EventBody::SessionStarted(_));
+        assert_eq!(is_first, is_start, "{}", place());
+        match &event.body {
+            EventBody::UserMessage(_) => {
+                assert_eq!(open_turn, None, "{}", place());
+                open_turn = event.turn_id;
+                last_turn += 1;
+                assert_eq!(event.turn_id, Some(TurnId(last_turn)), "{}", place());
+            }
+            EventBody::Routed(_) | EventBody::FollowUp(_) => {
+                assert!(
+                    open_turn.is_some() && event.turn_id == open_turn,
+                    "{}",
+                    place()
+                );
+            }
+            EventBody::ToolCall(call) => {
+                assert!(
+                    open_turn.is_some() && event.turn_id == open_turn,
+                    "{}",
+                    place()
+                );
+                open_calls.push(&call.call_id);
+            }
+            EventBody::ToolResult(result) => {
+                let call = open_calls.iter().position(|id| **id == result.call_id);
+                open_calls.remove(call.unwrap_or_else(|| panic!("{}", place())));
+            }
+            EventBody::AssistantMessage(_) => {
+                assert!(
+                    open_turn.is_some() && event.turn_id == open_turn,
+                    "{}",
+                    place()
+                );
+                assert!(open_calls.is_empty(), "{}", place());
+                open_turn = None;
+            }
+            EventBody::SessionEnded(_) => assert_eq!(open_turn, None, "{}", place()),
+            EventBody::ClientDisconnected(left) => {
+                assert!(!gone.contains(&left.connection), "{}", place());
+                gone.push(left.connection);
+            }
+            EventBody::SessionStarted(_)
+            | EventBody::ClientConnected(_)
+            | EventBody::SessionSummarized(_) => {}
+        }
+    }
+    assert!(
+        log.is_sorted_by_key(|event| event.occurred_at),
+        "time goes back"
+    );
+}
+
+/// The log in short.
+pub(crate) fn types(log: &[Event]) -> Vec<&'static str> {
+    log.iter().map(|event| event.body.event_type()).collect()
+}
+
+/// Why readers left, oldest first.
+pub(crate) fn departures(log: &[Event]) -> Vec<DisconnectReason> {
+    let reasons = log.iter().filter_map(|event| match &event.body {
+        EventBody::ClientDisconnected(left) => Some(left.reason),
+        _ => None,
+    });
+    reasons.collect()
+}

@@ -1,0 +1,263 @@
+//! The store in memory, watched: which calls were made when, and in what weather.
+
+use std::{collections::HashMap, time::Duration};
+
+use async_trait::async_trait;
+use duologue_engine::store::{
+    Claim, Claimed, Draft, Hold, Job, JobEnd, ServerId, SessionRecord, Store, StoreError,
+    memory::MemoryStore,
+};
+use duologue_protocol::{Event, Seq, SessionId, UserId};
+use tokio::{sync::watch, time::Instant};
+
+use super::{alice, session_id, within};
+
+/// A method of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Call {
+    Claim,
+    ClaimLapsed,
+    Renew,
+    Release,
+    Append,
+    End,
+    SaveDraft,
+    Read,
+    Session,
+    ClaimJob,
+    RenewJob,
+    FinishJob,
+    RetryJob,
+    Close,
+}
+
+impl Call {
+    const ALL: [Self; 13] = [
+        Self::Claim,
+        Self::ClaimLapsed,
+        Self::Renew,
+        Self::Release,
+        Self::Append,
+        Self::End,
+        Self::SaveDraft,
+        Self::Read,
+        Self::Session,
+        Self::ClaimJob,
+        Self::RenewJob,
+        Self::FinishJob,
+        Self::RetryJob,
+    ];
+
+    /// Whether it is made for a session, and not by a task that looks after all of them.
+    fn is_of_session(self) -> bool {
+        !matches!(
+            self,
+            Self::ClaimLapsed | Self::Renew | Self::ClaimJob | Self::RenewJob
+        )
+    }
+}
+
+/// What a call meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weather {
+    /// It is passed on.
+    Fair,
+    /// It fails at once as unavailable, without effect.
+    Away,
+    /// It waits until the weather changes.
+    Hanging,
+}
+
+#[derive(Default)]
+struct Watched {
+    calls: Vec<(Call, Instant)>,
+    weather: HashMap<Call, Weather>,
+}
+
+/// See the module.
+pub(crate) struct WatchedStore {
+    memory: MemoryStore,
+    watched: watch::Sender<Watched>,
+}
+
+impl WatchedStore {
+    pub(crate) fn new() -> Self {
+        Self {
+            memory: MemoryStore::new(),
+            watched: watch::Sender::new(Watched::default()),
+        }
+    }
+
+    /// The store itself, where the test is not watched and the weather is always fair.
+    pub(crate) fn memory(&self) -> &MemoryStore {
+        &self.memory
+    }
+
+    /// Changes the weather for some calls.
+    pub(crate) fn set(&self, weather: Weather, calls: impl IntoIterator<Item = Call>) {
+        self.watched.send_modify(|watched| {
+            for call in calls {
+                watched.weather.insert(call, weather);
+            }
+        });
+    }
+
+    /// Changes the weather for all calls.
+    pub(crate) fn set_all(&self, weather: Weather) {
+        self.set(weather, Call::ALL);
+    }
+
+    /// When a call was made, oldest first.
+    pub(crate) fn times(&self, call: Call) -> Vec<Instant> {
+        let watched = self.watched.borrow();
+        let calls = watched.calls.iter();
+        calls
+            .filter(|(made, _)| *made == call)
+            .map(|(_, at)| *at)
+            .collect()
+    }
+
+    pub(crate) fn count(&self, call: Call) -> usize {
+        self.times(call).len()
+    }
+
+    /// The calls made for sessions so far.
+    pub(crate) fn session_calls(&self) -> Vec<Call> {
+        let watched = self.watched.borrow();
+        let calls = watched.calls.iter().map(|(call, _)| *call);
+        calls.filter(|call| call.is_of_session()).collect()
+    }
+
+    /// Waits until a call was made so often.
+    pub(crate) async fn wait_for(&self, call: Call, count: usize) {
+        let mut changes = self.watched.subscribe();
+        let reached = changes.wait_for(|watched| {
+            let made = watched.calls.iter().filter(|(made, _)| *made == call);
+            made.count() >= count
+        });
+        let reached = within(&format!("{count} calls of {call:?}"), reached).await;
+        drop(reached.expect("the store is here"));
+    }
+
+    /// The whole log of a session of Alice's, unchecked.
+    pub(crate) async fn log(&self, session: &str) -> Vec<Event> {
+        let (user, session) = (alice(), session_id(session));
+        let log = self.memory.read(&user, &session, Seq::ZERO, u32::MAX);
+        log.await.expect("the store in memory answers")
+    }
+
+    /// Notes a call, and lets it meet the weather.
+    async fn meet(&self, call: Call) -> Result<(), StoreError> {
+        self.watched
+            .send_modify(|watched| watched.calls.push((call, Instant::now())));
+        let weather = |watched: &Watched| {
+            let weather = watched.weather.get(&call);
+            weather.copied().unwrap_or(Weather::Fair)
+        };
+        let mut changes = self.watched.subscribe();
+        let met = changes.wait_for(|watched| weather(watched) != Weather::Hanging);
+        let met = weather(&met.await.expect("the store is here"));
+        match met {
+            Weather::Away => Err(StoreError::Unavailable("the test's weather is bad".into())),
+            Weather::Fair | Weather::Hanging => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for WatchedStore {
+    async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
+        self.meet(Call::Claim).await?;
+        self.memory.claim(claim).await
+    }
+
+    async fn claim_lapsed(
+        &self,
+        server: &ServerId,
+        lease: Duration,
+        grace: Duration,
+        limit: u32,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        self.meet(Call::ClaimLapsed).await?;
+        self.memory.claim_lapsed(server, lease, grace, limit).await
+    }
+
+    async fn renew(&self, server: &ServerId, lease: Duration) -> Result<(), StoreError> {
+        self.meet(Call::Renew).await?;
+        self.memory.renew(server, lease).await
+    }
+
+    async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
+        self.meet(Call::Release).await?;
+        self.memory.release(hold).await
+    }
+
+    async fn append(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        self.meet(Call::Append).await?;
+        self.memory.append(hold, after, events).await
+    }
+
+    async fn end(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        self.meet(Call::End).await?;
+        self.memory.end(hold, after, events).await
+    }
+
+    async fn save_draft(&self, hold: &Hold, draft: &Draft) -> Result<(), StoreError> {
+        self.meet(Call::SaveDraft).await?;
+        self.memory.save_draft(hold, draft).await
+    }
+
+    async fn read(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        after: Seq,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        self.meet(Call::Read).await?;
+        self.memory.read(user, session, after, limit).await
+    }
+
+    async fn session(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+    ) -> Result<Option<SessionRecord>, StoreError> {
+        self.meet(Call::Session).await?;
+        self.memory.session(user, session).await
+    }
+
+    async fn claim_job(
+        &self,
+        worker: &ServerId,
+        lease: Duration,
+    ) -> Result<Option<Job>, StoreError> {
+        self.meet(Call::ClaimJob).await?;
+        self.memory.claim_job(worker, lease).await
+    }
+
+    async fn renew_job(&self, job: &Job, lease: Duration) -> Result<(), StoreError> {
+        self.meet(Call::RenewJob).await?;
+        self.memory.renew_job(job, lease).await
+    }
+
+    async fn finish_job(&self, job: &Job, summarized: &Event) -> Result<JobEnd, StoreError> {
+        self.meet(Call::FinishJob).await?;
+        self.memory.finish_job(job, summarized).await
+    }
+
+    async fn retry_job(&self, job: &Job, delay: Duration, why: &str) -> Result<(), StoreError> {
+        self.meet(Call::RetryJob).await?;
+        self.memory.retry_job(job, delay, why).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.memory.ping().await
+    }
+
+    async fn close(&self) {
+        self.watched
+            .send_modify(|watched| watched.calls.push((Call::Close, Instant::now())));
+        self.memory.close().await;
+    }
+}

@@ -1,0 +1,171 @@
+//! Sessions whose server was lost are ended by another, and no others are.
+
+use duologue_engine::store::{Claim, Hold, ServerId, SessionStatus, Store};
+use duologue_protocol::{
+    EndReason, Event, EventBody, FinishReason, Seq, SessionStarted, TurnId, UserMessage,
+};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::harness::{
+    World, alice,
+    log::types,
+    pass, seconds, session_id,
+    store::{Call, WatchedStore, Weather},
+};
+
+/// What a server that is lost leaves behind: a session that it holds, with an empty log.
+async fn claim(store: &WatchedStore, name: &str) -> Hold {
+    let claim = Claim {
+        session_id: session_id(name),
+        user_id: alice(),
+        agent: "test".to_owned(),
+        server: ServerId("lost".to_owned()),
+        lease: seconds(15),
+        now: Timestamp::from_second(1_767_225_600).expect("2026 is in range"),
+    };
+    let claimed = store.memory().claim(&claim).await;
+    claimed
+        .expect("the store answers")
+        .expect("it is Alice's")
+        .hold
+}
+
+/// The same, where a question is still being answered.
+async fn leave_unanswered(store: &WatchedStore, name: &str) {
+    let hold = claim(store, name).await;
+    let event = |seq, turn_id, body| Event {
+        seq: Seq(seq),
+        occurred_at: Timestamp::from_second(1_767_225_600).expect("2026 is in range"),
+        turn_id,
+        body,
+    };
+    let started = SessionStarted {
+        session_id: session_id(name),
+        user_id: alice(),
+        agent: "test".to_owned(),
+    };
+    let asked = UserMessage {
+        text: "Is anybody there?".into(),
+        id: None,
+    };
+    let events = [
+        event(1, None, EventBody::SessionStarted(started)),
+        event(2, Some(TurnId(1)), EventBody::UserMessage(asked)),
+    ];
+    let stored = store.memory().append(&hold, Seq::ZERO, &events).await;
+    stored.expect("the store answers");
+}
+
+/// The lease (15 s) and the grace (30 s) must have passed in this server's own sight.
+#[tokio::test(start_paused = true)]
+async fn a_lost_servers_session_is_ended_after_the_hold_off() {
+    let world = World::start();
+    leave_unanswered(&world.store, "s").await;
+    pass(seconds(44)).await;
+    assert_eq!(world.record("s").await.status, SessionStatus::Active);
+    assert_eq!(world.store.count(Call::ClaimLapsed), 0);
+    pass(seconds(12)).await;
+    let record = world.until_status("s", SessionStatus::Completed).await;
+    assert_eq!(record.end_reason, Some(EndReason::Abandoned));
+    let log = world.log("s").await;
+    assert_eq!(types(&log)[2..4], ["assistant_message", "session_ended"]);
+    let EventBody::AssistantMessage(done) = &log[2].body else {
+        panic!("the open turn is closed");
+    };
+    assert_eq!(done.finish_reason, FinishReason::Interrupted);
+    assert_eq!(world.engine.sessions_count(), 0);
+}
+
+/// The server was lost between the claim and the first event. Every log begins with the start.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_never_got_its_first_event_gets_it_with_its_last() {
+    let world = World::start();
+    claim(&world.store, "s").await;
+    world.until_status("s", SessionStatus::Completed).await;
+    let log = world.log("s").await;
+    assert_eq!(
+        types(&log),
+        ["session_started", "session_ended", "session_summarized"]
+    );
+}
+
+/// Its user comes back just as the session is taken up, and keeps it.
+#[tokio::test(start_paused = true)]
+async fn a_lost_servers_session_goes_on_if_its_user_comes() {
+    let world = World::start();
+    leave_unanswered(&world.store, "s").await;
+    pass(seconds(40)).await;
+    let mut client = world.resume("s", 2).await;
+    client.settle().await;
+    pass(seconds(120)).await;
+    assert_eq!(world.record("s").await.status, SessionStatus::Active);
+}
+
+/// Two servers for ten minutes: neither ends, nor takes, what the other one holds.
+#[tokio::test(start_paused = true)]
+async fn a_server_keeps_its_own_sessions() {
+    let world = World::start();
+    let other = World::on(&world.store, "there");
+    let mut client = world.connect("s").await;
+    client.settle().await;
+    pass(seconds(600)).await;
+    assert!(world.store.count(Call::ClaimLapsed) > 100);
+    world.provider.will_say("Hello.");
+    client.say("hi");
+    assert_eq!(&*client.answer().await.done.text, "Hello.");
+    assert_eq!(other.engine.sessions_count(), 0);
+}
+
+/// While the store is away all leases lapse, and the users are only about to come back.
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_the_hold_off_begins_anew() {
+    let world = World::start();
+    pass(seconds(60)).await;
+    leave_unanswered(&world.store, "s").await;
+    world.store.set_all(Weather::Away);
+    pass(seconds(300)).await;
+    let sweeps = world.store.count(Call::ClaimLapsed);
+    world.store.set_all(Weather::Fair);
+    let back = Instant::now();
+    pass(seconds(44)).await;
+    assert_eq!(world.store.count(Call::ClaimLapsed), sweeps);
+    assert_eq!(world.record("s").await.status, SessionStatus::Active);
+    world.until_status("s", SessionStatus::Completed).await;
+    assert!(back.elapsed() < seconds(70), "{:?}", back.elapsed());
+}
+
+/// A whole server that stood still, as a paused virtual machine does, has seen nothing of the time
+/// that passed. Everything is due at once when it wakes: the renewal must come first, and the
+/// hold-off begin anew.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_stood_still_ends_nothing_when_it_wakes() {
+    let world = World::start();
+    let mut client = world.connect("s").await;
+    client.settle().await;
+    pass(seconds(120)).await;
+    leave_unanswered(&world.store, "lost").await;
+    let sweeps = world.store.count(Call::ClaimLapsed);
+    // Unlike `pass`, this moves the clock in one step, past everything that was due.
+    tokio::time::advance(seconds(300)).await;
+    pass(seconds(40)).await;
+    assert_eq!(world.store.count(Call::ClaimLapsed), sweeps);
+    assert_eq!(world.record("lost").await.status, SessionStatus::Active);
+    world.provider.will_say("Hello.");
+    client.say("hi");
+    assert_eq!(&*client.answer().await.done.text, "Hello.");
+    world.until_status("lost", SessionStatus::Completed).await;
+}
+
+/// A crowd of lost sessions is taken up in portions, all of it in the end.
+#[tokio::test(start_paused = true)]
+async fn a_great_many_lost_sessions_are_all_ended() {
+    let world = World::start();
+    let names: Vec<String> = (0..100).map(|number| format!("s{number}")).collect();
+    for name in &names {
+        leave_unanswered(&world.store, name).await;
+    }
+    for name in &names {
+        world.until_status(name, SessionStatus::Completed).await;
+    }
+}

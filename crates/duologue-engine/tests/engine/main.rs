@@ -1,0 +1,18 @@
+//! The engine's promises, each shown over its public API and in paused time.
+//!
+//! Time passes only while everything waits for it, so a test may wait for an hour at no cost and
+//! still sees every timer fire in its order.
+
+mod cancelling;
+mod commits;
+mod harness;
+mod jobs;
+mod keeper;
+mod life;
+mod messages;
+mod model_tools;
+mod readers;
+mod resuming;
+mod shutdown;
+mod storage;
+mod tools;

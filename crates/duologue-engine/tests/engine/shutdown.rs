@@ -1,0 +1,295 @@
+//! Stopping: answers may finish for a while, nobody is lost, nothing ends, and nothing is left
+//! running.
+
+use duologue_engine::{
+    AttachError,
+    provider::scripted::Step,
+    store::{ServerId, SessionStatus, Store},
+};
+use duologue_protocol::{ClientFrame, CloseCode, EventBody, FinishReason, ServerFrame};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::{
+    World,
+    client::{body, errors, names},
+    log::types,
+    pass, seconds,
+    store::{Call, Weather},
+    within,
+};
+
+async fn shut_down(world: &World) {
+    let never = CancellationToken::new();
+    within(
+        "the engine stops",
+        world.engine.shut_down(seconds(30), &never),
+    )
+    .await;
+}
+
+/// A token of the test's own tells that the store was closed, which is the last thing to happen.
+fn is_closed(world: &World) -> bool {
+    world.store.count(Call::Close) == 1
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_between_turns_are_let_go_of_at_once_and_not_ended() {
+    let world = World::start();
+    let mut client = world.connect("s").await;
+    client.settle().await;
+    let since = Instant::now();
+    shut_down(&world).await;
+    assert!(since.elapsed() < seconds(1));
+    let (frames, code) = client.closed().await;
+    assert_eq!(names(&frames), ["goaway"]);
+    assert_eq!(code, CloseCode::Restart);
+    assert_eq!(world.record("s").await.status, SessionStatus::Active);
+    assert_eq!(world.engine.sessions_count(), 0);
+    assert!(is_closed(&world));
+
+    let other = World::on(&world.store, "next");
+    let mut client = other.resume("s", 2).await;
+    let frames = client.settle().await;
+    assert_eq!(names(&frames), ["resumed", "client_connected", "replayed"]);
+    world.log("s").await;
+}
+
+/// The answer is complete before the client is sent away. A message that waits has no turn any
+/// more, and is not in the log.
+#[tokio::test(start_paused = true)]
+async fn a_running_turn_may_finish() {
+    let world = World::start();
+    world
+        .provider
+        .will([Step::Hold("slow"), Step::Say("At last.".to_owned())]);
+    let mut client = world.connect("s").await;
+    client.say("one");
+    client.say("two");
+    world.provider.wait_for_requests(1).await;
+    let release = async {
+        pass(seconds(20)).await;
+        client.say_as("m3", "three");
+        world.provider.release("slow");
+    };
+    let since = Instant::now();
+    tokio::join!(shut_down(&world), release);
+    assert_eq!(since.elapsed().as_secs(), 20);
+    let (frames, code) = client.closed().await;
+    assert_eq!(code, CloseCode::Restart);
+    let names = names(&frames);
+    assert!(
+        names.ends_with(&["error", "token", "assistant_message", "goaway"]),
+        "{names:?}"
+    );
+    assert_eq!(errors(&frames)[0].id.as_ref().unwrap().as_str(), "m3");
+    let log = world.log("s").await;
+    assert_eq!(
+        types(&log)
+            .iter()
+            .filter(|name| **name == "user_message")
+            .count(),
+        1
+    );
+    assert_eq!(world.record("s").await.status, SessionStatus::Active);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_takes_too_long_is_interrupted() {
+    let world = World::with(|limits| {
+        limits.generation.next_token_timeout = seconds(100);
+    });
+    world
+        .provider
+        .will([Step::Say("Half".to_owned()), Step::Stall]);
+    let mut client = world.connect("s").await;
+    client.say("hi");
+    client
+        .until(|frame| matches!(frame, ServerFrame::Token { .. }))
+        .await;
+    let since = Instant::now();
+    shut_down(&world).await;
+    assert_eq!(since.elapsed().as_secs(), 30);
+    let (frames, code) = client.closed().await;
+    assert_eq!(names(&frames), ["assistant_message", "goaway"]);
+    let Some(EventBody::AssistantMessage(done)) = body(&frames[0]) else {
+        panic!("it is done");
+    };
+    assert_eq!(done.finish_reason, FinishReason::Interrupted);
+    assert_eq!(&*done.text, "Half");
+    assert_eq!(code, CloseCode::Restart);
+    world.provider.wait_for_dropped(1).await;
+}
+
+/// A second signal does not wait for answers.
+#[tokio::test(start_paused = true)]
+async fn an_impatient_stop_interrupts_at_once() {
+    let world = World::start();
+    world.provider.will([Step::Stall]);
+    let mut client = world.connect("s").await;
+    client.say("hi");
+    world.provider.wait_for_requests(1).await;
+    let now = CancellationToken::new();
+    now.cancel();
+    let since = Instant::now();
+    within(
+        "the engine stops",
+        world.engine.shut_down(seconds(30), &now),
+    )
+    .await;
+    assert!(since.elapsed() < seconds(1));
+    let (_, code) = client.closed().await;
+    assert_eq!(code, CloseCode::Restart);
+    world.log("s").await;
+}
+
+/// The user cancels, and the server stops, at the same time; there is one end, and one reason.
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_is_cancelled_and_interrupted_ends_once() {
+    let world = World::start();
+    world.provider.will([Step::Stall]);
+    let mut client = world.connect("s").await;
+    client.say("hi");
+    world.provider.wait_for_requests(1).await;
+    client.send(ClientFrame::Cancel);
+    let now = CancellationToken::new();
+    now.cancel();
+    world.engine.shut_down(seconds(30), &now).await;
+    client.closed().await;
+    let log = world.log("s").await;
+    assert_eq!(
+        types(&log)
+            .iter()
+            .filter(|name| **name == "assistant_message")
+            .count(),
+        1
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_let_in_any_more() {
+    let world = World::start();
+    world.provider.will([Step::Hold("slow")]);
+    let client = world.connect("s").await;
+    client.say("hi");
+    world.provider.wait_for_requests(1).await;
+    let visitors = async {
+        pass(seconds(1)).await;
+        assert!(world.engine.is_draining());
+        for session in ["s", "new"] {
+            let refused = world.attach(session, "alice", None).await;
+            assert!(matches!(refused, Err(AttachError::ShuttingDown)));
+        }
+        world.provider.release("slow");
+    };
+    tokio::join!(shut_down(&world), visitors);
+    assert!(is_closed(&world));
+    let refused = world.attach("s", "alice", None).await;
+    assert!(matches!(refused, Err(AttachError::ShuttingDown)));
+}
+
+/// The store is away for good. What cannot be stored is not waited for longer than the drain.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_does_not_keep_the_server_from_stopping() {
+    let world = World::start();
+    world.provider.will_say("Never stored.");
+    let mut client = world.connect("s").await;
+    client.settle().await;
+    world.store.set_all(Weather::Away);
+    client.say("hi");
+    world.store.wait_for(Call::Append, 3).await;
+    let since = Instant::now();
+    shut_down(&world).await;
+    assert!(since.elapsed() < seconds(31), "{:?}", since.elapsed());
+    client.closed().await;
+}
+
+/// The drain takes longer than a lease. Another server must not take the session for lost.
+#[tokio::test(start_paused = true)]
+async fn leases_are_kept_while_answers_finish() {
+    let world = World::with(|limits| {
+        limits.generation.first_token_timeout = seconds(600);
+        limits.generation.total_timeout = seconds(600);
+    });
+    world
+        .provider
+        .will([Step::Hold("slow"), Step::Say("At last.".to_owned())]);
+    let mut client = world.connect("s").await;
+    client.say("hi");
+    world.provider.wait_for_requests(1).await;
+    let other = World::on(&world.store, "there");
+    let never = CancellationToken::new();
+    let release = async {
+        pass(seconds(300)).await;
+        assert_eq!(other.engine.sessions_count(), 0);
+        world.provider.release("slow");
+    };
+    tokio::join!(world.engine.shut_down(seconds(400), &never), release);
+    assert_eq!(&*client.answer().await.done.text, "At last.");
+    let (_, code) = client.closed().await;
+    assert_eq!(code, CloseCode::Restart);
+}
+
+/// Whoever asks in the very moment of the stop gets an answer, and leaves no task behind.
+#[tokio::test(start_paused = true)]
+async fn who_comes_while_the_door_closes_is_answered() {
+    let world = World::start();
+    world.store.set(Weather::Hanging, [Call::Claim]);
+    let visitor = world.attach("s", "alice", None);
+    let stop = async {
+        world.store.wait_for(Call::Claim, 1).await;
+        let open = async {
+            pass(seconds(1)).await;
+            world.store.set(Weather::Fair, [Call::Claim]);
+        };
+        tokio::join!(shut_down(&world), open);
+    };
+    let (visitor, ()) = tokio::join!(visitor, stop);
+    match visitor {
+        Err(AttachError::ShuttingDown) => {}
+        Ok(mut client) => assert_eq!(client.closed().await.1, CloseCode::Restart),
+        Err(other) => panic!("{other:?}"),
+    }
+    let server = ServerId("next".to_owned());
+    let lapsed = world
+        .store
+        .memory()
+        .claim_lapsed(&server, seconds(15), seconds(0), 10);
+    pass(seconds(1)).await;
+    assert!(lapsed.await.unwrap().len() <= 1);
+    assert_eq!(world.engine.sessions_count(), 0);
+}
+
+/// Dropping the engine without waiting stops all there is, in its own time.
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_is_dropped_stops_by_itself() {
+    let World {
+        engine,
+        provider,
+        store,
+        tools,
+    } = World::start();
+    provider.will([Step::Stall]);
+    let world = World {
+        engine,
+        provider,
+        store,
+        tools,
+    };
+    let mut client = world.connect("s").await;
+    client.say("hi");
+    world.provider.wait_for_requests(1).await;
+    let World {
+        engine,
+        provider,
+        store,
+        ..
+    } = world;
+    drop(engine);
+    let (_, code) = client.closed().await;
+    assert_eq!(code, CloseCode::Restart);
+    provider.wait_for_dropped(1).await;
+    let calls = store.count(Call::Renew);
+    pass(seconds(60)).await;
+    assert_eq!(store.count(Call::Renew), calls);
+}

@@ -1,0 +1,288 @@
+//! A store that fails: what is retried, what is given up, and what is true afterwards.
+
+use duologue_engine::{
+    AttachError,
+    provider::scripted::Step,
+    store::{SessionStatus, StoreError, memory::Fault},
+};
+use duologue_protocol::{
+    ClientFrame, CloseCode, DisconnectReason, EndReason, EventBody, FinishReason, ServerFrame,
+};
+use tokio::time::Instant;
+
+use crate::harness::{
+    World,
+    client::{body, is_done, names},
+    log::{departures, types},
+    millis, pass, seconds,
+    store::{Call, Weather},
+    until,
+};
+
+/// The first writes of the turn fail: once nothing was written, once all was but the answer is
+/// lost. The log must have everything once.
+#[tokio::test(start_paused = true)]
+async fn a_write_that_fails_is_repeated_without_gap_or_double() {
+    for fault in [Fault::BeforeEffect, Fault::AfterEffect] {
+        let world = World::start();
+        world.provider.will_say("Hello.");
+        let mut client = world.connect("s").await;
+        client.settle().await;
+        world.store.memory().fail_next_writes(3, fault);
+        client.say("hi");
+        let answer = client.answer().await;
+        assert_eq!(
+            names(&answer.frames),
+            [
+                "user_message",
+                "start",
+                "routed",
+                "token",
+                "assistant_message"
+            ]
+        );
+        let repeated = world.store.count(Call::Append) - 2;
+        assert!(
+            repeated >= 3,
+            "the connecting and one moment are no repetitions"
+        );
+        let log = world.log("s").await;
+        assert_eq!(types(&log).len(), 5);
+    }
+}
+
+/// The same for the ending: one `session_ended`, one job, one summary.
+#[tokio::test(start_paused = true)]
+async fn an_ending_that_fails_is_repeated_without_double() {
+    for fault in [Fault::BeforeEffect, Fault::AfterEffect] {
+        let world = World::start();
+        let mut client = world.connect("s").await;
+        client.settle().await;
+        world.store.memory().fail_next_writes(3, fault);
+        client.send(ClientFrame::End);
+        let (frames, code) = client.closed().await;
+        assert_eq!(names(&frames), ["session_ended"]);
+        assert_eq!(code, CloseCode::Ended);
+        world.until_status("s", SessionStatus::Completed).await;
+        pass(seconds(600)).await;
+        let log = world.log("s").await;
+        assert!(types(&log).ends_with(&[
+            "client_connected",
+            "session_ended",
+            "session_summarized"
+        ]));
+    }
+}
+
+/// The store goes away in mid-answer and stays away too long. The clients are sent off, to come
+/// back; whoever comes first finds the turn closed, with what was kept of its answer.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_stays_away_costs_the_turn_and_not_the_session() {
+    let world = World::start();
+    world.provider.will([
+        Step::Say("Half".to_owned()),
+        Step::Hold("half-way"),
+        Step::Say(" more.".to_owned()),
+    ]);
+    let mut client = world.connect("s").await;
+    client.say("hi");
+    world.store.wait_for(Call::SaveDraft, 1).await;
+    client
+        .until(|frame| matches!(frame, ServerFrame::Token { .. }))
+        .await;
+    world.store.set_all(Weather::Away);
+    let since = Instant::now();
+    world.provider.release("half-way");
+    let (frames, code) = client.closed().await;
+    let told = frames.iter().filter_map(body).count();
+    assert_eq!(told, 0, "nothing is told that is not stored");
+    assert_eq!(code, CloseCode::TryAgainLater);
+    let took = since.elapsed();
+    assert!((seconds(60)..seconds(62)).contains(&took), "{took:?}");
+    let refused = world.attach("s", "alice", Some(4)).await;
+    assert!(matches!(
+        refused,
+        Err(AttachError::Store(StoreError::Unavailable(_)))
+    ));
+
+    world.store.set_all(Weather::Fair);
+    let mut client = world.resume("s", 4).await;
+    let frames = client.settle().await;
+    assert_eq!(
+        names(&frames),
+        [
+            "resumed",
+            "assistant_message",
+            "client_connected",
+            "replayed"
+        ]
+    );
+    let Some(EventBody::AssistantMessage(done)) = body(&frames[1]) else {
+        panic!("the turn is closed");
+    };
+    assert_eq!(done.finish_reason, FinishReason::Interrupted);
+    assert_eq!(&*done.text, "Half");
+    world.provider.will_say("Again.");
+    client.say("again?");
+    assert_eq!(&*client.answer().await.done.text, "Again.");
+    world.log("s").await;
+}
+
+/// Nobody comes back after the outage. The session must end all the same, although its server lives
+/// and renews what it holds.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_was_given_up_is_ended_when_the_store_is_back() {
+    let world = World::start();
+    world.provider.will([Step::Stall]);
+    let mut client = world.connect("s").await;
+    client.say("hi");
+    client
+        .until(|frame| matches!(frame, ServerFrame::Start { .. }))
+        .await;
+    world.store.set_all(Weather::Away);
+    client.send(ClientFrame::End);
+    let (_, code) = client.closed().await;
+    assert_eq!(code, CloseCode::TryAgainLater);
+    drop(client);
+    pass(seconds(300)).await;
+    world.store.set_all(Weather::Fair);
+    let since = Instant::now();
+    let record = world.until_status("s", SessionStatus::Completed).await;
+    assert_eq!(record.end_reason, Some(EndReason::Abandoned));
+    assert!(since.elapsed() < seconds(120), "{:?}", since.elapsed());
+    world.log("s").await;
+}
+
+/// The session was claimed, but its log could not be read. Nobody asks for it again.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_could_not_be_opened_is_not_held_for_ever() {
+    let world = World::start();
+    let other = World::on(&world.store, "there");
+    drop(other.connect("s").await);
+    until("it is on record", async || {
+        (world.log("s").await.len() == 3).then_some(())
+    })
+    .await;
+    world.store.set(Weather::Away, [Call::Read]);
+    let refused = world.attach("s", "alice", None).await;
+    assert!(matches!(refused, Err(AttachError::Store(_))));
+    world.store.set(Weather::Fair, [Call::Read]);
+    world.until_status("s", SessionStatus::Completed).await;
+    world.log("s").await;
+}
+
+/// The session lives, but waits for its store; whoever comes is told so in time.
+#[tokio::test(start_paused = true)]
+async fn nobody_is_kept_waiting_at_the_door_while_the_store_is_away() {
+    for weather in [Weather::Away, Weather::Hanging] {
+        let world = World::start();
+        let client = world.connect("s").await;
+        world.store.set_all(weather);
+        client.say("hi");
+        for session in ["s", "new"] {
+            let since = Instant::now();
+            let refused = world.attach(session, "alice", None).await;
+            assert!(matches!(
+                refused,
+                Err(AttachError::Store(StoreError::Unavailable(_)))
+            ));
+            assert!(since.elapsed() <= millis(2500), "{:?}", since.elapsed());
+        }
+    }
+}
+
+/// All who wait for the same session are told together, not one after the other.
+#[tokio::test(start_paused = true)]
+async fn a_failed_opening_is_told_to_all_who_wait() {
+    let world = World::start();
+    world.store.set(Weather::Hanging, [Call::Claim]);
+    let crowd = futures_util::future::join_all((0..50).map(|_| world.attach("s", "alice", None)));
+    let storm = async {
+        world.store.wait_for(Call::Claim, 1).await;
+        world.store.set(Weather::Away, [Call::Claim]);
+    };
+    let (crowd, ()) = tokio::join!(crowd, storm);
+    assert!(
+        crowd
+            .iter()
+            .all(|refused| matches!(refused, Err(AttachError::Store(StoreError::Unavailable(_)))))
+    );
+    assert_eq!(world.store.count(Call::Claim), 1);
+}
+
+/// Another server takes the session over; the first one notices with its next write.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_was_taken_over_is_let_go_of() {
+    let world = World::start();
+    let mut client = world.connect("s").await;
+    client.settle().await;
+    let other = World::on(&world.store, "there");
+    let mut there = other.connect("s").await;
+    there.settle().await;
+    world.provider.will_say("Never told.");
+    client.say("hi");
+    let (frames, code) = client.closed().await;
+    assert_eq!(frames, []);
+    assert_eq!(code, CloseCode::TakenOver);
+    drop(client);
+
+    other.provider.will_say("Hello.");
+    there.say("hi");
+    assert_eq!(&*there.answer().await.done.text, "Hello.");
+    let log = world.log("s").await;
+    assert_eq!(
+        types(&log)
+            .iter()
+            .filter(|name| **name == "user_message")
+            .count(),
+        1
+    );
+    assert_eq!(departures(&log), []);
+    pass(seconds(300)).await;
+    assert_eq!(world.record("s").await.status, SessionStatus::Active);
+}
+
+/// Drafts are written without being waited for, and still tell that the session is another's now.
+#[tokio::test(start_paused = true)]
+async fn a_takeover_in_mid_answer_stops_the_answer() {
+    let world = World::start();
+    world.provider.will([
+        Step::Say("Half".to_owned()),
+        Step::Hold("half-way"),
+        Step::Stall,
+    ]);
+    let mut client = world.connect("s").await;
+    client.say("hi");
+    client
+        .until(|frame| matches!(frame, ServerFrame::Token { .. }))
+        .await;
+    let other = World::on(&world.store, "there");
+    let mut there = other.resume("s", 0).await;
+    let (_, code) = client.closed().await;
+    assert_eq!(code, CloseCode::TakenOver);
+    world.provider.wait_for_dropped(1).await;
+    let frames = there.until(is_done).await;
+    let Some(EventBody::AssistantMessage(done)) = frames.last().and_then(body) else {
+        panic!("the turn is closed");
+    };
+    assert_eq!(done.finish_reason, FinishReason::Interrupted);
+    client.leave(DisconnectReason::Lost);
+    world.log("s").await;
+}
+
+/// Drafts fail and fail; the answer is none the worse for it.
+#[tokio::test(start_paused = true)]
+async fn a_draft_that_cannot_be_kept_costs_nothing() {
+    let world = World::start();
+    world.provider.will([
+        Step::Say("Half".to_owned()),
+        Step::Hold("half-way"),
+        Step::Say(" and half.".to_owned()),
+    ]);
+    world.store.set(Weather::Away, [Call::SaveDraft]);
+    let mut client = world.connect("s").await;
+    client.say("hi");
+    world.store.wait_for(Call::SaveDraft, 1).await;
+    world.provider.release("half-way");
+    assert_eq!(&*client.answer().await.done.text, "Half and half.");
+}
