@@ -221,7 +221,13 @@ async fn migrating_says_what_it_did() {
     let folder = tempfile::tempdir().unwrap();
     let config = config_in(&folder);
     let applied = duologue_store::migrate(&config).await.unwrap();
-    assert_eq!(applied, ["0001_sessions", "0002_jobs"]);
+    let all = [
+        "0000_former_layouts",
+        "0001_sessions",
+        "0002_jobs",
+        "0003_former_rows",
+    ];
+    assert_eq!(applied, all);
     let applied = duologue_store::migrate(&config).await.unwrap();
     assert_eq!(applied, [""; 0]);
 }
