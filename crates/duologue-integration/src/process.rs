@@ -1,6 +1,12 @@
 //! The real binary in a process of its own, for tests that kill it or measure it.
 
-use std::{net::SocketAddr, path::PathBuf, process::Stdio, sync::OnceLock, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+    sync::OnceLock,
+    time::Duration,
+};
 
 use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
@@ -49,6 +55,22 @@ fn binary() -> &'static PathBuf {
         assert!(status.success(), "the binary must build");
         target.join("duologue")
     })
+}
+
+/// Runs another command of the binary to its end, with nothing in its environment but `settings`.
+pub async fn run_to_end(folder: &Path, command: &[&str], settings: &[(&str, &str)]) -> Output {
+    let mut process = Command::new(binary());
+    process
+        .args(command)
+        .current_dir(folder)
+        .env_clear()
+        .envs(settings.iter().copied())
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = tokio::time::timeout(DEADLINE, process.output()).await;
+    output
+        .expect("the command ends in time")
+        .expect("the binary runs")
 }
 
 impl ServerProcess {

@@ -133,10 +133,11 @@ fn sqlite_file(file: &str) -> Result<PathBuf, OpenError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn config(url: &str) -> StoreConfig {
+    /// Settings for the store at `url`.
+    pub(crate) fn config(url: &str) -> StoreConfig {
         let rest = r#"
             supabase_url = ""
             supabase_key = ""

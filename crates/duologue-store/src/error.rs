@@ -4,6 +4,8 @@ use std::{io, path::PathBuf};
 
 use duologue_engine::BoxError;
 
+use crate::migrations::{NEEDED, NEWEST};
+
 /// Why a store could not be opened or migrated. Each variant is for the operator to mend; none is
 /// worth a retry but [`Unreachable`](OpenError::Unreachable) and
 /// [`SupabaseUnreachable`](OpenError::SupabaseUnreachable).
@@ -74,6 +76,18 @@ pub enum OpenError {
     NotMigrated {
         /// `host:port/database`.
         place: String,
+    },
+    /// The tables were brought up to date by builds so much newer that what this one uses may be
+    /// gone from them.
+    #[error(
+        "the tables of {place} are of version {version}, and this build can use {NEEDED} to \
+         {NEWEST}; start the newer Duologue that they were made for"
+    )]
+    TooNew {
+        /// The file, `host:port/database`, or host and port.
+        place: String,
+        /// The last migration that was applied to them.
+        version: i64,
     },
     /// A migration could not be applied, or an applied one is not what it was.
     #[error("{place} could not be migrated")]

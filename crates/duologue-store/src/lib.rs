@@ -40,6 +40,39 @@ pub async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, OpenError> {
     })
 }
 
+/// How a store was found that can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It answers, and its tables are what this build needs.
+    Ready {
+        /// The version of its tables.
+        schema: i64,
+    },
+    /// A SQLite file whose tables [`open`] will make, or bring up to date.
+    MigratedAtStart {
+        /// The version of its tables; 0 if there are none yet.
+        schema: i64,
+    },
+    /// A SQLite file that a running server has open. It was left alone.
+    InUse,
+}
+
+/// Looks whether [`open`] would succeed, by one harmless round trip. Changes nothing; but beside a
+/// SQLite file its lock file may appear. Needs what [`open`] needs.
+pub async fn check(config: &StoreConfig) -> Result<Condition, OpenError> {
+    match config.backend()? {
+        Backend::Sqlite(file) => sqlite::check(&file, config).await,
+        Backend::Postgres(options) => {
+            let schema = postgres::check(&options).await?;
+            Ok(Condition::Ready { schema })
+        }
+        Backend::Supabase(target) => {
+            let schema = supabase::check(*target, config).await?;
+            Ok(Condition::Ready { schema })
+        }
+    }
+}
+
 /// Brings the tables up to date and says which migrations that took, oldest first; none if they
 /// were up to date.
 ///

@@ -19,7 +19,7 @@ use duologue_protocol::{Event, Seq, SessionId, UserId};
 use sqlx::query_scalar;
 
 use self::calls::Calls;
-pub(crate) use self::opening::migrate;
+pub(crate) use self::opening::{check, migrate};
 use crate::{
     functions::{attempt, conflict_unless, event_json, events_json, job_end, rows},
     stored::{ClaimedRow, EventRow, JobRow, integer, text_of_time},

@@ -19,11 +19,11 @@ use duologue_engine::store::{
 };
 use duologue_protocol::{Event, Seq, SessionId, UserId};
 
-pub(crate) use self::target::Target;
 use self::{
     calls::{Call, Calls, Repetition},
     failure::Failure,
 };
+pub(crate) use self::{opening::check, target::Target};
 use crate::{
     functions::{attempt, conflict_unless, event_json, events_json, job_end, rows},
     stored::{ClaimedRow, EventRow, JobRow, text_of_time},

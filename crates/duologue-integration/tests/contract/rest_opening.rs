@@ -82,6 +82,21 @@ async fn tables_that_are_too_old_are_told_to_run_schema_sql() {
     );
 }
 
+#[tokio::test]
+async fn tables_of_the_far_future_are_left_to_the_build_that_knows_them() {
+    let project = Project::new().await;
+    let mut connection = project.database().connect().await;
+    sqlx::query("insert into duologue_migrations values (999, 'later', now(), true, '', 0)")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let error = refusal(&project.config(SECRET_KEY)).await;
+    assert!(
+        error.contains("are of version 999") && error.contains("start the newer Duologue"),
+        "{error}"
+    );
+}
+
 /// Another schema than `public` is found by its name, and must be shown by the interface.
 #[tokio::test]
 async fn another_schema_is_used_if_the_interface_shows_it() {

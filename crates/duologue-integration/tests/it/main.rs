@@ -1,7 +1,9 @@
 //! Tests of a running server, over real sockets.
 
+mod check;
 mod conversation;
 mod database;
+mod deployment;
 mod ending;
 mod follow_ups;
 mod frames;

@@ -101,4 +101,19 @@ mod tests {
             }
         }
     }
+
+    /// Whoever copies the file sees every name there is, and none that does nothing.
+    #[test]
+    fn the_example_of_an_environment_has_every_name() {
+        let example = include_str!("../../../../env.example");
+        let lines = example.lines().filter(|line| !line.starts_with('#'));
+        let mut listed: Vec<&str> = lines
+            .filter_map(|line| line.split_once('=').map(|(name, _)| name))
+            .collect();
+        let mut names: Vec<&str> = FAMILIAR.iter().map(|(name, _)| *name).collect();
+        names.push(CONFIG_FILE);
+        listed.sort_unstable();
+        names.sort_unstable();
+        assert_eq!(listed, names);
+    }
 }

@@ -80,6 +80,13 @@ impl DatabaseFile {
             .busy_timeout(self.busy_timeout)
     }
 
+    /// How to connect to the file as it is: it is not created, and none of its settings change.
+    pub(super) fn existing(&self) -> SqliteConnectOptions {
+        SqliteConnectOptions::new()
+            .filename(&self.path)
+            .busy_timeout(self.busy_timeout)
+    }
+
     fn read_write(&self) -> SqliteConnectOptions {
         SqliteConnectOptions::new()
             .filename(&self.path)
@@ -106,6 +113,13 @@ impl DatabaseFile {
         OpenError::Sqlite {
             file: self.path.clone(),
             source,
+        }
+    }
+
+    pub(super) fn too_new(&self, version: i64) -> OpenError {
+        OpenError::TooNew {
+            place: self.path.display().to_string(),
+            version,
         }
     }
 

@@ -5,7 +5,10 @@ use super::{
     calls::{Call, Calls, Repetition},
     failure::Failure,
 };
-use crate::{OpenError, StoreConfig, migrations::NEEDED};
+use crate::{
+    OpenError, StoreConfig,
+    migrations::{self, Age},
+};
 
 impl SupabaseStore {
     /// Makes sure that the project is there, lets us in, and has what this build needs.
@@ -16,22 +19,31 @@ impl SupabaseStore {
     }
 }
 
+/// Makes sure of the same, and says which version the tables are of. Changes nothing.
+pub(crate) async fn check(target: Target, config: &StoreConfig) -> Result<i64, OpenError> {
+    check_tables(&Calls::new(target, config)?).await
+}
+
 /// Asks for the version of the tables.
 pub(super) fn version() -> Call {
     Call::new("duologue_schema_version", Repetition::Harmless)
 }
 
-async fn check_tables(calls: &Calls) -> Result<(), OpenError> {
+async fn check_tables(calls: &Calls) -> Result<i64, OpenError> {
     let target = calls.target();
     let answer: Result<Option<i64>, _> = calls.try_call(version()).await;
-    match answer {
-        // A newer schema is in order: migrations first add, and later take away.
-        Ok(Some(version)) if version >= NEEDED => Ok(()),
-        Ok(_) => Err(OpenError::SchemaOutOfDate {
+    let version = answer.map_err(|failure| open_error(target, failure))?;
+    let version = version.unwrap_or(0);
+    match migrations::age(version) {
+        Age::Fit => Ok(version),
+        Age::TooOld => Err(OpenError::SchemaOutOfDate {
             place: target.place(),
             schema: target.schema().to_owned(),
         }),
-        Err(failure) => Err(open_error(target, failure)),
+        Age::TooNew => Err(OpenError::TooNew {
+            place: target.place(),
+            version,
+        }),
     }
 }
 
