@@ -16,6 +16,7 @@ use crate::{
     session::{AttachError, LeftHolds},
     sessions::Sessions,
     store::{ServerId, SessionRecord, Store, StoreError},
+    supervision::survive_panics,
 };
 
 /// What the engine is built from.
@@ -74,6 +75,31 @@ pub(crate) struct Context {
     pub(crate) jobs_due: Notify,
 }
 
+impl Context {
+    pub(crate) fn new(parts: Parts, limits: Limits) -> Arc<Self> {
+        let Parts {
+            store,
+            provider,
+            agent,
+            clock,
+            server,
+        } = parts;
+        Arc::new(Self {
+            store,
+            provider,
+            agent,
+            clock,
+            server,
+            limits,
+            tasks: TaskTracker::new(),
+            drain: CancellationToken::new(),
+            stop: CancellationToken::new(),
+            left_holds: LeftHolds::default(),
+            jobs_due: Notify::new(),
+        })
+    }
+}
+
 /// A running engine. Dropping it stops everything without waiting; see [`Engine::shut_down`].
 pub struct Engine {
     context: Arc<Context>,
@@ -93,30 +119,14 @@ impl Engine {
     /// Starts the engine's own tasks: renewing leases, finding abandoned sessions, working on jobs.
     /// Must be called within a runtime.
     pub fn start(parts: Parts, limits: Limits) -> Self {
-        let Parts {
-            store,
-            provider,
-            agent,
-            clock,
-            server,
-        } = parts;
-        let context = Arc::new(Context {
-            store,
-            provider,
-            agent,
-            clock,
-            server,
-            limits,
-            tasks: TaskTracker::new(),
-            drain: CancellationToken::new(),
-            stop: CancellationToken::new(),
-            left_holds: LeftHolds::default(),
-            jobs_due: Notify::new(),
-        });
+        let context = Context::new(parts, limits);
         let sessions = Sessions::new(Arc::clone(&context));
         let keeper = keeper::start(Arc::clone(&context), sessions.clone());
         for number in 0..context.limits.jobs.workers {
-            context.tasks.spawn(jobs::run(Arc::clone(&context), number));
+            let worker = Arc::clone(&context);
+            context.tasks.spawn(async move {
+                survive_panics("worker", || jobs::run(&worker, number)).await;
+            });
         }
         Self {
             context,

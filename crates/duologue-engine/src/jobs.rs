@@ -6,7 +6,7 @@
 
 mod summary;
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 use duologue_protocol::{Event, EventBody, SessionSummarized, SummaryStatus, Timestamp};
 use futures_util::FutureExt;
@@ -50,7 +50,7 @@ struct Summary {
 }
 
 /// One worker. Runs until the server drains.
-pub(crate) async fn run(context: Arc<Context>, number: u16) {
+pub(crate) async fn run(context: &Context, number: u16) {
     let worker = ServerId(format!("{}/{number}", context.server));
     let limits = &context.limits.jobs;
     loop {
@@ -58,7 +58,7 @@ pub(crate) async fn run(context: Arc<Context>, number: u16) {
         match claimed {
             Ok(Some(job)) => {
                 let span = tracing::info_span!("job", job.id, job.kind = "summary");
-                work(&context, &job).instrument(span).await;
+                work(context, &job).instrument(span).await;
                 // There may be more; ask again at once.
                 if context.drain.is_cancelled() {
                     return;

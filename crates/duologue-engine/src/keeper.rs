@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{engine::Context, sessions::Sessions, store::StoreError};
+use crate::{engine::Context, sessions::Sessions, store::StoreError, supervision::survive_panics};
 
 /// Abandoned sessions taken up at a time, so that a great many do not crowd out the living.
 const SWEEP_SESSIONS_MAX: u32 = 32;
@@ -45,7 +45,8 @@ pub(crate) fn start(context: Arc<Context>, sessions: Sessions) -> Handle {
     let stopped = stop.clone();
     task.spawn(async move {
         // It may stop at any point: what it does can be repeated, or lapses by itself.
-        stopped.run_until_cancelled(run(&context, &sessions)).await;
+        let work = survive_panics("keeper", || run(&context, &sessions));
+        stopped.run_until_cancelled(work).await;
     });
     Handle { task, stop }
 }
@@ -110,9 +111,18 @@ async fn renew(context: &Context) -> Result<(), StoreError> {
         .renew(&context.server, context.limits.session.lease)
         .await?;
     while let Some(hold) = left_holds.take() {
-        if let Err(error) = store.release(&hold).await {
-            left_holds.put(hold);
-            return Err(error);
+        match store.release(&hold).await {
+            Ok(()) => {}
+            Err(error @ StoreError::Unavailable(_)) => {
+                left_holds.put(hold);
+                return Err(error);
+            }
+            // Trying again would not help, and must not keep the others from being released.
+            Err(error) => tracing::error!(
+                session.id = %hold.session_id,
+                error = &error as &dyn std::error::Error,
+                "keeper.release_failed"
+            ),
         }
     }
     Ok(())

@@ -18,6 +18,7 @@ mod reader;
 mod session;
 mod sessions;
 pub mod store;
+mod supervision;
 pub mod tool;
 mod transcript;
 mod turn;

@@ -161,7 +161,8 @@ pub(crate) async fn for_each_event(
     after: Seq,
     mut visit: impl FnMut(Event) + Send,
 ) -> Result<(), StoreError> {
-    const PAGE_EVENTS: u32 = 500;
+    // After a restart many sessions are opened at once, each with a page in memory.
+    const PAGE_EVENTS: u32 = 100;
     let mut after = after;
     loop {
         let page = store

@@ -22,8 +22,9 @@ use crate::{
     store::{Hold, Store, StoreError},
 };
 
-/// Events read from the store at a time while a reader catches up.
-const REPLAY_PAGE_EVENTS: u32 = 200;
+/// Events read from the store at a time while a reader catches up. They count as handed over, so
+/// that even events of the largest size must not be many.
+const REPLAY_PAGE_EVENTS: u32 = 32;
 /// Frames handed to the transport at a time, so that one flush serves many.
 const BATCH_FRAMES: usize = 256;
 

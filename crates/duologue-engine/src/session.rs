@@ -26,6 +26,8 @@ mod holding;
 mod inputs;
 mod opening;
 mod running;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::VecDeque, sync::Arc};
 

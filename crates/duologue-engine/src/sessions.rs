@@ -15,6 +15,9 @@ use crate::{
     store::{Claimed, StoreError},
 };
 
+/// How often a reader asks anew when it meets a session that is just being let go of.
+const ATTEMPTS_MAX: u32 = 5;
+
 /// A session as one user knows it. Whoever asks for another's session meets only their own attempt
 /// to open it, and so can neither crowd its inbox nor learn whether it lives here.
 type Key = (SessionId, UserId);
@@ -76,7 +79,7 @@ impl Sessions {
         user_id: &UserId,
         after: Option<Seq>,
     ) -> Result<Reader, AttachError> {
-        loop {
+        for _ in 0..ATTEMPTS_MAX {
             let commands = self.find_or_open(session_id, user_id)?;
             let (reply, answer) = oneshot::channel();
             match commands.try_send(Command::Attach(Attach { after, reply })) {
@@ -89,6 +92,7 @@ impl Sessions {
                 Ok(answer) => return answer,
             }
         }
+        Err(AttachError::Busy)
     }
 
     fn find_or_open(

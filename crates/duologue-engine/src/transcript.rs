@@ -196,3 +196,49 @@ fn size_bytes(message: &Message) -> usize {
         Message::Tool { content, .. } => content.len(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(text: &str) -> Message {
+        Message::User(text.into())
+    }
+
+    /// What is forgotten with a turn's end would not have been shown later either.
+    #[test]
+    fn forgetting_what_is_not_shown_changes_nothing_that_is() {
+        let mut all = Vec::new();
+        let mut kept = Vec::new();
+        for turn in 0..50_usize {
+            let question = "q".repeat(turn * 7 % 40);
+            let answer = assistant("a".repeat(turn * 11 % 60).as_str().into(), Vec::new());
+            for messages in [&mut all, &mut kept] {
+                messages.extend([user(&question), answer.clone()]);
+            }
+            kept = recent(&kept, 100).to_vec();
+            assert_eq!(recent(&all, 100), kept, "after turn {turn}");
+        }
+        assert!(kept.len() < 10);
+    }
+
+    #[test]
+    fn the_last_message_is_shown_however_long_it_is() {
+        let messages = [user("before"), user(&"x".repeat(200))];
+        assert_eq!(recent(&messages, 100), &messages[1..]);
+        assert_eq!(recent(&[], 100), []);
+    }
+
+    #[test]
+    fn the_latest_message_ids_are_remembered_and_no_more() {
+        let mut ids = MessageIds::default();
+        let id = |number: usize| MessageId::new(&number.to_string()).expect("an id");
+        for number in 0..MESSAGE_IDS_MAX + 3 {
+            ids.remember(&id(number), Seq(number as u64));
+        }
+        assert_eq!(ids.get(&id(2)), None);
+        assert_eq!(ids.get(&id(3)), Some(Seq(3)));
+        assert_eq!(ids.places.len(), MESSAGE_IDS_MAX);
+        assert_eq!(ids.oldest_first.len(), MESSAGE_IDS_MAX);
+    }
+}

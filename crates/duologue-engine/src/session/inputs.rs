@@ -56,3 +56,47 @@ pub(super) async fn next(
     };
     input
 }
+
+#[cfg(test)]
+mod tests {
+    use duologue_protocol::ClientFrame;
+
+    use super::*;
+    use crate::session::running::tests::running;
+
+    fn ping() -> Command {
+        Command::Submit {
+            connection: 1,
+            frame: ClientFrame::Ping,
+        }
+    }
+
+    /// Both sides always have something to say, and are heard in turn.
+    #[tokio::test]
+    async fn neither_readers_nor_the_turn_can_drown_the_other() {
+        let (commands, mut inbox) = mpsc::channel(8);
+        let (turn, mut talk) = running();
+        let mut turn = Some(turn);
+        let mut last = Side::default();
+        let mut heard = Vec::new();
+        for _ in 0..6 {
+            commands.try_send(ping()).expect("the inbox has room");
+            talk();
+            next(&mut inbox, &mut turn, &mut last).await;
+            heard.push(last);
+        }
+        assert_eq!(heard, [Side::Turn, Side::Readers].repeat(3));
+    }
+
+    #[tokio::test]
+    async fn who_has_nothing_to_say_is_not_waited_for() {
+        let (commands, mut inbox) = mpsc::channel(8);
+        let mut turn = None;
+        let mut last = Side::default();
+        for _ in 0..3 {
+            commands.try_send(ping()).expect("the inbox has room");
+            let input = next(&mut inbox, &mut turn, &mut last).await;
+            assert!(matches!(input, Input::Command(Some(_))));
+        }
+    }
+}

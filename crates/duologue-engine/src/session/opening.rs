@@ -82,7 +82,7 @@ async fn live(
 }
 
 /// A session claimed, and its log read.
-struct Opened {
+pub(super) struct Opened {
     claimed: Claimed,
     holding: Holding,
     transcript: Transcript,
@@ -91,7 +91,10 @@ struct Opened {
 }
 
 /// Claims what was asked for and reads its log.
-async fn open(context: &Arc<Context>, opening: Opening) -> Result<Opened, AttachError> {
+pub(super) async fn open(context: &Arc<Context>, opening: Opening) -> Result<Opened, AttachError> {
+    if context.drain.is_cancelled() {
+        return Err(AttachError::ShuttingDown);
+    }
     let (claimed, grace) = match opening {
         Opening::Requested(session_id, user_id) => {
             let claim = Claim {
@@ -154,7 +157,7 @@ fn repeated(refusal: &AttachError) -> AttachError {
 }
 
 impl Session {
-    fn new(
+    pub(super) fn new(
         context: Arc<Context>,
         opened: Opened,
         commands: mpsc::WeakSender<Command>,

@@ -314,3 +314,42 @@ fn explain(code: ErrorCode) -> &'static str {
 fn milliseconds(duration: Duration) -> u64 {
     duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A running turn, and what lets it say a word.
+    pub(in crate::session) fn running() -> (RunningTurn, impl FnMut()) {
+        let (sender, outputs) = mpsc::channel(64);
+        let cancel = CancellationToken::new();
+        let turn = RunningTurn {
+            id: TurnId(1),
+            outputs,
+            _cancel_on_drop: cancel.clone().drop_guard(),
+            cancel,
+            stop_reason: None,
+            unrecorded: None,
+            started: Instant::now(),
+            ttft: None,
+            text: String::new(),
+            next_index: 0,
+            drafts: Drafts::default(),
+        };
+        let talk = move || {
+            let word = Output::Text("word ".to_owned());
+            sender.try_send(word).expect("the turn has room");
+        };
+        (turn, talk)
+    }
+
+    /// The user's cancel came first, but it is the server that ends the turn.
+    #[tokio::test]
+    async fn the_servers_reason_to_stop_overrides_the_users() {
+        let (mut turn, _) = running();
+        turn.stop(FinishReason::Cancelled);
+        turn.stop(FinishReason::Interrupted);
+        turn.stop(FinishReason::Cancelled);
+        assert_eq!(turn.stop_reason, Some(FinishReason::Interrupted));
+    }
+}

@@ -1,6 +1,7 @@
 //! A world to test in: an engine, and the parts around it that a test holds in its hands.
 
 pub(crate) mod client;
+pub(crate) mod clock;
 pub(crate) mod log;
 pub(crate) mod provider;
 pub(crate) mod store;
@@ -11,14 +12,13 @@ use std::{sync::Arc, time::Duration};
 use duologue_engine::{
     AttachError, Engine, Limits, Parts,
     agent::Agent,
-    clock::TestClock,
     limits::{GenerationLimits, JobLimits, RetryDelay, SessionLimits, TurnLimits},
     provider::{Provider, scripted::ScriptedProvider},
     store::{ServerId, SessionRecord, SessionStatus, Store},
 };
 use duologue_protocol::{Event, Seq, SessionId, UserId};
 
-use self::{client::Client, store::WatchedStore, tool::Toolbox};
+use self::{client::Client, clock::SteppingClock, store::WatchedStore, tool::Toolbox};
 
 /// How long a test waits for what must come. Paused time makes it free, and it is longer than any
 /// limit, so that a test may wait for a limit to be reached.
@@ -51,6 +51,7 @@ pub(crate) struct World {
     pub(crate) provider: ScriptedProvider,
     pub(crate) store: Arc<WatchedStore>,
     pub(crate) tools: Arc<Toolbox>,
+    pub(crate) clock: Arc<SteppingClock>,
 }
 
 impl World {
@@ -110,11 +111,12 @@ impl World {
         change(&mut limits);
         let tools = Toolbox::new(&store);
         let agent = Agent::from_toml(AGENT, &tools.tools()).expect("the agent is well-formed");
+        let clock = Arc::new(SteppingClock::start());
         let parts = Parts {
             store: Arc::<WatchedStore>::clone(&store),
             provider: provider.unwrap_or_else(|| Arc::new(scripted.clone())),
             agent: Arc::new(agent),
-            clock: Arc::new(TestClock::start()),
+            clock: Arc::<SteppingClock>::clone(&clock),
             server: ServerId(server.to_owned()),
         };
         Self {
@@ -122,6 +124,7 @@ impl World {
             provider: scripted,
             store,
             tools,
+            clock,
         }
     }
 

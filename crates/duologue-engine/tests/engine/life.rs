@@ -2,12 +2,12 @@
 
 use duologue_engine::{
     AttachError,
-    provider::scripted::Step,
+    provider::{ProviderError, scripted::Step},
     store::{SessionStatus, Store},
 };
 use duologue_protocol::{
-    ClientFrame, CloseCode, DisconnectReason, EndReason, EventBody, FinishReason, MessageId, Seq,
-    ServerFrame, SummaryStatus, UserId,
+    ClientFrame, CloseCode, DisconnectReason, EndReason, ErrorCode, EventBody, FinishReason,
+    MessageId, Seq, ServerFrame, SummaryStatus, UserId,
 };
 
 use crate::harness::{
@@ -334,4 +334,75 @@ async fn whoever_gives_up_while_waiting_was_never_there() {
         .filter(|name| **name == "client_connected")
         .count();
     assert_eq!(came, 2, "{:?}", types(&log));
+}
+
+/// The message was on its way when the session ended. It is refused, so that nobody waits for its
+/// receipt.
+#[tokio::test(start_paused = true)]
+async fn a_message_that_comes_after_the_end_is_refused() {
+    let world = World::start();
+    let mut client = world.connect("s").await;
+    client.settle().await;
+    client.send(ClientFrame::End);
+    client.say_as("late", "wait!");
+    let (frames, code) = client.closed().await;
+    assert_eq!(names(&frames), ["session_ended", "error"]);
+    assert_eq!(errors(&frames)[0].code, ErrorCode::Busy);
+    let id = errors(&frames)[0].id.as_ref().map(MessageId::as_str);
+    assert_eq!(id, Some("late"));
+    assert_eq!(code, CloseCode::Ended);
+}
+
+/// The end waits for the running turn to stop. Who comes meanwhile must not be shown in, only to be
+/// sent away at once.
+#[tokio::test(start_paused = true)]
+async fn whoever_comes_while_the_session_ends_reopens_it() {
+    let world = World::start();
+    world.provider.will([Step::Stall]);
+    let mut client = world.connect("s").await;
+    client.say("hi");
+    world.provider.wait_for_requests(1).await;
+    client.send(ClientFrame::End);
+    let mut next = world.connect("s").await;
+    assert_eq!(client.closed().await.1, CloseCode::Ended);
+    let frames = next.settle().await;
+    assert_eq!(names(&frames), ["resumed", "client_connected"]);
+    let Some(EventBody::ClientConnected(connected)) = body(&frames[1]) else {
+        panic!("it is connected");
+    };
+    assert!(connected.reopened);
+    assert_eq!(world.record("s").await.status, SessionStatus::Active);
+    world.log("s").await;
+}
+
+/// The clock is set back by an hour in the middle of a turn, and by another one before the summary
+/// has failed for good. The log's own time stands still meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_logs_time_does_not_go_back_when_the_clock_does() {
+    let world = World::with(|limits| limits.jobs.retry_delays.clear());
+    world
+        .provider
+        .will([Step::Hold("half-way"), Step::Say("Hello.".to_owned())]);
+    let refusal = ProviderError::Refused("the test refuses".into());
+    world
+        .provider
+        .will_summarize([Step::Hold("summary"), Step::Fail(refusal)]);
+    pass(seconds(10)).await;
+    let mut client = world.connect("s").await;
+    client.say("hi");
+    world.provider.wait_for_requests(1).await;
+    world.clock.step_back(seconds(3600));
+    world.provider.release("half-way");
+    client.answer().await;
+    client.send(ClientFrame::End);
+    world.provider.wait_for_requests(2).await;
+    world.clock.step_back(seconds(3600));
+    world.provider.release("summary");
+    let record = world.until_status("s", SessionStatus::Completed).await;
+    assert_eq!(record.summary_status, Some(SummaryStatus::Failed));
+    let log = world.log("s").await;
+    assert_eq!(
+        log.first().unwrap().occurred_at,
+        log.last().unwrap().occurred_at
+    );
 }

@@ -263,19 +263,8 @@ async fn who_comes_while_the_door_closes_is_answered() {
 /// Dropping the engine without waiting stops all there is, in its own time.
 #[tokio::test(start_paused = true)]
 async fn an_engine_that_is_dropped_stops_by_itself() {
-    let World {
-        engine,
-        provider,
-        store,
-        tools,
-    } = World::start();
-    provider.will([Step::Stall]);
-    let world = World {
-        engine,
-        provider,
-        store,
-        tools,
-    };
+    let world = World::start();
+    world.provider.will([Step::Stall]);
     let mut client = world.connect("s").await;
     client.say("hi");
     world.provider.wait_for_requests(1).await;

@@ -286,3 +286,44 @@ async fn a_draft_that_cannot_be_kept_costs_nothing() {
     world.provider.release("half-way");
     assert_eq!(&*client.answer().await.done.text, "Half and half.");
 }
+
+/// A panic in the session's own task is a bug, and costs this one session its readers. The session
+/// is not lost: whoever comes back opens it anew, and if nobody does, it ends.
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_task_panics_is_opened_anew() {
+    let world = World::start();
+    let mut client = world.connect("s").await;
+    client.settle().await;
+    world.store.set(Weather::Buggy, [Call::Append]);
+    client.say("hi");
+    let (_, code) = client.closed().await;
+    assert_eq!(code, CloseCode::Internal);
+    assert_eq!(world.engine.sessions_count(), 0);
+    client.leave(DisconnectReason::Lost);
+
+    world.store.set(Weather::Fair, [Call::Append]);
+    let mut client = world.resume("s", 2).await;
+    let frames = client.settle().await;
+    assert_eq!(names(&frames), ["resumed", "client_connected", "replayed"]);
+    world.store.set(Weather::Buggy, [Call::Append]);
+    client.say("hi");
+    client.closed().await;
+    world.store.set(Weather::Fair, [Call::Append]);
+    world.until_status("s", SessionStatus::Completed).await;
+    world.log("s").await;
+}
+
+/// What keeps all sessions must not be ended by one panic.
+#[tokio::test(start_paused = true)]
+async fn the_keeper_and_the_workers_survive_panics() {
+    let world = World::start();
+    let calls = [Call::Renew, Call::ClaimLapsed, Call::ClaimJob];
+    world.store.set(Weather::Buggy, calls);
+    pass(seconds(60)).await;
+    world.store.set(Weather::Fair, calls);
+    let renewals = world.store.count(Call::Renew);
+    world.store.wait_for(Call::Renew, renewals + 2).await;
+    let client = world.connect("s").await;
+    client.send(ClientFrame::End);
+    world.until_status("s", SessionStatus::Completed).await;
+}

@@ -66,6 +66,8 @@ pub(crate) enum Weather {
     Away,
     /// It waits until the weather changes.
     Hanging,
+    /// It panics: the store has a bug.
+    Buggy,
 }
 
 #[derive(Default)]
@@ -159,6 +161,7 @@ impl WatchedStore {
         let met = weather(&met.await.expect("the store is here"));
         match met {
             Weather::Away => Err(StoreError::Unavailable("the test's weather is bad".into())),
+            Weather::Buggy => panic!("the test's store panics"),
             Weather::Fair | Weather::Hanging => Ok(()),
         }
     }
