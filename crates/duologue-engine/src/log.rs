@@ -58,32 +58,25 @@ impl Log {
     }
 
     /// Stores `entries` as the next events, all in one commit, and folds them into `transcript`.
+    ///
+    /// Where the last one is `session_ended`, the session is given up in the same commit, and a job
+    /// is left that will sum it up.
     pub(crate) async fn append(
         &self,
         transcript: &mut Transcript,
         entries: Vec<Entry>,
     ) -> Result<Vec<Event>, StoreError> {
         let after = transcript.last_seq;
+        let is_end = matches!(entries.last(), Some((_, EventBody::SessionEnded(_))));
         let events = self.number(transcript, entries);
-        self.persist(|| self.store.append(&self.hold, after, &events))
-            .await?;
-        for event in &events {
-            transcript.apply(event);
-        }
-        Ok(events)
-    }
-
-    /// Like [`append`](Self::append), where the last entry is `session_ended`: the session is given
-    /// up, and a job will sum it up.
-    pub(crate) async fn end(
-        &self,
-        transcript: &mut Transcript,
-        entries: Vec<Entry>,
-    ) -> Result<Vec<Event>, StoreError> {
-        let after = transcript.last_seq;
-        let events = self.number(transcript, entries);
-        self.persist(|| self.store.end(&self.hold, after, &events))
-            .await?;
+        let write = || {
+            if is_end {
+                self.store.end(&self.hold, after, &events)
+            } else {
+                self.store.append(&self.hold, after, &events)
+            }
+        };
+        self.persist(write).await?;
         for event in &events {
             transcript.apply(event);
         }
