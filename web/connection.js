@@ -5,10 +5,11 @@
 import { Backoff } from "./backoff.js";
 import { Outbox } from "./outbox.js";
 import { finalRefusal } from "./refusal.js";
+import { FrameSocket } from "./socket.js";
 
 /** @typedef {import("./address.js").ServerAddress} ServerAddress */
 /** @typedef {import("./address.js").Identity} Identity */
-/** @typedef {{ type: string, seq?: number, [field: string]: any }} Frame */
+/** @typedef {import("./socket.js").Frame} Frame */
 /** @typedef {"connecting" | "open" | "reconnecting" | "closing" | "closed"} Phase */
 /**
  * @typedef {object} Listener
@@ -22,19 +23,14 @@ import { finalRefusal } from "./refusal.js";
 /** After these the client does not come back by itself. */
 const FINAL_CLOSES = new Map([
   [1000, "The session has ended."],
+  [1002, "The server could not read what was sent."],
   [1007, "The server could not read what was sent."],
   [1009, "The message was too long for the server."],
 ]);
-/** Our own: we drop a socket that we no longer trust, but are not done with the session. */
-const CLOSE_DROPPED = 4000;
 
 const RECONNECT = { firstMs: 500, mostMs: 30_000 };
 /** A connection that held this long was a good one: the next pause is short again. */
 const GOOD_AFTER_MS = 10_000;
-/** Browsers neither send WebSocket pings nor notice a peer that is silently gone. */
-const PING_INTERVAL_MS = 20_000;
-/** How long the server may take to answer our close frame. */
-const CLOSE_TIMEOUT_MS = 3_000;
 
 export class Connection {
   #server;
@@ -42,19 +38,14 @@ export class Connection {
   #listener;
   #outbox = new Outbox();
   #backoff = new Backoff(RECONNECT);
-  /** @type {WebSocket | null} the only socket whose news counts */
+  /** @type {FrameSocket | null} */
   #socket = null;
   /** @type {Phase} */
   #phase = "closed";
   #lastSeq = 0;
-  /** 0 as long as there is no open socket. */
-  #openedAt = 0;
-  #pingUnanswered = false;
   /** As asked by `goaway`: when, at the earliest, to come back. */
   #notBefore = 0;
   #retryTimer = 0;
-  #pingTimer = 0;
-  #closeTimer = 0;
 
   /** @param {ServerAddress} server @param {Identity} identity @param {Listener} listener */
   constructor(server, identity, listener) {
@@ -96,27 +87,25 @@ export class Connection {
    * @returns {string} the id under which its receipt will come
    */
   say(text) {
-    const id = this.#outbox.add(text);
-    if (this.#phase === "open") this.#send(Outbox.frame(id, text));
-    return id;
+    const frame = this.#outbox.add(text);
+    if (this.#phase === "open") this.#socket?.send(frame);
+    return frame.id;
   }
 
   /** Asks for the running turn to be stopped. */
   cancel() {
-    if (this.#phase === "open") this.#send({ type: "cancel" });
+    if (this.#phase === "open") this.#socket?.send({ type: "cancel" });
   }
 
   /** Says that the user is done, which ends the session. */
   close() {
     if (this.#phase === "closed" || this.#phase === "closing") return;
-    const socket = this.#socket;
-    if (socket?.readyState !== WebSocket.OPEN) {
+    if (this.#socket?.isOpen) {
+      this.#enter("closing");
+      this.#socket.close();
+    } else {
       this.#finish("The server was not reached, so it ends the session by itself after a while.");
-      return;
     }
-    this.#enter("closing");
-    socket.close(1000, "done");
-    this.#closeTimer = window.setTimeout(() => this.#finish(""), CLOSE_TIMEOUT_MS);
   }
 
   /** Lets go of everything. Nothing is called afterwards; the session is left as it is. */
@@ -126,53 +115,38 @@ export class Connection {
     this.#phase = "closed";
   }
 
-  // From here on: one socket after another.
+  // From here on: what a socket brings.
 
   #dial() {
     const url = new URL(this.#server.socket(this.#identity));
     url.searchParams.set("after", String(this.#lastSeq));
     // The server may be set to speak bare text to those who do not ask.
     url.searchParams.set("frames", "json");
-    const socket = connect(url);
-    if (!socket) {
+    try {
+      this.#socket = new FrameSocket(url, {
+        onFrame: (frame) => this.#receive(frame),
+        onSent: (frame) => this.#listener.onTraffic("out", frame),
+        onEnd: ({ code, wasOpen }) => void this.#ended(code, wasOpen),
+      });
+    } catch {
       this.#finish("The browser forbids this address; a page from https needs a server with wss.");
-      return;
     }
-    this.#socket = socket;
-    let wasOpen = false;
-    const ours = () => this.#socket === socket;
-    socket.addEventListener("open", () => {
-      if (!ours()) return;
-      wasOpen = true;
-      this.#openedAt = Date.now();
-      this.#pingUnanswered = false;
-      this.#pingTimer = window.setInterval(() => this.#ping(), PING_INTERVAL_MS);
-    });
-    socket.addEventListener("message", ({ data }) => {
-      if (ours()) this.#receive(String(data));
-    });
-    socket.addEventListener("close", ({ code }) => {
-      if (ours()) this.#closed(code, wasOpen);
-    });
   }
 
-  /** @param {string} text */
-  #receive(text) {
-    this.#pingUnanswered = false;
-    const frame = read(text);
+  /** @param {Frame} frame */
+  #receive(frame) {
     this.#listener.onTraffic("in", frame);
     if (frame.type === "session_started" && frame.resumed === false && this.#lastSeq > 0) {
       // The server has never heard of this session; what we know of it is from a log that is gone.
       this.#forget();
     }
+    // Also an event that was seen before may be the receipt of a message that was sent twice.
+    const isAnswer = frame.type === "user_message" || frame.type === "error";
+    if (isAnswer && typeof frame.id === "string") this.#outbox.settle(frame.id);
     if (typeof frame.seq === "number" && frame.type !== "replayed") {
-      if (frame.seq <= this.#lastSeq) {
-        this.#acknowledge(frame);
-        return;
-      }
+      if (frame.seq <= this.#lastSeq) return;
       this.#lastSeq = frame.seq;
     }
-    this.#acknowledge(frame);
     this.#listener.onFrame(frame);
     this.#follow(frame);
   }
@@ -187,29 +161,26 @@ export class Connection {
       case "replayed":
         this.#settle();
         break;
-      case "goaway":
-        this.#notBefore = Date.now() + Number(frame.reconnect_after_ms);
+      case "goaway": {
+        const asked = Number(frame.reconnect_after_ms);
+        // Somewhat later than asked, so that not all come back at once.
+        this.#notBefore = Date.now() + asked * (1 + Math.random());
         break;
+      }
       case "error":
         if (frame.code === "unknown_position") {
           this.#forget();
-          this.#lose("The server lost a part of the session.");
+          this.#lose("The server has lost a part of the session.");
         }
         break;
     }
-  }
-
-  /** @param {Frame} frame */
-  #acknowledge(frame) {
-    const settles = frame.type === "user_message" || frame.type === "error";
-    if (settles && typeof frame.id === "string") this.#outbox.settle(frame.id);
   }
 
   /** The session listens: sends what has waited for that. */
   #settle() {
     if (this.#phase === "closing") return;
     this.#enter("open");
-    for (const frame of this.#outbox.frames()) this.#send(frame);
+    for (const frame of this.#outbox.frames()) this.#socket?.send(frame);
   }
 
   #forget() {
@@ -217,25 +188,10 @@ export class Connection {
     this.#listener.onForget();
   }
 
-  /** @param {object} frame */
-  #send(frame) {
-    this.#socket?.send(JSON.stringify(frame));
-    this.#listener.onTraffic("out", /** @type {Frame} */ (frame));
-  }
-
-  #ping() {
-    if (this.#pingUnanswered) {
-      this.#lose("The server has gone silent.");
-      return;
-    }
-    this.#pingUnanswered = true;
-    this.#send({ type: "ping" });
-  }
-
   // From here on: how sockets end, and what follows.
 
   /** @param {number} code @param {boolean} wasOpen */
-  async #closed(code, wasOpen) {
+  async #ended(code, wasOpen) {
     const socket = this.#socket;
     const final = FINAL_CLOSES.get(code);
     if (this.#phase === "closing") this.#finish("");
@@ -244,7 +200,7 @@ export class Connection {
     else {
       const refusal = await finalRefusal(this.#server, this.#identity);
       // Meanwhile the user may have decided otherwise.
-      if (this.#socket !== socket || this.#phase === "closed") return;
+      if (this.#socket !== socket) return;
       if (refusal !== null) this.#finish(`Refused: ${refusal}.`);
       else this.#lose("The server cannot be reached.");
     }
@@ -252,11 +208,11 @@ export class Connection {
 
   /** Comes back after a pause. @param {string} why */
   #lose(why) {
-    if (this.#openedAt > 0 && Date.now() - this.#openedAt > GOOD_AFTER_MS) this.#backoff.reset();
+    if (this.#socket && this.#socket.age > GOOD_AFTER_MS) this.#backoff.reset();
     this.#drop();
     const pause = Math.max(this.#backoff.next(), this.#notBefore - Date.now());
-    this.#enter("reconnecting", why);
     this.#retryTimer = window.setTimeout(() => this.#dial(), pause);
+    this.#enter("reconnecting", why);
   }
 
   /** The network is back: no need to wait any longer. */
@@ -276,12 +232,8 @@ export class Connection {
 
   #drop() {
     window.clearTimeout(this.#retryTimer);
-    window.clearInterval(this.#pingTimer);
-    window.clearTimeout(this.#closeTimer);
-    this.#openedAt = 0;
-    const socket = this.#socket;
+    this.#socket?.drop();
     this.#socket = null;
-    if (socket && socket.readyState < WebSocket.CLOSING) socket.close(CLOSE_DROPPED, "dropped");
   }
 
   /** @param {Phase} phase */
@@ -289,24 +241,4 @@ export class Connection {
     this.#phase = phase;
     this.#listener.onPhase(phase, detail);
   }
-}
-
-/** @param {URL} url @returns {WebSocket | null} null where the browser does not even try */
-function connect(url) {
-  try {
-    return new WebSocket(url);
-  } catch {
-    return null;
-  }
-}
-
-/** @param {string} text @returns {Frame} */
-function read(text) {
-  try {
-    const frame = JSON.parse(text);
-    if (typeof frame?.type === "string") return frame;
-  } catch {
-    // Not JSON: told apart below, with what is JSON but no frame.
-  }
-  return { type: "unreadable", text };
 }

@@ -5,7 +5,7 @@ import { element } from "./dom.js";
 import { Ending } from "./ending.js";
 import { Turn } from "./turn.js";
 
-/** @typedef {import("./connection.js").Frame} Frame */
+/** @typedef {import("./socket.js").Frame} Frame */
 /**
  * @typedef {object} Callbacks
  * @property {(text: string) => void} say speaks in the user's name
@@ -13,6 +13,20 @@ import { Turn } from "./turn.js";
  * @property {(text: string) => void} announce tells those who listen to the page
  * @property {() => void} onFreshSession the user wants another session
  */
+
+/** What tells of a turn. Frames of other types are not for us, whatever fields they have. */
+const OF_TURNS = new Set([
+  "user_message",
+  "start",
+  "routed",
+  "tool_call",
+  "tool_result",
+  "follow_up",
+  "token",
+  "draft",
+  "error",
+  "done",
+]);
 
 export class Conversation {
   #place;
@@ -56,8 +70,9 @@ export class Conversation {
 
   /** Shows a message that is on its way. @param {string} id @param {string} text */
   send(id, text) {
-    const state = element("p", { class: "receipt" }, "Sending…");
-    const shown = element("div", { class: "said", "data-state": "sending" }, element("p", { class: "text" }, text), state);
+    const state = element("p", { class: "receipt" }, "Waiting…");
+    const said = element("p", { class: "text" }, text);
+    const shown = element("div", { class: "said", "data-state": "waiting" }, said, state);
     this.#unheard.set(id, shown);
     this.#place.append(shown);
     this.#callbacks.onChange();
@@ -75,8 +90,8 @@ export class Conversation {
     return true;
   }
 
-  /** The end of the session, at the end of the conversation. */
-  get ending() {
+  /** Shows that the session ends here, unless that is shown already. */
+  end() {
     if (this.#ending === null) {
       this.#ending = new Ending(this.#callbacks.onFreshSession);
       this.#place.append(this.#ending.element);
@@ -92,11 +107,13 @@ export class Conversation {
         if (frame.reopened) this.#reopened();
         return;
       case "session_ended":
-        return this.ending.ended(String(frame.reason));
+        return this.end().ended(String(frame.reason));
       case "session_summarized":
-        return this.ending.summarized(frame.status, frame.summary);
+        return this.end().summarized(frame.status, frame.summary);
       default:
-        if (typeof frame.turn_id === "string") this.#applyToTurn(frame.turn_id, frame);
+        if (OF_TURNS.has(frame.type) && typeof frame.turn_id === "string") {
+          this.#applyToTurn(frame.turn_id, frame);
+        }
     }
   }
 

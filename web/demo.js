@@ -10,7 +10,7 @@ import { IdentityForm } from "./identity.js";
 import { Status } from "./status.js";
 import { awaitSummary } from "./summary.js";
 
-/** @typedef {import("./connection.js").Frame} Frame */
+/** @typedef {import("./socket.js").Frame} Frame */
 /** @typedef {import("./connection.js").Phase} Phase */
 
 class Demo {
@@ -129,7 +129,7 @@ class Demo {
     if (!connection || connection.lastSeq === 0) return;
     this.#waiting.abort();
     const waiting = (this.#waiting = new AbortController());
-    const { ending } = this.#conversation;
+    const ending = this.#conversation.end();
     const url = connection.server.session(connection.identity);
     try {
       const why = await awaitSummary(url, waiting.signal, (facts) => ending.show(facts));

@@ -18,7 +18,11 @@ export class Ending {
   #heading = element("h2", {}, "Connection closed");
   #why = element("p", { class: "ending-why" });
   #summary = element("p", { class: "text summary" });
-  #progress = element("p", { class: "ending-progress", role: "status" }, "Waiting for the server to end the session…");
+  #progress = element(
+    "p",
+    { class: "ending-progress", role: "status" },
+    "Waiting for the server to end the session…",
+  );
   /** @type {number | undefined} */
   #seconds;
   #fresh = element("button", { type: "button", class: "button button-quiet" }, "New session");

@@ -3,7 +3,7 @@
 import { byId, element } from "./dom.js";
 import { clockTime, counted } from "./format.js";
 
-/** @typedef {import("./connection.js").Frame} Frame */
+/** @typedef {import("./socket.js").Frame} Frame */
 
 /** The oldest rows make room for new ones. */
 const ROWS_MAX = 500;

@@ -3,7 +3,7 @@
 
 import { element } from "./dom.js";
 
-/** @typedef {import("./connection.js").Frame} Frame */
+/** @typedef {import("./socket.js").Frame} Frame */
 
 export class FollowUpCard {
   element;

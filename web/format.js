@@ -2,6 +2,7 @@
 
 /** @param {number} milliseconds */
 export function duration(milliseconds) {
+  if (milliseconds < 1) return "under 1 ms";
   if (milliseconds < 1_000) return `${Math.round(milliseconds)} ms`;
   if (milliseconds < 60_000) return `${(milliseconds / 1_000).toFixed(1)} s`;
   const seconds = Math.round(milliseconds / 1_000);

@@ -3,15 +3,18 @@
 
 import { uuid } from "./uuid.js";
 
+/** @typedef {{ type: "message", message: string, id: string }} MessageFrame */
+
 export class Outbox {
-  /** @type {Map<string, string>} ids to texts, in the order of their writing */
+  /** @type {Map<string, MessageFrame>} by their ids, in the order of their writing */
   #waiting = new Map();
 
-  /** @param {string} text @returns {string} the message's id */
-  add(text) {
-    const id = uuid();
-    this.#waiting.set(id, text);
-    return id;
+  /** @param {string} message */
+  add(message) {
+    /** @type {MessageFrame} */
+    const frame = { type: "message", message, id: uuid() };
+    this.#waiting.set(frame.id, frame);
+    return frame;
   }
 
   /** The server has stored it, or refused it: either way it need not be sent again. @param {string} id */
@@ -19,20 +22,15 @@ export class Outbox {
     this.#waiting.delete(id);
   }
 
-  /** @returns {object[]} the frames to send, in order */
+  /** What to send, in order. */
   frames() {
-    return [...this.#waiting].map(([id, text]) => Outbox.frame(id, text));
+    return [...this.#waiting.values()];
   }
 
-  /** Gives all messages up, and says which they were. @returns {string[]} their ids */
+  /** Gives all messages up, and says which they were. */
   drain() {
     const ids = [...this.#waiting.keys()];
     this.#waiting.clear();
     return ids;
-  }
-
-  /** @param {string} id @param {string} text */
-  static frame(id, text) {
-    return { type: "message", message: text, id };
   }
 }

@@ -3,7 +3,7 @@
 import { element } from "./dom.js";
 import { duration } from "./format.js";
 
-/** @typedef {import("./connection.js").Frame} Frame */
+/** @typedef {import("./socket.js").Frame} Frame */
 
 export class ToolCard {
   #state = element("span", { class: "tool-state" }, "running…");

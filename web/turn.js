@@ -6,7 +6,7 @@ import { FormingText } from "./forming_text.js";
 import { counted, duration } from "./format.js";
 import { ToolCard } from "./tool_card.js";
 
-/** @typedef {import("./connection.js").Frame} Frame */
+/** @typedef {import("./socket.js").Frame} Frame */
 
 /** How an answer ended, where that is not as it should be. */
 const UNUSUAL_ENDS = new Map([

@@ -28,12 +28,29 @@ function contrast(element: Element): number {
   };
   let ground: Element | null = element;
   while (ground && getComputedStyle(ground).backgroundColor === "rgba(0, 0, 0, 0)") ground = ground.parentElement;
-  const pair = [luminance(getComputedStyle(element).color), luminance(getComputedStyle(ground ?? document.body).backgroundColor)];
-  return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+  const text = luminance(getComputedStyle(element).color);
+  const behind = luminance(getComputedStyle(ground ?? document.body).backgroundColor);
+  return (Math.max(text, behind) + 0.05) / (Math.min(text, behind) + 0.05);
 }
 
 /** What is read, on every ground that there is. */
-const READ = [".said .text", ".answer .text", ".outcome", ".routed", ".tool-name", ".tool-state", ".tool-facts pre", ".follow-up strong", ".chip", ".event-type", ".event-brief", ".event-count", "#status-words", "#send", ".field label"];
+const READ = [
+  ".said .text",
+  ".answer .text",
+  ".outcome",
+  ".routed",
+  ".tool-name",
+  ".tool-state",
+  ".tool-facts pre",
+  ".follow-up strong",
+  ".chip",
+  ".event-type",
+  ".event-brief",
+  ".event-count",
+  "#status-words",
+  "#send",
+  ".field label",
+];
 
 for (const scheme of ["light", "dark"] as const) {
   test(`in the ${scheme} theme everything can be read`, async ({ demo, page }) => {

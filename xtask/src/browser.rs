@@ -24,10 +24,11 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(45);
 const LOG_LINES_SHOWN: usize = 40;
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Builds the server, starts it, runs the tests against it, and stops it.
+/// Checks the page's types, builds the server, runs the tests against it, and stops it.
 pub(crate) fn run(root: &Path, playwright_arguments: &[String]) -> anyhow::Result<Outcome> {
     let tests = root.join("web/e2e");
     setup::npm_packages(root)?;
+    run_external(program("npm", &tests).args(["run", "--silent", "types"]))?;
     run_external(&mut cargo(root, "build --bin duologue"))?;
 
     let artifacts = tests.join("artifacts");

@@ -10,6 +10,7 @@
 
 mod browser;
 mod external;
+mod schema;
 mod settings;
 mod setup;
 mod steps;
@@ -57,6 +58,9 @@ fn run(command: &str, rest: &[String]) -> anyhow::Result<Outcome> {
     }
     if command == "settings" {
         return settings::write(&root);
+    }
+    if command == "schema" {
+        return schema::write(&root);
     }
     match steps::ALL.iter().find(|step| step.name == command) {
         Some(step) => (step.run)(&root),

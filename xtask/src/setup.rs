@@ -34,6 +34,10 @@ const NEEDS: &[Need] = &[
         found: |_| on_path("pgbouncer"),
     },
     Need {
+        package: "openssl",
+        found: |_| on_path("openssl"),
+    },
+    Need {
         package: "chromium",
         found: |_| std::env::var_os("CHROMIUM").is_some() || on_path("chromium"),
     },

@@ -122,7 +122,8 @@ impl Transcript {
             EventBody::SessionStarted(_)
             | EventBody::ClientDisconnected(_)
             | EventBody::SessionEnded(_)
-            | EventBody::SessionSummarized(_) => {}
+            | EventBody::SessionSummarized(_)
+            | EventBody::Imported(_) => {}
         }
     }
 }

@@ -23,6 +23,7 @@ const READY_INTERVAL: Duration = Duration::from_millis(15);
 #[derive(Debug)]
 pub(crate) struct Child {
     name: &'static str,
+    process: u32,
     log: PathBuf,
     /// How it ended, once it has.
     ended: Arc<OnceLock<String>>,
@@ -32,7 +33,8 @@ impl Child {
     /// Starts `command`, made by [`unprivileged`] with a death signal, and writes what it says to
     /// `log`.
     pub(crate) fn start(name: &'static str, mut command: Command, log: PathBuf) -> Result<Self> {
-        let output = fs::File::create(&log).with_context(|| format!("creating {log:?}"))?;
+        let output =
+            fs::File::create(&log).with_context(|| format!("creating {}", log.display()))?;
         command.stdin(Stdio::null());
         command.stdout(output.try_clone()?).stderr(output);
         let ended = Arc::new(OnceLock::new());
@@ -42,7 +44,7 @@ impl Child {
         // stays, and also takes note of the program's end.
         thread::spawn(move || match command.spawn() {
             Ok(mut child) => {
-                let _ = started.send(Ok(()));
+                let _ = started.send(Ok(child.id()));
                 let how = match child.wait() {
                     Ok(status) => status.to_string(),
                     Err(error) => error.to_string(),
@@ -53,8 +55,35 @@ impl Child {
                 let _ = started.send(Err(error));
             }
         });
-        result.recv()?.with_context(|| format!("starting {name}"))?;
-        Ok(Self { name, log, ended })
+        let process = result.recv()?.with_context(|| format!("starting {name}"))?;
+        Ok(Self {
+            name,
+            process,
+            log,
+            ended,
+        })
+    }
+
+    /// Sends it a signal, unless it has ended. It need not have by the time this returns.
+    pub(crate) fn signal(&self, signal: &str) -> Result<()> {
+        if self.ended.get().is_some() {
+            return Ok(());
+        }
+        let mut kill = Command::new("kill");
+        kill.args([&format!("-{signal}"), &self.process.to_string()]);
+        run(kill)
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn ended(&self) -> Result<()> {
+        let deadline = Instant::now() + READY_TIMEOUT;
+        while self.ended.get().is_none() {
+            if Instant::now() > deadline {
+                bail!("{} does not end", self.name);
+            }
+            tokio::time::sleep(READY_INTERVAL).await;
+        }
+        Ok(())
     }
 
     /// Waits until `probe` succeeds. If the program ends before, or takes too long, the error has
@@ -156,7 +185,7 @@ pub(crate) fn our_user_id() -> u32 {
 }
 
 /// A port of loopback that nobody listens on.
-pub(crate) fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
     Ok(listener.local_addr()?.port())
 }

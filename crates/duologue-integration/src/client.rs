@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::Instant};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{self, Message, protocol::CloseFrame},
+    tungstenite::{self, Bytes, Message, protocol::CloseFrame},
 };
 
 use crate::DEADLINE;
@@ -72,10 +72,6 @@ impl Client {
     }
 
     /// Sends a frame of the JSON dialect.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "callers write `json!` in place"
-    )]
     pub async fn send_json(&mut self, frame: Value) {
         self.send(&frame.to_string()).await;
     }
@@ -100,18 +96,42 @@ impl Client {
                 }
             }
         };
-        match tokio::time::timeout(DEADLINE, receiving).await {
-            Ok(received) => received,
-            Err(_elapsed) => panic!("no frame in time; seen so far: {:#?}", self.seen),
-        }
+        let Ok(received) = tokio::time::timeout(DEADLINE, receiving).await else {
+            panic!("no frame in time; seen so far: {:#?}", self.seen)
+        };
+        received
     }
 
     /// The next frame. Checks that events come without gaps and pieces in order.
     pub async fn receive(&mut self) -> Value {
-        match self.receive_text().await {
-            Ok(text) => self.note(&text),
+        match self.try_receive().await {
+            Ok(frame) => frame,
             Err(close) => panic!("closed ({close:?}); seen so far: {:#?}", self.seen),
         }
+    }
+
+    /// The next frame, checked too, or the close frame that ended the connection.
+    pub async fn try_receive(&mut self) -> Result<Value, Option<CloseFrame>> {
+        let text = self.receive_text().await?;
+        Ok(self.note(&text))
+    }
+
+    /// Sends a WebSocket ping and says how long its answer took. Frames that come before are noted.
+    pub async fn ping(&mut self) -> Duration {
+        let sent = Instant::now();
+        self.send_message(Message::Ping(Bytes::new())).await;
+        let answering = async {
+            loop {
+                match self.socket.next().await {
+                    Some(Ok(Message::Pong(_))) => return sent.elapsed(),
+                    Some(Ok(Message::Text(text))) => drop(self.note(&text)),
+                    Some(Ok(_control)) => {}
+                    other => panic!("no answer to a ping, but {other:?}"),
+                }
+            }
+        };
+        let answer = tokio::time::timeout(DEADLINE, answering).await;
+        answer.expect("a ping is answered in time")
     }
 
     fn note(&mut self, text: &str) -> Value {

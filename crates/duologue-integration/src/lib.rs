@@ -5,14 +5,20 @@
 //! that started it. What a machine lacks is an error that says how to install it; nothing is
 //! skipped.
 
-mod child;
+mod certificates;
+pub mod child;
 pub mod client;
+pub mod database_proxy;
+pub mod fault_proxy;
+mod jwt;
 pub mod pgbouncer;
 pub mod postgres;
+pub mod postgrest;
 pub mod process;
 pub mod raw;
 pub mod server;
 pub mod store;
+pub mod supabase;
 
 use std::time::Duration;
 

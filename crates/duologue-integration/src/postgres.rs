@@ -1,6 +1,7 @@
-//! A Postgres for tests: one cluster per process, one database per test.
+//! A Postgres for tests: one cluster per process, one database per test. A test that restarts its
+//! cluster has one of its own.
 //!
-//! The cluster is real in what tests are about (`fsync` is on), listens on loopback only, and dies
+//! A cluster is real in what tests are about (`fsync` is on), listens on loopback only, and dies
 //! with the process. Tests work as the owner of their database, who is no superuser.
 
 use std::{
@@ -8,16 +9,18 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
 };
 
 use anyhow::{Context, Result};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
+use tempfile::NamedTempFile;
 use tokio::sync::OnceCell;
 
 use crate::{
+    certificates,
     child::{AtOurEnd, Child, find, free_port, our_user_id, run, run_folder, unprivileged},
     store::config,
 };
@@ -37,7 +40,9 @@ pub struct Cluster {
     databases_made: AtomicU32,
     /// Those whose tests are over. Dropping is left to whoever next makes one.
     databases_left: Mutex<Vec<String>>,
-    _child: Child,
+    folder: PathBuf,
+    settings: Vec<String>,
+    child: Mutex<Arc<Child>>,
 }
 
 /// A database of a test's own.
@@ -50,13 +55,97 @@ pub struct Database {
 impl Cluster {
     /// The cluster of this process, started by whoever asks first.
     pub async fn get() -> &'static Self {
-        let cluster = CLUSTER.get_or_try_init(Self::start).await;
+        let cluster = CLUSTER
+            .get_or_try_init(async || {
+                let folder = run_folder("postgres")?;
+                copy_initialized(&folder)?;
+                Self::start(folder, Vec::new()).await
+            })
+            .await;
         cluster.unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    /// A cluster for one test alone, after which it is named.
+    pub async fn of_its_own(name: &str) -> &'static Self {
+        Self::leaked(name, |_| Ok(Vec::new())).await
+    }
+
+    /// A cluster that speaks TLS, for one test alone.
+    pub async fn with_tls() -> &'static Self {
+        Self::leaked("tls", certificates::make).await
+    }
+
+    async fn leaked(
+        name: &str,
+        prepare: impl FnOnce(&Path) -> Result<Vec<String>>,
+    ) -> &'static Self {
+        let starting = async {
+            let folder = run_folder(&format!("postgres-{name}"))?;
+            copy_initialized(&folder)?;
+            let settings = prepare(&folder)?;
+            Self::start(folder, settings).await
+        };
+        let cluster = starting.await;
+        // It lives as long as the process anyway.
+        Box::leak(Box::new(
+            cluster.unwrap_or_else(|error| panic!("{error:#}")),
+        ))
+    }
+
+    /// The certificate of the authority that has signed this server's, in a file that we may read.
+    pub fn authority(&self) -> Result<NamedTempFile> {
+        self.certificate(certificates::AUTHORITY)
+    }
+
+    /// The certificate of an authority that has not.
+    pub fn strange_authority(&self) -> Result<NamedTempFile> {
+        self.certificate(certificates::STRANGER)
+    }
+
+    fn certificate(&self, name: &str) -> Result<NamedTempFile> {
+        let file = NamedTempFile::new()?;
+        let mut cat = unprivileged(Path::new("cat"), AtOurEnd::Leave);
+        cat.arg(self.folder.join(format!("{name}.crt")));
+        cat.stdout(file.reopen()?);
+        run(cat)?;
+        Ok(file)
+    }
+
+    /// Kills the cluster as a crash would, and starts it again on the same port.
+    pub async fn crash_and_restart(&self) {
+        self.stop_by("QUIT").await;
+        let child = run_postgres(&self.folder, self.port, &self.settings);
+        let child = Arc::new(child.unwrap_or_else(|error| panic!("{error:#}")));
+        *self.lock_child() = Arc::clone(&child);
+        let ready = child
+            .ready(async || self.connect(SUPERUSER, "postgres").await)
+            .await;
+        ready.unwrap_or_else(|error| panic!("{error:#}"));
+    }
+
+    /// Ends the cluster: nobody listens there any more.
+    pub async fn stop(&self) {
+        self.stop_by("INT").await;
+    }
+
+    async fn stop_by(&self, signal: &str) {
+        let child = Arc::clone(&self.lock_child());
+        child.signal(signal).expect("it can be told to end");
+        child.ended().await.expect("it ends");
+    }
+
+    fn lock_child(&self) -> std::sync::MutexGuard<'_, Arc<Child>> {
+        self.child.lock().expect("nobody panics here")
     }
 
     /// A new database, migrated.
     pub async fn database(&'static self) -> Database {
         self.make_database(TEMPLATE).await
+    }
+
+    /// A new database like `template`, which nobody must be connected to.
+    pub(crate) async fn database_like(&'static self, template: &Database) -> Database {
+        self.make_database(template.name()).await
     }
 
     /// A new database without tables.
@@ -103,35 +192,20 @@ impl Cluster {
         )
     }
 
-    async fn start() -> Result<Self> {
-        let binaries = binaries()?;
-        let folder = run_folder("postgres")?;
-        let mut copy = unprivileged(Path::new("cp"), AtOurEnd::Leave);
-        copy.arg("-a").arg(initialized(&binaries)?).arg(&folder);
-        run(copy)?;
-
+    async fn start(folder: PathBuf, settings: Vec<String>) -> Result<Self> {
         let port = free_port()?;
-        let mut postgres = unprivileged(&binaries.join("postgres"), AtOurEnd::Signal("QUIT"));
-        postgres
-            .arg("-D")
-            .arg(&folder)
-            .args(["-p", &port.to_string()]);
-        for setting in [
-            "listen_addresses=127.0.0.1",
-            "unix_socket_directories=",
-            "fsync=on",
-            "max_connections=200",
-        ] {
-            postgres.args(["-c", setting]);
-        }
+        let child = run_postgres(&folder, port, &settings)?;
         let cluster = Self {
             port,
             databases_made: AtomicU32::new(0),
             databases_left: Mutex::default(),
-            _child: Child::start("postgres", postgres, folder.join("test.log"))?,
+            folder,
+            settings,
+            child: Mutex::new(Arc::new(child)),
         };
         let superuser = async || cluster.connect(SUPERUSER, "postgres").await;
-        let mut connection = cluster._child.ready(superuser).await?;
+        let child = Arc::clone(&cluster.lock_child());
+        let mut connection = child.ready(superuser).await?;
         execute(&mut connection, &format!("create role {OWNER} login")).await;
         execute(
             &mut connection,
@@ -144,10 +218,50 @@ impl Cluster {
     }
 }
 
+fn run_postgres(folder: &Path, port: u16, settings: &[String]) -> Result<Child> {
+    let binary = binaries()?.join("postgres");
+    let mut postgres = unprivileged(&binary, AtOurEnd::Signal("QUIT"));
+    postgres
+        .arg("-D")
+        .arg(folder)
+        .args(["-p", &port.to_string()]);
+    let always = [
+        "listen_addresses=127.0.0.1",
+        "unix_socket_directories=",
+        "fsync=on",
+        "max_connections=200",
+    ];
+    for setting in always
+        .into_iter()
+        .chain(settings.iter().map(String::as_str))
+    {
+        postgres.args(["-c", setting]);
+    }
+    Child::start("postgres", postgres, folder.join("test.log"))
+}
+
+/// Makes a cluster's folder of one that is kept for that.
+fn copy_initialized(folder: &Path) -> Result<()> {
+    let mut copy = unprivileged(Path::new("cp"), AtOurEnd::Leave);
+    copy.arg("-a").arg(initialized(&binaries()?)?).arg(folder);
+    run(copy)
+}
+
 impl Database {
     /// The URL for its owner.
     pub fn url(&self) -> String {
         self.cluster.url(OWNER, &self.name)
+    }
+
+    /// The URL for its owner by way of a proxy at `port`.
+    pub fn url_at(&self, port: u16) -> String {
+        let own = format!(":{}/", self.cluster.port());
+        self.url().replace(&own, &format!(":{port}/"))
+    }
+
+    /// The cluster that it is in.
+    pub fn cluster(&self) -> &'static Cluster {
+        self.cluster
     }
 
     /// Its name.
@@ -184,7 +298,7 @@ impl Drop for Database {
 }
 
 /// Runs SQL that the tests themselves have made.
-async fn execute(connection: &mut PgConnection, sql: &str) {
+pub(crate) async fn execute(connection: &mut PgConnection, sql: &str) {
     let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await;
     done.unwrap_or_else(|error| panic!("{sql}: {error}"));
 }

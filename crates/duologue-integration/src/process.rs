@@ -1,6 +1,12 @@
 //! The real binary in a process of its own, for tests that kill it or measure it.
 
-use std::{net::SocketAddr, path::PathBuf, process::Stdio, sync::OnceLock, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+    sync::OnceLock,
+    time::Duration,
+};
 
 use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
@@ -9,7 +15,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::{DEADLINE, server::http};
+use crate::{DEADLINE, server::session_until};
 
 /// A running `duologue serve`.
 #[derive(Debug)]
@@ -49,6 +55,22 @@ fn binary() -> &'static PathBuf {
         assert!(status.success(), "the binary must build");
         target.join("duologue")
     })
+}
+
+/// Runs another command of the binary to its end, with nothing in its environment but `settings`.
+pub async fn run_to_end(folder: &Path, command: &[&str], settings: &[(&str, &str)]) -> Output {
+    let mut process = Command::new(binary());
+    process
+        .args(command)
+        .current_dir(folder)
+        .env_clear()
+        .envs(settings.iter().copied())
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = tokio::time::timeout(DEADLINE, process.output()).await;
+    output
+        .expect("the command ends in time")
+        .expect("the binary runs")
 }
 
 impl ServerProcess {
@@ -171,26 +193,15 @@ impl ServerProcess {
         user: &str,
         is_so: impl Fn(&serde_json::Value) -> bool,
     ) -> serde_json::Value {
-        let url = format!(
-            "http://{}/v1/sessions/{session}?user_id={user}",
-            self.address
-        );
-        let asking = async {
-            loop {
-                let response = http().get(&url).send().await.expect("the server answers");
-                let facts = response.json().await.expect("the answer is JSON");
-                if is_so(&facts) {
-                    return facts;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let facts = tokio::time::timeout(DEADLINE, asking).await;
-        facts.expect("the session comes to be as expected")
+        session_until(self.address, session, user, is_so).await
     }
 }
 
 /// Finds the address in what the server prints at its start.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the task ends with the process whose output it reads"
+)]
 async fn read_address(stdout: tokio::process::ChildStdout) -> SocketAddr {
     let mut lines = BufReader::new(stdout).lines();
     let mut printed = String::new();

@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use duologue_server::{
-    app::Application,
+    app::{Application, StartError},
     config::{self, Config, Environment},
 };
 use tempfile::TempDir;
@@ -45,6 +45,14 @@ impl ServerBuilder {
         self
     }
 
+    /// Lets another variable say where sessions are kept.
+    #[must_use]
+    pub fn without_file(mut self) -> Self {
+        self.settings
+            .retain(|(name, _)| name != "DUOLOGUE_STORE__URL");
+        self
+    }
+
     /// The folder that holds the server's files until it is dropped.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -59,20 +67,28 @@ impl ServerBuilder {
 
     /// Starts it.
     pub async fn start(self) -> TestServer {
+        let started = self.try_start().await;
+        started.unwrap_or_else(|error| panic!("{:#}", anyhow::Error::from(error)))
+    }
+
+    /// Starts it, or says why not.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "`TestServer::stop` waits for the task"
+    )]
+    pub async fn try_start(self) -> Result<TestServer, StartError> {
         install_crypto();
-        let application = Application::build(&self.config())
-            .await
-            .unwrap_or_else(|error| panic!("{error:?}"));
+        let application = Application::build(&self.config()).await?;
         let address = application.address();
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
         let task = tokio::task::spawn(application.run(drain.clone(), stop.clone()));
-        TestServer {
+        Ok(TestServer {
             builder: self,
             address,
             drain,
             stop,
             task,
-        }
+        })
     }
 }
 
@@ -133,22 +149,7 @@ impl TestServer {
         user: &str,
         is_so: impl Fn(&serde_json::Value) -> bool,
     ) -> serde_json::Value {
-        let url = self.url(&format!("/v1/sessions/{session}?user_id={user}"));
-        let mut last = serde_json::Value::Null;
-        let asking = async {
-            loop {
-                let response = http().get(&url).send().await.expect("the server answers");
-                last = response.json().await.expect("the answer is JSON");
-                if is_so(&last) {
-                    return last.clone();
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        match tokio::time::timeout(crate::DEADLINE, asking).await {
-            Ok(facts) => facts,
-            Err(_elapsed) => panic!("the session never came to be as expected"),
-        }
+        session_until(self.address, session, user, is_so).await
     }
 
     /// Asks it to stop as SIGTERM would, and waits until every task of it is gone.
@@ -166,6 +167,28 @@ impl TestServer {
         self.stop.cancel();
         self.stop().await.start().await
     }
+}
+
+/// Asks a server for a session's facts until `is_so` says that they are as expected.
+pub async fn session_until(
+    server: SocketAddr,
+    session: &str,
+    user: &str,
+    is_so: impl Fn(&serde_json::Value) -> bool,
+) -> serde_json::Value {
+    let url = format!("http://{server}/v1/sessions/{session}?user_id={user}");
+    let asking = async {
+        loop {
+            let response = http().get(&url).send().await.expect("the server answers");
+            let facts = response.json().await.expect("the answer is JSON");
+            if is_so(&facts) {
+                return facts;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let facts = tokio::time::timeout(crate::DEADLINE, asking).await;
+    facts.expect("the session comes to be as expected")
 }
 
 /// An HTTP client that talks to loopback only.

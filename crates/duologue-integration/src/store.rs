@@ -6,6 +6,8 @@ use duologue_engine::store::Store;
 use duologue_store::StoreConfig;
 use tempfile::TempDir;
 
+use crate::server::install_crypto;
+
 /// A store, and what it stands on.
 pub struct OpenStore<Ground> {
     store: Arc<dyn Store>,
@@ -16,7 +18,13 @@ pub struct OpenStore<Ground> {
 impl<Ground> OpenStore<Ground> {
     /// Opens the store at `url`.
     pub async fn open(url: &str, ground: Ground) -> Self {
-        let store = duologue_store::open(&config(url)).await;
+        Self::open_with(&config(url), ground).await
+    }
+
+    /// Opens the store that `config` describes.
+    pub async fn open_with(config: &StoreConfig, ground: Ground) -> Self {
+        install_crypto();
+        let store = duologue_store::open(config).await;
         let store = store.unwrap_or_else(|error| panic!("{:#}", anyhow::Error::from(error)));
         Self { store, ground }
     }
@@ -51,6 +59,9 @@ pub fn config(url: &str) -> StoreConfig {
     let count = |number| NonZero::new(number).expect("not zero");
     StoreConfig {
         url: url.into(),
+        supabase_url: String::new(),
+        supabase_key: "".into(),
+        supabase_schema: "public".to_owned(),
         connections_max: count(4),
         acquire_timeout: Duration::from_secs(10),
         statement_timeout: Duration::from_secs(10),

@@ -66,8 +66,13 @@ impl OpenAiConfig {
         !self.api_key.expose_secret().is_empty()
     }
 
-    /// Where requests go.
+    /// Where requests for answers go.
     pub(crate) fn url(&self) -> Result<Url, ConfigError> {
+        self.url_of(&["chat", "completions"])
+    }
+
+    /// The address of a part of the API.
+    pub(crate) fn url_of(&self, path: &[&str]) -> Result<Url, ConfigError> {
         let mut url = Url::parse(&self.base_url).map_err(|_| ConfigError::BaseUrl)?;
         let is_plain = matches!(url.scheme(), "https" | "http")
             && url.username().is_empty()
@@ -79,7 +84,7 @@ impl OpenAiConfig {
         url.path_segments_mut()
             .map_err(|()| ConfigError::BaseUrl)?
             .pop_if_empty()
-            .extend(["chat", "completions"]);
+            .extend(path);
         Ok(url)
     }
 

@@ -22,5 +22,5 @@ mod wire;
 
 pub use crate::{
     config::{ConfigError, OpenAiConfig, OutputTokensField},
-    openai::OpenAi,
+    openai::{CheckError, ModelCheck, OpenAi},
 };

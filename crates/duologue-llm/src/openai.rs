@@ -1,5 +1,7 @@
 //! The provider: one HTTP request per answer.
 
+mod check;
+
 use std::sync::Arc;
 
 use duologue_engine::provider::{Chunk, Provider, ProviderError, Request};
@@ -8,7 +10,7 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use reqwest::{
-    Client, Response, Url,
+    Client, RequestBuilder, Response, Url,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue},
     redirect, retry,
 };
@@ -20,6 +22,8 @@ use crate::{
     failure,
     wire::request::ChatRequest,
 };
+
+pub use self::check::{CheckError, ModelCheck};
 
 /// How much of the body of an error is read, and for how long. The status has said the essential.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
@@ -103,14 +107,10 @@ impl Inner {
         request: &Request,
     ) -> Result<BoxStream<'static, Result<Chunk, ProviderError>>, ProviderError> {
         let body = ChatRequest::new(request, &self.config);
-        let mut post = self
-            .client
-            .post(self.url.clone())
+        let post = self
+            .authorized(self.client.post(self.url.clone()))
             .header(ACCEPT, "text/event-stream, application/json")
             .json(&body);
-        if let Some(authorization) = &self.authorization {
-            post = post.header(AUTHORIZATION, authorization);
-        }
         let response = post.send().await.map_err(unavailable)?;
         if !response.status().is_success() {
             return Err(self.refusal(response).await);
@@ -130,6 +130,14 @@ impl Inner {
             Some((item, reading))
         });
         Ok(chunks.boxed())
+    }
+
+    /// Shows the key, if there is one.
+    fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.authorization {
+            Some(authorization) => request.header(AUTHORIZATION, authorization),
+            None => request,
+        }
     }
 
     /// Reads an answer that came as a whole, from an endpoint that does not stream.

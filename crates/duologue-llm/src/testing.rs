@@ -76,6 +76,7 @@ type Shared = Arc<watch::Sender<State>>;
 struct State {
     scripts: VecDeque<Script>,
     otherwise: Option<Script>,
+    models: Option<Script>,
     released: HashSet<String>,
     requests: Vec<RecordedRequest>,
     connections: usize,
@@ -120,6 +121,11 @@ impl ScriptedUpstream {
     pub fn otherwise(&self, script: Script) {
         self.shared
             .send_modify(|state| state.otherwise = Some(script));
+    }
+
+    /// Scripts the answer to whoever asks which models there are. Without it, there is no such list.
+    pub fn lists_models(&self, script: Script) {
+        self.shared.send_modify(|state| state.models = Some(script));
     }
 
     /// Lets all answers go on that hold at `name`, now or later.

@@ -1,6 +1,8 @@
 //! The provider against a scripted upstream: what it sends, and what it makes of every way in which
 //! an endpoint can answer, fail, or not answer at all.
 
+#[path = "upstream/check.rs"]
+mod check;
 #[path = "support/endpoint.rs"]
 mod endpoint;
 

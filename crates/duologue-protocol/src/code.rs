@@ -115,6 +115,8 @@ pub enum CloseCode {
     Restart,
     /// The server cannot serve the session now, for example because its store is away.
     TryAgainLater,
+    /// The connection has lived as long as one may.
+    TooOld,
     /// The peer answered no ping in time.
     Unresponsive,
     /// The reader did not keep up.
@@ -134,6 +136,7 @@ impl CloseCode {
             Self::Internal => 1011,
             Self::Restart => 1012,
             Self::TryAgainLater => 1013,
+            Self::TooOld => 4006,
             Self::Unresponsive => 4007,
             Self::Slow => 4008,
             Self::TakenOver => 4009,
@@ -150,6 +153,7 @@ impl CloseCode {
             Self::Internal => "internal error",
             Self::Restart => "server restarting, reconnect",
             Self::TryAgainLater => "try again later",
+            Self::TooOld => "connection too old, reconnect",
             Self::Unresponsive => "no pong in time, reconnect",
             Self::Slow => "reader too slow, reconnect",
             Self::TakenOver => "session moved to another server, reconnect",

@@ -50,6 +50,8 @@ pub enum EventBody {
     SessionEnded(SessionEnded),
     /// The summary was made, or has finally failed.
     SessionSummarized(SessionSummarized),
+    /// An entry of the log that this server's predecessor kept, which nothing here corresponds to.
+    Imported(Imported),
 }
 
 /// See [`EventBody::SessionStarted`].
@@ -267,6 +269,16 @@ pub struct SessionSummarized {
     pub summary: Option<String>,
 }
 
+/// See [`EventBody::Imported`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Imported {
+    /// What the entry was called there.
+    pub former_type: String,
+    /// The entry as it was.
+    #[serde(default)]
+    pub former: Value,
+}
+
 /// How a session's summary stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -314,6 +326,7 @@ impl EventBody {
             Self::AssistantMessage(_) => "assistant_message",
             Self::SessionEnded(_) => "session_ended",
             Self::SessionSummarized(_) => "session_summarized",
+            Self::Imported(_) => "imported",
         }
     }
 
@@ -337,6 +350,7 @@ impl EventBody {
             "assistant_message" => body(payload, Self::AssistantMessage),
             "session_ended" => body(payload, Self::SessionEnded),
             "session_summarized" => body(payload, Self::SessionSummarized),
+            "imported" => body(payload, Self::Imported),
             _ => Err(serde::de::Error::custom("this type is unknown here")),
         };
         read.map_err(|source| PayloadError {

@@ -14,8 +14,9 @@ pub use crate::{
     code::{CloseCode, ErrorCode},
     event::{
         AssistantMessage, ClientConnected, ClientDisconnected, DisconnectReason, EndReason, Event,
-        EventBody, FinishReason, FollowUp, PayloadError, Routed, SessionEnded, SessionStarted,
-        SessionSummarized, SummaryStatus, ToolCall, ToolOutcome, ToolResult, Usage, UserMessage,
+        EventBody, FinishReason, FollowUp, Imported, PayloadError, Routed, SessionEnded,
+        SessionStarted, SessionSummarized, SummaryStatus, ToolCall, ToolOutcome, ToolResult, Usage,
+        UserMessage,
     },
     id::{CallId, IdError, MessageId, Seq, SessionId, TurnId, UserId},
     server_frame::{END_OF_RESPONSE, ErrorFrame, ServerFrame, TextFrames},

@@ -61,7 +61,7 @@ pub enum ServerFrame {
     Error(ErrorFrame),
     /// The server is about to close the connection.
     GoAway {
-        /// In one word: `restart`.
+        /// In one word: `restart`, or `age` for a connection that has lived long enough.
         reason: &'static str,
         /// How long to wait before reconnecting, in milliseconds.
         reconnect_after_ms: u64,

@@ -10,8 +10,8 @@
 
 use duologue_protocol::{
     AssistantMessage, CallId, ClientConnected, ClientDisconnected, DisconnectReason, EndReason,
-    ErrorCode, ErrorFrame, Event, EventBody, FinishReason, FollowUp, MessageId, Routed, Seq,
-    ServerFrame, SessionEnded, SessionId, SessionStarted, SessionSummarized, SummaryStatus,
+    ErrorCode, ErrorFrame, Event, EventBody, FinishReason, FollowUp, Imported, MessageId, Routed,
+    Seq, ServerFrame, SessionEnded, SessionId, SessionStarted, SessionSummarized, SummaryStatus,
     TextFrames, ToolCall, ToolOutcome, ToolResult, TurnId, Usage, UserId, UserMessage,
 };
 use insta::assert_snapshot;
@@ -287,6 +287,15 @@ fn session_ended_says_why() {
         reason: EndReason::Abandoned,
     };
     assert_snapshot!(outside(EventBody::SessionEnded(ended)), @r#"json: {"type":"session_ended","seq":7,"occurred_at":"2026-01-01T09:00:00.000125Z","reason":"abandoned"}"#);
+}
+
+#[test]
+fn imported_shows_what_it_was() {
+    let imported = outside(EventBody::Imported(Imported {
+        former_type: "feedback".to_owned(),
+        former: json!({ "stars": 5 }),
+    }));
+    assert_snapshot!(imported, @r#"json: {"type":"imported","seq":7,"occurred_at":"2026-01-01T09:00:00.000125Z","former_type":"feedback","former":{"stars":5}}"#);
 }
 
 #[test]

@@ -3,7 +3,12 @@
 //!
 //! Tests build and run it the same way, on port 0.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use duologue_engine::{Engine, Limits, Parts, agent::Agent, agent::AgentError, store::ServerId};
 use duologue_store::OpenError;
@@ -95,6 +100,7 @@ impl Application {
         let provider = model::build(config.model.choice())?;
         let store = duologue_store::open(&config.store).await?;
         let (listener, address) = bind(config).await?;
+        warn_if_exposed(address);
         let description = Description {
             store: config.store.describe(),
             model: config.model.choice().to_string(),
@@ -172,7 +178,7 @@ impl Application {
     }
 }
 
-fn read_agent(config: &Config) -> Result<(Agent, String), StartError> {
+pub(crate) fn read_agent(config: &Config) -> Result<(Agent, String), StartError> {
     let (text, origin) = match &config.agent.file {
         None => (BUILTIN_AGENT.to_owned(), "built in".to_owned()),
         Some(path) => {
@@ -200,10 +206,47 @@ async fn bind(config: &Config) -> Result<(TcpListener, SocketAddr), StartError> 
     Ok((listener, address))
 }
 
+/// There is no authentication yet: `user_id` is whatever a client says.
+fn warn_if_exposed(address: SocketAddr) {
+    if is_exposed(address.ip()) {
+        tracing::warn!(
+            %address,
+            "listening beyond this machine without authentication: whoever reaches this address can \
+             read and continue every session; let only a private network or a proxy that knows its \
+             users reach it"
+        );
+    }
+}
+
+/// Whether other machines may reach it.
+fn is_exposed(ip: IpAddr) -> bool {
+    !ip.to_canonical().is_loopback()
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "each run needs an id of its own, made here once"
 )]
 fn server_id() -> ServerId {
     ServerId(uuid::Uuid::now_v7().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_exposed_unless_it_is_this_machines_own() {
+        for (ip, expected) in [
+            ("127.0.0.1", false),
+            ("127.8.9.1", false),
+            ("::1", false),
+            ("::ffff:127.0.0.1", false),
+            ("0.0.0.0", true),
+            ("::", true),
+            ("192.168.1.7", true),
+        ] {
+            assert_eq!(is_exposed(ip.parse().unwrap()), expected, "{ip}");
+        }
+    }
 }

@@ -39,7 +39,7 @@ impl fmt::Display for Banner<'_> {
 }
 
 /// The address as it can be visited from here: "every interface" is no place to go to.
-fn visitable(address: SocketAddr) -> SocketAddr {
+pub(crate) fn visitable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

@@ -12,6 +12,7 @@ Examples:
   duologue                        Serve on http://127.0.0.1:8000, sessions in duologue.db
   duologue serve --port 9000      Serve on another port
   duologue chat                   Talk to that server from another terminal
+  duologue check                  See whether store and model can be reached, and what to do
   duologue config                 See all settings and where they came from
 
 Settings come from the built-in defaults, a file (--config), .env, the environment and flags, the later
@@ -46,6 +47,10 @@ pub enum Command {
     Serve(ServeArgs),
     /// Bring the database's tables up to date, and exit. SQLite files are, whenever they are served.
     Migrate,
+    /// Try what is configured (store, model, agent), and say what works and what to do.
+    Check,
+    /// Ask the server on this machine whether it is alive.
+    Health,
     /// Print all settings in force and where they came from, secrets hidden, and exit.
     Config,
     /// Talk to a server from this terminal.

@@ -126,13 +126,12 @@ pub fn load(
     for flag in flags {
         problems.extend(settings.lay_flag(flag));
     }
-    problems.extend(check::supabase_rest(environment, &settings));
-    warnings.extend(check::supabase_schema(environment, &settings));
 
     problems.extend(check::sizes(&settings));
     match settings.read() {
         Ok(config) => {
             problems.extend(check::all(&config, &settings));
+            warnings.extend(check::supabase_schema(&config, &settings));
             if problems.is_empty() {
                 return Ok(Loaded {
                     config,

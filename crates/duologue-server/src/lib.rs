@@ -5,12 +5,14 @@
 pub mod app;
 pub mod banner;
 pub mod chat;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
 mod http;
 mod listener;
 mod model;
+pub mod probe;
 pub mod shutdown;
 mod socket;
 pub mod telemetry;

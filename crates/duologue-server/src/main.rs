@@ -12,8 +12,10 @@ use duologue_server::{
     app::{Application, Description},
     banner::Banner,
     chat::{self, Colour, Input, Terminal},
+    check,
     cli::{Cli, Command},
     config::{self, Config, Environment, Loaded},
+    probe,
     shutdown::Signals,
     telemetry,
 };
@@ -51,11 +53,18 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             install_crypto();
             migrate(&loaded.config).await
         }
-        Command::Config => {
+        Command::Check => {
+            let loaded = warn(load(Vec::new())?)?;
+            install_crypto();
+            check(&loaded).await
+        }
+        Command::Health => {
             let loaded = load(Vec::new())?;
-            for warning in &loaded.warnings {
-                writeln!(io::stderr(), "duologue: {warning}")?;
-            }
+            let address = probe::ask(&loaded.config.server).await?;
+            Ok(writeln!(io::stdout(), "{address} is alive")?)
+        }
+        Command::Config => {
+            let loaded = warn(load(Vec::new())?)?;
             Ok(write!(io::stdout(), "{}", loaded.settings)?)
         }
         Command::Chat(args) => {
@@ -85,7 +94,7 @@ async fn serve_until_told_to_stop(config: &Config) -> anyhow::Result<()> {
     io::stdout().flush()?;
     tokio::select! {
         () = application.run(drain.clone(), stop.clone()) => Ok(()),
-        () = signals.obey(drain, stop) => unreachable!("signals are listened to until the end"),
+        never = signals.obey(drain, stop) => match never {},
     }
 }
 
@@ -100,6 +109,24 @@ async fn migrate(config: &Config) -> anyhow::Result<()> {
         writeln!(out, "{store}: applied {name}")?;
     }
     Ok(())
+}
+
+async fn check(loaded: &Loaded) -> anyhow::Result<()> {
+    let report = check::run(loaded).await;
+    write!(io::stdout(), "{report}")?;
+    match report.failures() {
+        0 => Ok(()),
+        1 => anyhow::bail!("1 part does not work"),
+        failures => anyhow::bail!("{failures} parts do not work"),
+    }
+}
+
+/// Says what was noticed, where no log is kept.
+fn warn(loaded: Loaded) -> anyhow::Result<Loaded> {
+    for warning in &loaded.warnings {
+        writeln!(io::stderr(), "duologue: {warning}")?;
+    }
+    Ok(loaded)
 }
 
 /// Starts logging, and logs what was noticed before.

@@ -1,6 +1,6 @@
 //! When to stop: at the first signal let go in order, at the second at once.
 
-use std::io;
+use std::{convert::Infallible, io};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ impl Signals {
     }
 
     /// Cancels `drain` at the first signal and `stop` at the second. Never returns.
-    pub async fn obey(mut self, drain: CancellationToken, stop: CancellationToken) {
+    pub async fn obey(mut self, drain: CancellationToken, stop: CancellationToken) -> Infallible {
         self.next().await;
         tracing::info!("signal.drain");
         drain.cancel();

@@ -57,7 +57,7 @@ impl Socket {
     /// Serves the connection until either side closes it.
     pub(crate) async fn run(mut self, connection: WebSocket) {
         let (mut sink, mut stream) = connection.split();
-        let mut heartbeat = Heartbeat::start(self.config.ping_interval, self.config.pong_timeout);
+        let mut heartbeat = Heartbeat::start(&self.config);
         let mut batch = Vec::new();
         let end = loop {
             let step = tokio::select! {
@@ -131,6 +131,11 @@ impl Socket {
                 CloseCode::Unresponsive,
                 DisconnectReason::Unresponsive,
             )),
+            Beat::Notice => {
+                self.outgoing.notice();
+                self.write(sink).await
+            }
+            Beat::TooOld => Err(End::Close(CloseCode::TooOld, DisconnectReason::Lost)),
         }
     }
 

@@ -12,16 +12,29 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use sqlx::postgres::PgConnectOptions;
 
-use crate::OpenError;
+use crate::{OpenError, supabase::Target};
+
+/// The `store.url` that leaves the choice to the other settings.
+const AUTO: &str = "auto";
+
+/// Where sessions are when nothing is set.
+const DEFAULT_FILE: &str = "duologue.db";
 
 /// The section `[store]`. The defaults and their reasons are in `config/default.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreConfig {
     /// `sqlite:FILE`, or `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, to which `?sslmode=` and
-    /// other parameters of Postgres may be added.
+    /// other parameters of Postgres may be added; or `auto`: the Supabase project below if both its
+    /// URL and its key are set, else a SQLite file.
     pub url: SecretString,
-    /// Connections to Postgres, or readers of the SQLite file.
+    /// The URL of a Supabase project, for its REST interface; or empty.
+    pub supabase_url: String,
+    /// A secret key of the project; or empty.
+    pub supabase_key: SecretString,
+    /// The schema of the project that has our tables.
+    pub supabase_schema: String,
+    /// Connections to Postgres or to the REST interface, or readers of the SQLite file.
     pub connections_max: NonZero<u16>,
     /// How long a request waits for a connection, or for a place in the queue of the SQLite writer.
     #[serde(with = "duration")]
@@ -46,21 +59,37 @@ pub struct StoreConfig {
 pub(crate) enum Backend {
     Sqlite(PathBuf),
     Postgres(Box<PgConnectOptions>),
+    Supabase(Box<Target>),
 }
 
 impl StoreConfig {
-    /// Where the store is, for people and without secrets: `SQLite, duologue.db` or
-    /// `Postgres, host:5432/database`.
+    /// Whether it is left to the other settings where sessions are kept.
+    pub fn is_auto(&self) -> bool {
+        self.url.expose_secret() == AUTO
+    }
+
+    /// Where the store is, for people and without secrets: `SQLite, duologue.db`,
+    /// `Postgres, host:5432/database` or `Supabase REST, host, schema public`.
     pub fn describe(&self) -> String {
         match self.backend() {
             Ok(Backend::Sqlite(file)) => format!("SQLite, {}", file.display()),
             Ok(Backend::Postgres(options)) => format!("Postgres, {}", place(&options)),
-            Err(_) => "none, since `store.url` cannot be read".to_owned(),
+            Ok(Backend::Supabase(target)) => {
+                format!(
+                    "Supabase REST, {}, schema {}",
+                    target.place(),
+                    target.schema()
+                )
+            }
+            Err(_) => "none, since `[store]` cannot be read".to_owned(),
         }
     }
 
     pub(crate) fn backend(&self) -> Result<Backend, OpenError> {
         let url = self.url.expose_secret();
+        if self.is_auto() {
+            return self.chosen();
+        }
         if let Some(file) = url.strip_prefix("sqlite:") {
             return sqlite_file(file).map(Backend::Sqlite);
         }
@@ -69,6 +98,19 @@ impl StoreConfig {
             return Ok(Backend::Postgres(Box::new(options)));
         }
         Err(OpenError::UnknownScheme)
+    }
+
+    /// What `auto` comes to.
+    fn chosen(&self) -> Result<Backend, OpenError> {
+        if self.supabase_url.is_empty() || self.supabase_key.expose_secret().is_empty() {
+            return Ok(Backend::Sqlite(DEFAULT_FILE.into()));
+        }
+        let target = Target::new(
+            &self.supabase_url,
+            &self.supabase_key,
+            &self.supabase_schema,
+        )?;
+        Ok(Backend::Supabase(Box::new(target)))
     }
 }
 
@@ -91,11 +133,15 @@ fn sqlite_file(file: &str) -> Result<PathBuf, OpenError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn config(url: &str) -> StoreConfig {
+    /// Settings for the store at `url`.
+    pub(crate) fn config(url: &str) -> StoreConfig {
         let rest = r#"
+            supabase_url = ""
+            supabase_key = ""
+            supabase_schema = "public"
             connections_max = 4
             acquire_timeout = "2s"
             statement_timeout = "5s"
@@ -123,7 +169,7 @@ mod tests {
             ),
             (
                 "mysql://me:secret@db.test/chat",
-                "none, since `store.url` cannot be read",
+                "none, since `[store]` cannot be read",
             ),
         ] {
             let config = config(url);
@@ -133,9 +179,39 @@ mod tests {
     }
 
     #[test]
+    fn without_a_url_a_supabase_project_is_used_if_it_is_given_whole() {
+        let with = |url: &str, supabase_url: &str, key: &str| {
+            let config = StoreConfig {
+                supabase_url: supabase_url.to_owned(),
+                supabase_key: key.into(),
+                supabase_schema: "chat".to_owned(),
+                ..config(url)
+            };
+            assert!(!format!("{config:?}").contains("canary"));
+            config.describe()
+        };
+        let (project, key) = ("https://abc.supabase.co", "sb_secret_canary");
+        for (described, expected) in [
+            (
+                with("auto", project, key),
+                "Supabase REST, abc.supabase.co, schema chat",
+            ),
+            (with("auto", "", key), "SQLite, duologue.db"),
+            (with("auto", project, ""), "SQLite, duologue.db"),
+            (with("sqlite:a.db", project, key), "SQLite, a.db"),
+            (
+                with("auto", "abc", key),
+                "none, since `[store]` cannot be read",
+            ),
+        ] {
+            assert_eq!(described, expected);
+        }
+    }
+
+    #[test]
     fn a_url_that_cannot_be_used_is_refused_in_words() {
         for (url, words) in [
-            ("duologue.db", "must begin with `sqlite:` or `postgres://`"),
+            ("duologue.db", "begin with `sqlite:` or `postgres://`"),
             ("sqlite:", "must name a file"),
             ("sqlite::memory:", "must name a file"),
             ("sqlite:a.db?mode=ro", "takes no parameters"),

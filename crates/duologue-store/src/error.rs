@@ -2,12 +2,17 @@
 
 use std::{io, path::PathBuf};
 
+use duologue_engine::BoxError;
+
+use crate::migrations::{NEEDED, NEWEST};
+
 /// Why a store could not be opened or migrated. Each variant is for the operator to mend; none is
-/// worth a retry but [`Unreachable`](OpenError::Unreachable).
+/// worth a retry but [`Unreachable`](OpenError::Unreachable) and
+/// [`SupabaseUnreachable`](OpenError::SupabaseUnreachable).
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The URL is for something else.
-    #[error("`store.url` must begin with `sqlite:` or `postgres://`")]
+    #[error("`store.url` must be `auto`, or begin with `sqlite:` or `postgres://`")]
     UnknownScheme,
     /// The URL of a Postgres is malformed.
     #[error("`store.url` begins like the URL of a Postgres, but cannot be read")]
@@ -72,6 +77,18 @@ pub enum OpenError {
         /// `host:port/database`.
         place: String,
     },
+    /// The tables were brought up to date by builds so much newer that what this one uses may be
+    /// gone from them.
+    #[error(
+        "the tables of {place} are of version {version}, and this build can use {NEEDED} to \
+         {NEWEST}; start the newer Duologue that they were made for"
+    )]
+    TooNew {
+        /// The file, `host:port/database`, or host and port.
+        place: String,
+        /// The last migration that was applied to them.
+        version: i64,
+    },
     /// A migration could not be applied, or an applied one is not what it was.
     #[error("{place} could not be migrated")]
     Migration {
@@ -79,5 +96,98 @@ pub enum OpenError {
         place: String,
         /// What went wrong.
         source: sqlx::migrate::MigrateError,
+    },
+    /// The URL of the project is malformed.
+    #[error(
+        "`store.supabase_url` (SUPABASE_URL) must be the URL of a project, such as \
+         https://abcdefgh.supabase.co"
+    )]
+    SupabaseUrl,
+    /// The key cannot be one.
+    #[error(
+        "`store.supabase_key` (SUPABASE_SERVICE_ROLE_KEY) holds characters that no key has; copy it \
+         again"
+    )]
+    SupabaseKey,
+    /// The key is one that everybody may know.
+    #[error(
+        "`store.supabase_key` (SUPABASE_SERVICE_ROLE_KEY) is a publishable key, which may not write; \
+         set it to a secret key of the project"
+    )]
+    SupabaseKeyIsPublic,
+    /// The name cannot be one.
+    #[error("`store.supabase_schema` (SUPABASE_SCHEMA) must be the name of a schema")]
+    SupabaseSchema,
+    /// No HTTP client can be made on this machine.
+    #[error("no HTTP client can be made")]
+    HttpClient(#[source] reqwest::Error),
+    /// Nobody answers there, or not in time, or not for now.
+    #[error("no Supabase project answers at {place} (SUPABASE_URL)")]
+    SupabaseUnreachable {
+        /// Host and port.
+        place: String,
+        /// What was tried last.
+        source: BoxError,
+    },
+    /// Somebody answers, but not as a project would.
+    #[error("what answers at {place} is no Supabase project; is SUPABASE_URL right?")]
+    NotSupabase {
+        /// Host and port.
+        place: String,
+        /// What it said.
+        source: BoxError,
+    },
+    /// The key is wrong, or is not one that may write.
+    #[error(
+        "{place} refuses the key; set SUPABASE_SERVICE_ROLE_KEY (`store.supabase_key`) to a secret \
+         key or the `service_role` key of this project"
+    )]
+    KeyRefused {
+        /// Host and port.
+        place: String,
+        /// What it said.
+        source: BoxError,
+    },
+    /// The REST interface does not show the schema.
+    #[error(
+        "the REST interface of {place} does not show the schema `{schema}`; add it to the exposed \
+         schemas in the project's API settings, or set SUPABASE_SCHEMA to another"
+    )]
+    SchemaNotExposed {
+        /// Host and port.
+        place: String,
+        /// The schema.
+        schema: String,
+    },
+    /// The schema has nothing of ours.
+    #[error(
+        "the schema `{schema}` of {place} has none of our functions; run schema.sql in the project's \
+         SQL editor"
+    )]
+    FunctionsMissing {
+        /// Host and port.
+        place: String,
+        /// The schema.
+        schema: String,
+    },
+    /// The tables are older than this build.
+    #[error(
+        "the tables in the schema `{schema}` of {place} are out of date; run this version's \
+         schema.sql in the project's SQL editor"
+    )]
+    SchemaOutOfDate {
+        /// Host and port.
+        place: String,
+        /// The schema.
+        schema: String,
+    },
+    /// Tables cannot be made over HTTP.
+    #[error(
+        "the REST interface cannot make tables; run schema.sql in the SQL editor of {place}, or set \
+         SUPABASE_DB_URL for this command"
+    )]
+    NotOverRest {
+        /// Host and port.
+        place: String,
     },
 }

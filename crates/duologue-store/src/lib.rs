@@ -1,33 +1,76 @@
-//! Where sessions are kept: SQLite for one server, Postgres for several.
+//! Where sessions are kept: SQLite for one server, Postgres for several, either directly or through
+//! the REST interface of a Supabase project.
 //!
-//! [`open`] makes a [`Store`] of what the configuration says. Both backends have the same tables and
+//! [`open`] makes a [`Store`] of what the configuration says. All backends have the same tables and
 //! pass the same contract suite; they differ in how a write reaches the disk. SQLite has one writer
 //! that commits what waits in groups (`sqlite::writer`); on Postgres every write is one SQL function
-//! (`migrations/postgres`), so that it also works through a transaction pooler.
+//! (`migrations/postgres`), so that it also works through a transaction pooler, and over HTTP.
 
 mod config;
 mod error;
+mod functions;
 mod migrations;
 mod postgres;
 mod sqlite;
+mod sqlstate;
 mod stored;
+mod supabase;
 
 use std::sync::Arc;
 
 use duologue_engine::store::Store;
 
-use crate::{config::Backend, postgres::PostgresStore, sqlite::SqliteStore};
+use crate::{
+    config::Backend, postgres::PostgresStore, sqlite::SqliteStore, supabase::SupabaseStore,
+};
 pub use crate::{config::StoreConfig, error::OpenError};
 
 /// Opens the store, so that the first request finds it ready.
 ///
 /// A SQLite file is created and migrated as needed, and belongs to this process until the store is
 /// closed. A Postgres database must have been migrated before; see [`migrate`].
+///
+/// For a Supabase project, the process must have chosen its TLS implementation before
+/// (`rustls::crypto::aws_lc_rs::default_provider().install_default()`), or this panics.
 pub async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, OpenError> {
     Ok(match config.backend()? {
         Backend::Sqlite(file) => Arc::new(SqliteStore::open(&file, config).await?),
         Backend::Postgres(options) => Arc::new(PostgresStore::open(*options, config).await?),
+        Backend::Supabase(target) => Arc::new(SupabaseStore::open(*target, config).await?),
     })
+}
+
+/// How a store was found that can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It answers, and its tables are what this build needs.
+    Ready {
+        /// The version of its tables.
+        schema: i64,
+    },
+    /// A SQLite file whose tables [`open`] will make, or bring up to date.
+    MigratedAtStart {
+        /// The version of its tables; 0 if there are none yet.
+        schema: i64,
+    },
+    /// A SQLite file that a running server has open. It was left alone.
+    InUse,
+}
+
+/// Looks whether [`open`] would succeed, by one harmless round trip. Changes nothing; but beside a
+/// SQLite file its lock file may appear. Needs what [`open`] needs.
+pub async fn check(config: &StoreConfig) -> Result<Condition, OpenError> {
+    match config.backend()? {
+        Backend::Sqlite(file) => sqlite::check(&file, config).await,
+        Backend::Postgres(options) => {
+            let schema = postgres::check(&options).await?;
+            Ok(Condition::Ready { schema })
+        }
+        Backend::Supabase(target) => {
+            let schema = supabase::check(*target, config).await?;
+            Ok(Condition::Ready { schema })
+        }
+    }
 }
 
 /// Brings the tables up to date and says which migrations that took, oldest first; none if they
@@ -39,5 +82,8 @@ pub async fn migrate(config: &StoreConfig) -> Result<Vec<String>, OpenError> {
     match config.backend()? {
         Backend::Sqlite(file) => sqlite::migrate(&file, config).await,
         Backend::Postgres(options) => postgres::migrate(&options).await,
+        Backend::Supabase(target) => Err(OpenError::NotOverRest {
+            place: target.place(),
+        }),
     }
 }

@@ -14,6 +14,31 @@ const TABLE: &str = "duologue_migrations";
 /// The version of the schema that this build needs.
 pub(crate) const NEEDED: i64 = SCRIPTS[SCRIPTS.len() - 1].version;
 
+/// The newest version that this build takes on trust. A build must run on newer tables during a
+/// deploy, so a migration may take away only what builds this many migrations back have stopped
+/// using; beyond that nobody knows.
+pub(crate) const NEWEST: i64 = NEEDED + 10;
+
+/// How tables are to this build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Age {
+    /// Something is missing, or everything.
+    TooOld,
+    /// They have what this build uses.
+    Fit,
+    /// What this build uses may be gone.
+    TooNew,
+}
+
+/// Judges tables by the last migration that was applied to them; 0 is none.
+pub(crate) fn age(version: i64) -> Age {
+    match version {
+        ..NEEDED => Age::TooOld,
+        NEEDED..=NEWEST => Age::Fit,
+        _ => Age::TooNew,
+    }
+}
+
 struct Script {
     version: i64,
     name: &'static str,
@@ -21,7 +46,13 @@ struct Script {
     postgres: &'static str,
 }
 
-const SCRIPTS: [Script; 2] = [
+const SCRIPTS: [Script; 4] = [
+    Script {
+        version: 0,
+        name: "former_layouts",
+        sqlite: include_str!("../migrations/sqlite/0000_former_layouts.sql"),
+        postgres: include_str!("../migrations/postgres/0000_former_layouts.sql"),
+    },
     Script {
         version: 1,
         name: "sessions",
@@ -33,6 +64,12 @@ const SCRIPTS: [Script; 2] = [
         name: "jobs",
         sqlite: include_str!("../migrations/sqlite/0002_jobs.sql"),
         postgres: include_str!("../migrations/postgres/0002_jobs.sql"),
+    },
+    Script {
+        version: 3,
+        name: "former_rows",
+        sqlite: include_str!("../migrations/sqlite/0003_former_rows.sql"),
+        postgres: include_str!("../migrations/postgres/0003_former_rows.sql"),
     },
 ];
 
@@ -80,4 +117,24 @@ pub(crate) async fn run<C: Migrate>(
     let names =
         applied.map(|migration| format!("{:04}_{}", migration.version, migration.description));
     Ok(names.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A deploy migrates first, so old builds meet tables that are a little ahead of them.
+    #[test]
+    fn tables_a_little_ahead_are_fit_and_far_ahead_are_not() {
+        for (version, expected) in [
+            (0, Age::TooOld),
+            (NEEDED - 1, Age::TooOld),
+            (NEEDED, Age::Fit),
+            (NEEDED + 1, Age::Fit),
+            (NEWEST, Age::Fit),
+            (NEWEST + 1, Age::TooNew),
+        ] {
+            assert_eq!(age(version), expected, "{version}");
+        }
+    }
 }

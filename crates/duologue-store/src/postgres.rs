@@ -13,14 +13,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use duologue_engine::store::{
     Claim, Claimed, Draft, Hold, Job, JobEnd, ServerId, SessionRecord, Store, StoreError,
-    kept::{stored_payload, stored_text},
+    kept::stored_text,
 };
 use duologue_protocol::{Event, Seq, SessionId, UserId};
 use sqlx::query_scalar;
 
 use self::calls::Calls;
-pub(crate) use self::opening::migrate;
-use crate::stored::{ClaimedRow, EventRow, JobRow, corrupt, integer, text_of_time};
+pub(crate) use self::opening::{check, migrate};
+use crate::{
+    functions::{attempt, conflict_unless, event_json, events_json, job_end, rows},
+    stored::{ClaimedRow, EventRow, JobRow, integer, text_of_time},
+};
 
 /// See the module.
 pub(crate) struct PostgresStore {
@@ -187,13 +190,7 @@ impl Store for PostgresStore {
                 .bind(attempt(job))
                 .bind(&*event)
         };
-        let outcome: Option<String> = self.calls.call(call).await?;
-        match outcome.as_deref() {
-            Some("applied") => Ok(JobEnd::Applied),
-            Some("superseded") => Ok(JobEnd::Superseded),
-            Some(other) => Err(corrupt(format!("a job ended as `{other}`"))),
-            None => Err(StoreError::Conflict),
-        }
+        job_end(self.calls.call(call).await?)
     }
 
     async fn retry_job(&self, job: &Job, delay: Duration, why: &str) -> Result<(), StoreError> {
@@ -218,35 +215,4 @@ impl Store for PostgresStore {
     async fn close(&self) {
         self.calls.close().await;
     }
-}
-
-fn conflict_unless(fits: bool) -> Result<(), StoreError> {
-    if fits {
-        Ok(())
-    } else {
-        Err(StoreError::Conflict)
-    }
-}
-
-fn rows(limit: u32) -> i32 {
-    i32::try_from(limit).unwrap_or(i32::MAX)
-}
-
-fn attempt(job: &Job) -> i32 {
-    i32::try_from(job.attempt).unwrap_or(i32::MAX)
-}
-
-fn events_json(events: &[Event]) -> String {
-    let events: Vec<_> = events.iter().map(event_json).collect();
-    format!("[{}]", events.join(","))
-}
-
-/// An event as the functions take it. Its number follows from its place.
-fn event_json(event: &Event) -> String {
-    format!(
-        r#"{{"event_type":"{}","occurred_at":"{}","payload":{}}}"#,
-        event.body.event_type(),
-        text_of_time(event.occurred_at),
-        stored_payload(event),
-    )
 }

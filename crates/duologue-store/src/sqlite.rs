@@ -8,9 +8,10 @@ mod failure;
 mod file;
 mod jobs;
 mod log;
+mod opening;
 mod writer;
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use duologue_engine::store::{
@@ -18,56 +19,15 @@ use duologue_engine::store::{
     kept::{self, Ending},
 };
 use duologue_protocol::{Event, Seq, SessionId, UserId};
-use sqlx::{Connection, SqlitePool, sqlite::SqlitePoolOptions};
+use sqlx::SqlitePool;
 
-use self::{
-    file::DatabaseFile,
-    log::NewEvents,
-    writer::{Writer, WriterLimits},
-};
-use crate::{OpenError, StoreConfig, migrations};
+pub(crate) use self::opening::{check, migrate};
+use self::{log::NewEvents, writer::Writer};
 
 /// See the module.
 pub(crate) struct SqliteStore {
     writer: Writer,
     readers: SqlitePool,
-}
-
-impl SqliteStore {
-    pub(crate) async fn open(path: &Path, config: &StoreConfig) -> Result<Self, OpenError> {
-        let file = DatabaseFile::lock(path, config.busy_timeout)?;
-        let mut connection = file.connect().await?;
-        let applied = migrations::run(&migrations::sqlite(), &mut connection).await;
-        for name in applied.map_err(|source| file.not_migrated(source))? {
-            tracing::info!(migration = name, "store.migrated");
-        }
-        let readers = SqlitePoolOptions::new()
-            .max_connections(config.connections_max.get().into())
-            .acquire_timeout(config.acquire_timeout)
-            .connect_lazy_with(file.read_only());
-        let limits = WriterLimits {
-            batch_max: config.batch_max.get().into(),
-            queue_max: config.queue_max.get().into(),
-            queue_timeout: config.acquire_timeout,
-        };
-        Ok(Self {
-            writer: Writer::start(file, connection, limits),
-            readers,
-        })
-    }
-}
-
-/// Migrates the file, which is created if it is not there.
-pub(crate) async fn migrate(path: &Path, config: &StoreConfig) -> Result<Vec<String>, OpenError> {
-    let file = DatabaseFile::lock(path, config.busy_timeout)?;
-    let mut connection = file.connect().await?;
-    let applied = migrations::run(&migrations::sqlite(), &mut connection).await;
-    let applied = applied.map_err(|source| file.not_migrated(source))?;
-    connection
-        .close()
-        .await
-        .map_err(|source| file.unusable(source))?;
-    Ok(applied)
 }
 
 #[async_trait]

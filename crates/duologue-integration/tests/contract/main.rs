@@ -1,7 +1,17 @@
 //! The contract of the store, kept by every implementation; and what only one of them promises.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "these are tests, also where a helper does the unwrapping"
+)]
+
 mod postgres;
 mod postgres_pooled;
+mod rest;
+mod rest_faults;
+mod rest_opening;
+mod scene;
+mod schema;
 mod sqlite;
 
 mod memory {

@@ -89,8 +89,10 @@ async fn sigterm_releases_sessions_and_exits_with_0() {
     let server = ServerProcess::start().await;
     let mut client = Client::open(&server.socket_url("term", "?user_id=alice")).await;
     client.ask("hello").await;
-    let stopping = tokio::task::spawn(server.terminate());
-    assert_eq!(client.until("goaway").await["reason"], "restart");
-    assert_eq!(client.until_closed().await.0, 1012);
-    assert_eq!(stopping.await.unwrap(), Some(0));
+    let told = async {
+        assert_eq!(client.until("goaway").await["reason"], "restart");
+        assert_eq!(client.until_closed().await.0, 1012);
+    };
+    let (code, ()) = tokio::join!(server.terminate(), told);
+    assert_eq!(code, Some(0));
 }

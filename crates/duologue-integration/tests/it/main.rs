@@ -1,6 +1,9 @@
 //! Tests of a running server, over real sockets.
 
+mod check;
 mod conversation;
+mod database;
+mod deployment;
 mod ending;
 mod follow_ups;
 mod frames;
@@ -8,7 +11,9 @@ mod http;
 mod kill;
 mod model;
 mod outside;
+mod postgres;
 mod readers;
 mod resume;
 mod sockets;
+mod supabase;
 mod text;

@@ -68,11 +68,12 @@ async fn a_restart_in_mid_answer_interrupts_the_turn_and_not_the_session() {
     let mut client = server.connect("deploy", "alice").await;
     client.send("mock:words=50 mock:stall_at=3").await;
     while client.until("token").await["index"] != 2 {}
-    let restarting = tokio::task::spawn(server.restart());
-    assert_eq!(client.until("done").await["finish_reason"], "interrupted");
-    assert_eq!(client.until("goaway").await["reason"], "restart");
-    assert_eq!(client.until_closed().await.0, 1012);
-    let server = restarting.await.unwrap();
+    let told = async {
+        assert_eq!(client.until("done").await["finish_reason"], "interrupted");
+        assert_eq!(client.until("goaway").await["reason"], "restart");
+        assert_eq!(client.until_closed().await.0, 1012);
+    };
+    let (server, ()) = tokio::join!(server.restart(), told);
     let mut client = server.connect("deploy", "alice").await;
     assert_eq!(client.receive().await["resumed"], true);
     let facts = server

@@ -7,7 +7,12 @@ use serde_json::Value;
 async fn collect(client: &mut Client) -> String {
     let mut text = String::new();
     loop {
-        match client.receive_text().await.unwrap().as_str() {
+        match client
+            .receive_text()
+            .await
+            .expect("the answer goes on")
+            .as_str()
+        {
             "[END_OF_RESPONSE]" => return text,
             piece => text.push_str(piece),
         }

@@ -53,16 +53,18 @@ pub(super) async fn serve(
 
 /// Records a request, and takes its script.
 fn begin(shared: &Shared, request: RecordedRequest) -> (usize, Script) {
-    let is_known = request.method == "POST" && request.path.contains("/chat/completions");
+    let wants_answer = request.method == "POST" && request.path.contains("/chat/completions");
+    let wants_models = request.method == "GET" && request.path.contains("/models");
     let mut taken = (0, None);
     shared.send_modify(|state| {
-        let script = if is_known {
+        let script = if wants_answer {
             state
                 .scripts
                 .pop_front()
                 .or_else(|| state.otherwise.clone())
         } else {
-            Some(Script::error(404, "nothing is here"))
+            let models = state.models.clone().filter(|_| wants_models);
+            models.or_else(|| Some(Script::error(404, "nothing is here")))
         };
         taken = (state.requests.len(), script);
         state.requests.push(request);

@@ -7,11 +7,7 @@ use jiff::SignedDuration;
 use toml::Value;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{
-    Config, Endpoint, Environment, ModelChoice, Settings,
-    layers::MORE_THAN_ZERO,
-    names::{SUPABASE_REST, SUPABASE_SCHEMA},
-};
+use crate::config::{Config, Endpoint, ModelChoice, Settings, layers::MORE_THAN_ZERO};
 
 /// The keys for which zero means something. For all others it would mean "never" or "nothing".
 const ZERO_ALLOWED: [&str; 9] = [
@@ -41,6 +37,7 @@ pub(super) fn all(config: &Config, settings: &Settings) -> Vec<String> {
     problems.extend(frames_fit(config, settings));
     problems.extend(texts(config, settings));
     problems.extend(model_key(config, settings));
+    problems.extend(supabase(config, settings));
     problems
 }
 
@@ -191,13 +188,18 @@ fn texts(config: &Config, settings: &Settings) -> Vec<String> {
         );
     }
     let url = settings.value("store.url").as_str().unwrap_or_default();
-    if !["sqlite:", "postgres://", "postgresql://"]
-        .iter()
-        .any(|scheme| url.starts_with(scheme))
-    {
+    let schemes = ["sqlite:", "postgres://", "postgresql://"];
+    if url != "auto" && !schemes.iter().any(|scheme| url.starts_with(scheme)) {
         refuse(
             "store.url",
-            "must begin with `sqlite:`, `postgres://` or `postgresql://`",
+            "must be `auto`, or begin with `sqlite:`, `postgres://` or `postgresql://`",
+        );
+    }
+    let supabase_url = &config.store.supabase_url;
+    if !supabase_url.is_empty() && !is_http_url(supabase_url) {
+        refuse(
+            "store.supabase_url",
+            "must be the URL of a project, such as \"https://abcdefgh.supabase.co\"",
         );
     }
     for (key, url) in [
@@ -259,32 +261,43 @@ fn model_key(config: &Config, settings: &Settings) -> Option<String> {
     ))
 }
 
-/// Stops who expects Supabase's REST interface to be used, before data goes elsewhere.
-pub(super) fn supabase_rest(environment: &Environment, settings: &Settings) -> Option<String> {
-    if settings.source("store.url").is_some() {
-        return None;
-    }
-    let set: Vec<&str> = SUPABASE_REST
+/// Stops who has set half of what Supabase's REST interface needs, before data goes elsewhere.
+fn supabase(config: &Config, settings: &Settings) -> Option<String> {
+    let needed = [
+        ("store.supabase_url", "SUPABASE_URL"),
+        ("store.supabase_key", "SUPABASE_SERVICE_ROLE_KEY"),
+    ];
+    let (set, missing): (Vec<_>, Vec<_>) = needed
         .into_iter()
-        .filter(|name| environment.get(name).is_some())
-        .collect();
-    if set.is_empty() {
+        .partition(|(key, _)| settings.value(key).as_str() != Some(""));
+    let schema = "store.supabase_schema";
+    let given = set.first().map(|(key, _)| *key);
+    let has_schema = settings.value(schema) != settings.default(schema);
+    let given = given.or(has_schema.then_some(schema))?;
+    if !config.store.is_auto() || missing.is_empty() {
         return None;
     }
-    let (names, verb) = (set.join(" and "), if set.len() == 1 { "is" } else { "are" });
+    let missing: Vec<_> = missing
+        .iter()
+        .map(|(key, variable)| format!("`{key}` ({variable})"))
+        .collect();
+    let (given, missing) = (settings.cite(given), missing.join(" and "));
     Some(format!(
-        "{names} {verb} set, but keeping sessions through Supabase's REST interface is not part of \
-         this version; set SUPABASE_DB_URL to the database's own URL (in Supabase under Connect), \
-         or unset {names} to keep sessions in a SQLite file"
+        "{given} is set without {missing}; set all of them to keep sessions through Supabase's REST \
+         interface, or SUPABASE_DB_URL to connect to its database, or none to keep them in a SQLite \
+         file"
     ))
 }
 
 /// A database URL says by itself which schema it means.
-pub(super) fn supabase_schema(environment: &Environment, settings: &Settings) -> Option<String> {
-    let schema = environment.get(SUPABASE_SCHEMA)?;
-    (schema != "public" && settings.source("store.url").is_some()).then(|| {
+pub(super) fn supabase_schema(config: &Config, settings: &Settings) -> Option<String> {
+    let (schema, source) = (
+        &config.store.supabase_schema,
+        settings.source("store.supabase_schema")?,
+    );
+    (schema != "public" && !config.store.is_auto()).then(|| {
         format!(
-            "{SUPABASE_SCHEMA} sets nothing; to use another schema than `public`, append \
+            "{source} sets nothing; to use another schema than `public`, append \
              `?options=-csearch_path%3D{schema}` to the database's URL"
         )
     })

@@ -216,7 +216,7 @@ impl Settings {
     }
 
     /// Where a key's value came from; `None` is the default.
-    pub(super) fn source(&self, key: &str) -> Option<&Source> {
+    pub(crate) fn source(&self, key: &str) -> Option<&Source> {
         self.sources.get(key)
     }
 

@@ -10,11 +10,14 @@ pub(super) const CONFIG_FILE: &str = "DUOLOGUE_CONFIG";
 const PREFIX: &str = "DUOLOGUE_";
 
 /// Names that users already have, and the keys they set. Of two for one key the later wins.
-pub(super) const FAMILIAR: [(&str, &str); 11] = [
+pub(super) const FAMILIAR: [(&str, &str); 14] = [
     ("HOST", "server.host"),
     ("PORT", "server.port"),
     ("DATABASE_URL", "store.url"),
     ("SUPABASE_DB_URL", "store.url"),
+    ("SUPABASE_URL", "store.supabase_url"),
+    ("SUPABASE_SERVICE_ROLE_KEY", "store.supabase_key"),
+    ("SUPABASE_SCHEMA", "store.supabase_schema"),
     ("OPENAI_API_KEY", "model.openai.api_key"),
     ("OPENAI_MODEL", "model.openai.model"),
     ("OPENAI_BASE_URL", "model.openai.base_url"),
@@ -23,13 +26,6 @@ pub(super) const FAMILIAR: [(&str, &str); 11] = [
     ("GROQ_BASE_URL", "model.groq.base_url"),
     ("RUST_LOG", "log.filter"),
 ];
-
-/// The names of Supabase's REST interface.
-pub(super) const SUPABASE_REST: [&str; 3] =
-    ["SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY", SUPABASE_SCHEMA];
-
-/// The schema that Supabase's REST interface shows.
-pub(super) const SUPABASE_SCHEMA: &str = "SUPABASE_SCHEMA";
 
 /// The key that a name of ours sets: `server.port` for `DUOLOGUE_SERVER__PORT`.
 ///
@@ -45,7 +41,6 @@ pub(super) fn key_of(name: &str) -> Option<String> {
 pub(super) fn is_ours(name: &str) -> bool {
     name == CONFIG_FILE
         || key_of(name).is_some()
-        || SUPABASE_REST.contains(&name)
         || FAMILIAR.iter().any(|(familiar, _)| *familiar == name)
 }
 
@@ -105,5 +100,20 @@ mod tests {
                 assert_eq!(variable_of(key), name);
             }
         }
+    }
+
+    /// Whoever copies the file sees every name there is, and none that does nothing.
+    #[test]
+    fn the_example_of_an_environment_has_every_name() {
+        let example = include_str!("../../../../env.example");
+        let lines = example.lines().filter(|line| !line.starts_with('#'));
+        let mut listed: Vec<&str> = lines
+            .filter_map(|line| line.split_once('=').map(|(name, _)| name))
+            .collect();
+        let mut names: Vec<&str> = FAMILIAR.iter().map(|(name, _)| *name).collect();
+        names.push(CONFIG_FILE);
+        listed.sort_unstable();
+        names.sort_unstable();
+        assert_eq!(listed, names);
     }
 }

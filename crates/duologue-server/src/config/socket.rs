@@ -25,6 +25,12 @@ pub struct SocketConfig {
     /// How long the client may take to answer a ping.
     #[serde(with = "duration")]
     pub pong_timeout: Duration,
+    /// How long a connection may live.
+    #[serde(with = "duration")]
+    pub age_max: Duration,
+    /// How long before its end the client is told.
+    #[serde(with = "duration")]
+    pub age_notice: Duration,
     /// How long writing one frame may take.
     #[serde(with = "duration")]
     pub write_timeout: Duration,

@@ -299,7 +299,7 @@ fn texts_that_have_a_form_are_held_to_it() {
     the configuration cannot be used
       - `server.origins_allowed` = ["https://a.example/"] (from DUOLOGUE_SERVER__ORIGINS_ALLOWED) must list origins as browsers send them, such as "https://app.example.com": in lower case, with a port only where it is not the scheme's own, and without a path
       - `log.filter` = "a=b=c" (from RUST_LOG) must be a level (error, warn, info, debug or trace), or several for parts, such as "info,duologue_store=debug"
-      - `store.url` = "mysql://ann:[redacted]@a/b" (from DATABASE_URL) must begin with `sqlite:`, `postgres://` or `postgresql://`
+      - `store.url` = "mysql://ann:[redacted]@a/b" (from DATABASE_URL) must be `auto`, or begin with `sqlite:`, `postgres://` or `postgresql://`
       - `model.openai.base_url` = "api.openai.com" (from OPENAI_BASE_URL) must be a URL that begins with `https://` or `http://`, without a user's name
       - `model.groq.base_url` = "https://ann:[redacted]@a/v1" (from GROQ_BASE_URL) must be a URL that begins with `https://` or `http://`, without a user's name
     "#);
@@ -381,29 +381,49 @@ fn a_file_that_is_no_toml_is_named_by_line_and_not_quoted() {
 }
 
 #[test]
-fn supabases_rest_names_without_a_database_stop_the_start() {
+fn supabases_rest_interface_is_used_if_its_names_are_set_and_no_database_is() {
     let rest = [
-        ("SUPABASE_URL", "https://x.supabase.co"),
-        ("SUPABASE_SERVICE_ROLE_KEY", "canary"),
+        ("SUPABASE_URL", "https://abc.supabase.co"),
+        ("SUPABASE_SERVICE_ROLE_KEY", "sb_secret_canary"),
+        ("SUPABASE_SCHEMA", "chat"),
     ];
-    insta::assert_snapshot!(wrong_variables(&rest), @r"
+    let loaded = load_variables(&rest).unwrap();
+    let described = loaded.config.store.describe();
+    assert_eq!(described, "Supabase REST, abc.supabase.co, schema chat");
+    let shown = loaded.settings.to_string();
+    assert!(!shown.contains("canary"), "{shown}");
+
+    let database = ("SUPABASE_DB_URL", "postgres://a/b");
+    let all: Vec<_> = rest.into_iter().chain([database]).collect();
+    let described = load_variables(&all).unwrap().config.store.describe();
+    assert_eq!(described, "Postgres, a:5432/b");
+    let described = load_variables(&[]).unwrap().config.store.describe();
+    assert_eq!(described, "SQLite, duologue.db");
+}
+
+#[test]
+fn half_of_what_supabases_rest_interface_needs_stops_the_start() {
+    let error = wrong_variables(&[("SUPABASE_SERVICE_ROLE_KEY", "canary")]);
+    insta::assert_snapshot!(error, @r#"
     the configuration cannot be used
-      - SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY are set, but keeping sessions through Supabase's REST interface is not part of this version; set SUPABASE_DB_URL to the database's own URL (in Supabase under Connect), or unset SUPABASE_URL and SUPABASE_SERVICE_ROLE_KEY to keep sessions in a SQLite file
-    ");
-    for name in [
-        "SUPABASE_URL",
-        "SUPABASE_SERVICE_ROLE_KEY",
-        "SUPABASE_SCHEMA",
+      - `store.supabase_key` = "[redacted]" (from SUPABASE_SERVICE_ROLE_KEY) is set without `store.supabase_url` (SUPABASE_URL); set all of them to keep sessions through Supabase's REST interface, or SUPABASE_DB_URL to connect to its database, or none to keep them in a SQLite file
+    "#);
+    for (name, value, missing) in [
+        (
+            "SUPABASE_URL",
+            "https://a.test",
+            "SUPABASE_SERVICE_ROLE_KEY",
+        ),
+        ("SUPABASE_SCHEMA", "chat", "SUPABASE_URL"),
+        ("SUPABASE_SCHEMA", "chat", "SUPABASE_SERVICE_ROLE_KEY"),
     ] {
-        let error = wrong_variables(&[(name, "canary")]);
-        assert!(
-            error.contains(name) && error.contains("SUPABASE_DB_URL"),
-            "{error}"
-        );
-        assert!(!error.contains("canary"), "{error}");
+        let error = wrong_variables(&[(name, value)]);
+        assert!(error.contains(name) && error.contains(missing), "{error}");
         let database = ("SUPABASE_DB_URL", "postgres://a/b");
-        assert!(load_variables(&[(name, "public"), database]).is_ok());
+        assert!(load_variables(&[(name, value), database]).is_ok());
     }
+    let error = wrong_variables(&[("SUPABASE_URL", "abc.supabase.co")]);
+    assert!(error.contains("must be the URL of a project"), "{error}");
 }
 
 #[test]

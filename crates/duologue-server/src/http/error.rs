@@ -131,7 +131,6 @@ pub(crate) async fn no_such_route() -> Response {
 }
 
 /// Answers a request whose handler panicked. The panic hook has logged it.
-#[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]
 pub(crate) fn panicked(_panic: Box<dyn Any + Send + 'static>) -> Response {
     let message = "something went wrong on the server, which has logged it";
     respond(

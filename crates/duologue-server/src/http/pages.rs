@@ -8,6 +8,7 @@ use axum::{
 };
 use rust_embed::{EmbeddedFile, RustEmbed};
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::http::error;
 
@@ -77,13 +78,10 @@ fn file(path: &str, headers: &HeaderMap) -> Response {
 
 fn respond(found: EmbeddedFile, headers: &HeaderMap) -> Response {
     let hash = found.metadata.sha256_hash();
-    let tag = format!(
-        "\"{}\"",
-        hash[..16]
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect::<String>()
-    );
+    let (start, _) = hash
+        .split_first_chunk::<16>()
+        .expect("the hash has 32 bytes");
+    let tag = format!("\"{}\"", Uuid::from_bytes(*start).simple());
     let known = headers
         .get(header::IF_NONE_MATCH)
         .is_some_and(|known| known == tag.as_str());

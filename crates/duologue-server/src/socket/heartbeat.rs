@@ -1,20 +1,27 @@
-//! Whether the peer is still there.
+//! Whether the peer is still there, and whether the connection has lived long enough.
 //!
 //! TCP alone notices a vanished peer after a quarter of an hour. So each side of a silence is
 //! bounded: we ping after `ping_interval`, and hear something within `pong_timeout`, or the peer is
-//! dead.
+//! dead. And no connection lives longer than `age_max`, so that clients spread over servers again
+//! after a deploy, and their way of coming back is in use every day.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::config::SocketConfig;
+
 /// What is due.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Beat {
     /// Ask the peer for a sign of life.
     Ping,
     /// It gave none.
     Dead,
+    /// Tell the peer that the connection will be closed soon.
+    Notice,
+    /// Close it.
+    TooOld,
 }
 
 /// The clock of one connection.
@@ -24,16 +31,21 @@ pub(super) struct Heartbeat {
     pong_timeout: Duration,
     ping_at: Instant,
     dead_at: Option<Instant>,
+    notice_at: Option<Instant>,
+    close_at: Instant,
 }
 
 impl Heartbeat {
-    pub(super) fn start(ping_interval: Duration, pong_timeout: Duration) -> Self {
-        let ping_at = Instant::now() + ping_interval;
+    pub(super) fn start(config: &SocketConfig) -> Self {
+        let now = Instant::now();
+        let close_at = now + config.age_max;
         Self {
-            ping_interval,
-            pong_timeout,
-            ping_at,
+            ping_interval: config.ping_interval,
+            pong_timeout: config.pong_timeout,
+            ping_at: now + config.ping_interval,
             dead_at: None,
+            notice_at: Some(close_at - config.age_notice.min(config.age_max)),
+            close_at,
         }
     }
 
@@ -44,45 +56,76 @@ impl Heartbeat {
 
     /// Waits for what is due next. Safe to cancel.
     pub(super) async fn next(&mut self) -> Beat {
-        match self.dead_at {
-            Some(dead_at) if dead_at < self.ping_at => {
-                tokio::time::sleep_until(dead_at).await;
-                Beat::Dead
-            }
-            _ => {
-                tokio::time::sleep_until(self.ping_at).await;
+        let (at, beat) = self.due();
+        tokio::time::sleep_until(at).await;
+        match beat {
+            Beat::Ping => {
                 let now = Instant::now();
                 self.ping_at = now + self.ping_interval;
                 self.dead_at.get_or_insert(now + self.pong_timeout);
-                Beat::Ping
             }
+            Beat::Notice => self.notice_at = None,
+            Beat::Dead | Beat::TooOld => {}
         }
+        beat
+    }
+
+    fn due(&self) -> (Instant, Beat) {
+        let dead = self.dead_at.map(|at| (at, Beat::Dead));
+        let notice = self.notice_at.map(|at| (at, Beat::Notice));
+        let always = [(self.ping_at, Beat::Ping), (self.close_at, Beat::TooOld)];
+        let due = dead
+            .into_iter()
+            .chain(notice)
+            .chain(always)
+            .min_by_key(|(at, _)| *at);
+        due.expect("two of the four are always there")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{self, Environment};
 
-    const PING: Duration = Duration::from_secs(25);
-    const PONG: Duration = Duration::from_secs(8);
+    fn start() -> (Heartbeat, SocketConfig) {
+        let loaded = config::load(None, &Environment::default(), Vec::new()).unwrap();
+        let config = loaded.config.socket;
+        (Heartbeat::start(&config), config)
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_peer_is_dead_one_ping_and_one_timeout_after_its_last_sign() {
         let started = Instant::now();
-        let mut heartbeat = Heartbeat::start(PING, PONG);
+        let (mut heartbeat, config) = start();
         assert_eq!(heartbeat.next().await, Beat::Ping);
-        assert_eq!(started.elapsed(), PING);
+        assert_eq!(started.elapsed(), config.ping_interval);
         assert_eq!(heartbeat.next().await, Beat::Dead);
-        assert_eq!(started.elapsed(), PING + PONG);
+        assert_eq!(
+            started.elapsed(),
+            config.ping_interval + config.pong_timeout
+        );
     }
 
+    /// A peer that answers every ping is told of the end in time, and then let go.
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_answers_is_pinged_again_and_again() {
-        let mut heartbeat = Heartbeat::start(PING, PONG);
-        for _ in 0..10 {
-            assert_eq!(heartbeat.next().await, Beat::Ping);
+    async fn a_peer_that_answers_is_pinged_until_the_connection_is_too_old() {
+        let started = Instant::now();
+        let (mut heartbeat, config) = start();
+        let mut pings = 0;
+        loop {
+            match heartbeat.next().await {
+                Beat::Ping => pings += 1,
+                Beat::Notice => {
+                    assert_eq!(started.elapsed() + config.age_notice, config.age_max);
+                }
+                Beat::TooOld => break,
+                Beat::Dead => panic!("it answered"),
+            }
             heartbeat.heard();
         }
+        assert_eq!(started.elapsed(), config.age_max);
+        let expected = config.age_max.as_secs() / config.ping_interval.as_secs();
+        assert!((expected - 1..=expected).contains(&pings), "{pings} pings");
     }
 }

@@ -58,6 +58,15 @@ impl Outgoing {
         self.frame(&SharedFrame::new(ServerFrame::Error(error)));
     }
 
+    /// The connection has lived long enough; the client may come back at once.
+    pub(super) fn notice(&mut self) {
+        let notice = ServerFrame::GoAway {
+            reason: "age",
+            reconnect_after_ms: 0,
+        };
+        self.frame(&SharedFrame::new(notice));
+    }
+
     pub(super) fn ping(&mut self) {
         self.messages.push(Message::Ping(Bytes::new()));
     }

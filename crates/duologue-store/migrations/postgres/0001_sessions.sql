@@ -54,6 +54,9 @@ comment on column sessions.lease_until is
 -- lease itself stays out of the index, since renewing it would then move the row every time.
 create index sessions_active on sessions (owner) where status = 'active';
 
+-- For users who list what is theirs: the row level security below asks for the user first.
+create index sessions_user on sessions (user_id, start_time);
+
 create table session_events (
     id          bigint      not null generated always as identity primary key,
     session_id  text        not null references sessions (session_id) on delete cascade,
@@ -86,7 +89,16 @@ create table session_drafts (
 comment on table session_drafts is
     'The text of an answer that is forming, for whoever takes the session over.';
 
--- Who may do what. Every migration ends with these two.
+comment on column session_drafts.turn_id is 'As the events of the log name it: turn-1, turn-2, ….';
+comment on column session_drafts.saved_at is 'By the clock of this database.';
+
+comment on table duologue_migrations is
+    'Which parts of this schema are in place. Kept by `duologue migrate` and by schema.sql alike.';
+comment on column duologue_migrations.checksum is
+    'SHA-384 of the script. One that was changed after it was applied is reported.';
+comment on column duologue_migrations.execution_time is 'In nanoseconds; zero or less if not measured.';
+
+-- Who may do what. Every migration ends with these. All may be repeated.
 
 create function duologue_secure_table(the_table regclass) returns void
 language plpgsql set search_path from current as $$
@@ -96,8 +108,10 @@ begin
     execute format('alter table %s enable row level security', the_table);
     execute format('alter table %s force row level security', the_table);
     -- Forced security binds the owner too, and the functions run as the owner.
-    execute format('create policy duologue_owner on %s to %I using (true) with check (true)',
-        the_table, current_user);
+    if not exists (select from pg_policy where polrelid = the_table and polname = 'duologue_owner') then
+        execute format('create policy duologue_owner on %s to %I using (true) with check (true)',
+            the_table, current_user);
+    end if;
     execute format('revoke all on table %s from public', the_table);
     -- Supabase grants its API roles everything in advance.
     for api_role in
@@ -105,6 +119,32 @@ begin
     loop
         execute format('revoke all on table %s from %I', the_table, api_role);
     end loop;
+end $$;
+
+-- Lets users who have signed in at Supabase read what is theirs, and whoever bears the service key
+-- reach the functions. Elsewhere there are no such roles, and nothing happens.
+create function duologue_admit_api_roles() returns void
+language plpgsql set search_path from current as $$
+begin
+    if exists (select from pg_roles where rolname = 'service_role') then
+        execute format('grant usage on schema %I to service_role', current_schema());
+    end if;
+    if to_regprocedure('auth.uid()') is null
+        or not exists (select from pg_roles where rolname = 'authenticated')
+    then
+        return;
+    end if;
+    execute format('grant usage on schema %I to authenticated', current_schema());
+    grant select on sessions, session_events to authenticated;
+    -- In a subquery, the user is asked for once and not for every row.
+    drop policy if exists duologue_reader on sessions;
+    create policy duologue_reader on sessions for select to authenticated
+        using (user_id = (select auth.uid()::text));
+    drop policy if exists duologue_reader on session_events;
+    create policy duologue_reader on session_events for select to authenticated
+        using (session_id in (
+            select s.session_id from sessions as s where s.user_id = (select auth.uid()::text)
+        ));
 end $$;
 
 create function duologue_secure_functions() returns void
@@ -331,3 +371,4 @@ select duologue_secure_table('session_events');
 select duologue_secure_table('session_drafts');
 select duologue_secure_table('duologue_migrations');
 select duologue_secure_functions();
+select duologue_admit_api_roles();

@@ -2,6 +2,8 @@
 
 use duologue_engine::store::StoreError;
 
+use crate::sqlstate;
+
 /// Why a call failed, by how far it came.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
@@ -18,13 +20,18 @@ pub(super) enum Failure {
 impl Failure {
     /// Whether Postgres gave up this transaction in favour of another: it may be repeated at once.
     pub(super) fn is_broken_off(&self) -> bool {
-        // Serialization failure, deadlock.
-        matches!(self.sqlstate().as_deref(), Some("40001" | "40P01"))
+        self.sqlstate()
+            .is_some_and(|code| sqlstate::is_broken_off(&code))
     }
 
     /// Whether the connection had gone before we had a use for it.
     pub(super) fn is_dead_connection(&self) -> bool {
-        matches!(self, Self::NotBegun(error) if error.as_database_error().is_none())
+        let parting_words = match self.sqlstate() {
+            // It was shut down, and the server had the time to say so.
+            Some(code) => code.starts_with("57P"),
+            None => true,
+        };
+        matches!(self, Self::NotBegun(_)) && parting_words
     }
 
     /// Whether the connection itself cannot be trusted any more.
@@ -46,19 +53,7 @@ impl Failure {
     /// Whether the same call may succeed later.
     fn may_pass(&self) -> bool {
         if let Some(code) = self.sqlstate() {
-            return matches!(
-                code.get(..2),
-                Some(
-                    "08" // connection
-                    | "25" // read-only: a standby; or a transaction that was idle for too long
-                    | "28" // a login that is being changed
-                    | "40" // broken off
-                    | "53" // disk full, out of memory, too many connections
-                    | "55" // lock not available
-                    | "57" // cancelled, or shutting down
-                    | "58" // input or output
-                )
-            );
+            return sqlstate::may_pass(&code);
         }
         match self {
             Self::Call(error) => !matches!(

@@ -1,4 +1,4 @@
-//! Connecting for the first time, and migrating.
+//! Connecting for the first time, looking, and migrating.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::{PostgresStore, calls::Calls};
 use crate::{
     OpenError, StoreConfig,
     config::place,
-    migrations::{self, NEEDED},
+    migrations::{self, Age},
 };
 
 /// How long a first connection may take.
@@ -21,19 +21,27 @@ impl PostgresStore {
         options: PgConnectOptions,
         config: &StoreConfig,
     ) -> Result<Self, OpenError> {
-        let place = place(&options);
+        check(&options).await?;
         let options = fit_for_poolers(options);
-        let mut connection = connect(&options, &place).await?;
-        check_durability(&mut connection, &place).await?;
-        check_tables(&mut connection, &place).await?;
-        connection
-            .close()
-            .await
-            .map_err(|source| unreachable_at(&place, source))?;
         Ok(Self {
             calls: Calls::new(options, config),
         })
     }
+}
+
+/// Makes sure that the database is there, durable, and migrated, and says which version its tables
+/// are of. Changes nothing.
+pub(crate) async fn check(options: &PgConnectOptions) -> Result<i64, OpenError> {
+    let place = place(options);
+    let options = fit_for_poolers(options.clone());
+    let mut connection = connect(&options, &place).await?;
+    check_durability(&mut connection, &place).await?;
+    let version = check_tables(&mut connection, &place).await?;
+    connection
+        .close()
+        .await
+        .map_err(|source| unreachable_at(&place, source))?;
+    Ok(version)
 }
 
 /// Migrates in one transaction, which is also what keeps others out: a lock of the session would
@@ -117,26 +125,31 @@ async fn check_durability(connection: &mut PgConnection, place: &str) -> Result<
     Ok(())
 }
 
-async fn check_tables(connection: &mut PgConnection, place: &str) -> Result<(), OpenError> {
-    let not_migrated = || OpenError::NotMigrated {
-        place: place.to_owned(),
-    };
+async fn check_tables(connection: &mut PgConnection, place: &str) -> Result<i64, OpenError> {
     let row = connection
         .fetch_one("select duologue_schema_version()")
         .await;
-    match row.and_then(|row| row.try_get::<Option<i64>, _>(0)) {
-        // A newer schema is in order: migrations first add, and later take away.
-        Ok(Some(version)) if version >= NEEDED => Ok(()),
-        Ok(_) => Err(not_migrated()),
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42883") => {
-            // There is no such function.
-            Err(not_migrated())
+    let version = match row.and_then(|row| row.try_get::<Option<i64>, _>(0)) {
+        Ok(version) => version.unwrap_or(0),
+        // There is no such function.
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42883") => 0,
+        Err(source @ sqlx::Error::Database(_)) => {
+            return Err(OpenError::Refused {
+                place: place.to_owned(),
+                source,
+            });
         }
-        Err(source @ sqlx::Error::Database(_)) => Err(OpenError::Refused {
+        Err(source) => return Err(unreachable_at(place, source)),
+    };
+    match migrations::age(version) {
+        Age::Fit => Ok(version),
+        Age::TooOld => Err(OpenError::NotMigrated {
             place: place.to_owned(),
-            source,
         }),
-        Err(source) => Err(unreachable_at(place, source)),
+        Age::TooNew => Err(OpenError::TooNew {
+            place: place.to_owned(),
+            version,
+        }),
     }
 }
 

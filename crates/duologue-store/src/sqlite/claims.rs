@@ -34,6 +34,26 @@ macro_rules! in_seconds {
 }
 pub(super) use in_seconds;
 
+/// Takes back what the file's last process held when it was lost: whoever has the file's lock is
+/// alone, so nobody else can be at work on it. The grace of those sessions begins now.
+pub(super) async fn take_back(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    query(concat!(
+        "update sessions set owner = null, lease_until = ",
+        in_seconds!("0"),
+        " where status = 'active' and owner is not null"
+    ))
+    .execute(&mut *connection)
+    .await?;
+    query(concat!(
+        "update session_jobs set worker = null, due_at = ",
+        in_seconds!("0"),
+        " where outcome is null and worker is not null"
+    ))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 pub(super) async fn claim(
     connection: &mut SqliteConnection,
     claim: Claim,

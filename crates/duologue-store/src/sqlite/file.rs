@@ -80,6 +80,13 @@ impl DatabaseFile {
             .busy_timeout(self.busy_timeout)
     }
 
+    /// How to connect to the file as it is: it is not created, and none of its settings change.
+    pub(super) fn existing(&self) -> SqliteConnectOptions {
+        SqliteConnectOptions::new()
+            .filename(&self.path)
+            .busy_timeout(self.busy_timeout)
+    }
+
     fn read_write(&self) -> SqliteConnectOptions {
         SqliteConnectOptions::new()
             .filename(&self.path)
@@ -106,6 +113,13 @@ impl DatabaseFile {
         OpenError::Sqlite {
             file: self.path.clone(),
             source,
+        }
+    }
+
+    pub(super) fn too_new(&self, version: i64) -> OpenError {
+        OpenError::TooNew {
+            place: self.path.display().to_string(),
+            version,
         }
     }
 
@@ -174,6 +188,22 @@ mod tests {
             refusal.contains("nowhere/d.db cannot be opened"),
             "{refusal}"
         );
+    }
+
+    /// What is acknowledged survives a power failure only with both of these.
+    #[tokio::test]
+    async fn a_writer_waits_for_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = DatabaseFile::lock(&folder.path().join("d.db"), SOON).unwrap();
+        let mut connection = file.connect().await.unwrap();
+        let journal_mode = query_scalar::<_, String>("pragma journal_mode");
+        assert_eq!(
+            journal_mode.fetch_one(&mut connection).await.unwrap(),
+            "wal"
+        );
+        let synchronous = query_scalar::<_, i64>("pragma synchronous");
+        let full = 2;
+        assert_eq!(synchronous.fetch_one(&mut connection).await.unwrap(), full);
     }
 
     /// A file that is something else is left alone.

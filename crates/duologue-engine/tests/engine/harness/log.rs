@@ -58,6 +58,7 @@ pub(crate) fn check(log: &[Event]) {
                 gone.push(left.connection);
             }
             EventBody::SessionStarted(_)
+            | EventBody::Imported(_)
             | EventBody::ClientConnected(_)
             | EventBody::SessionSummarized(_) => {}
         }

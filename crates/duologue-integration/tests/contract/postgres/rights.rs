@@ -1,0 +1,74 @@
+//! Who may do what in a database that is not Supabase's: the owner through the functions, and nobody
+//! else anything.
+
+use duologue_integration::{postgres::Cluster, store::OpenStore};
+use duologue_protocol::Seq;
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Row, error::DatabaseError};
+
+use crate::scene::{claim, said};
+
+const TABLES: [&str; 5] = [
+    "sessions",
+    "session_events",
+    "session_drafts",
+    "session_jobs",
+    "duologue_migrations",
+];
+
+/// A table that a later migration forgets to secure fails here.
+#[tokio::test]
+async fn row_level_security_is_forced_on_every_table() {
+    let database = Cluster::get().await.database().await;
+    let rows = database
+        .connect()
+        .await
+        .fetch_all(
+            "select relname::text, relrowsecurity and relforcerowsecurity from pg_class
+            where relkind = 'r' and relnamespace = current_schema()::regnamespace",
+        )
+        .await
+        .unwrap();
+    let mut tables: Vec<(String, bool)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    tables.sort();
+    let mut expected = TABLES.map(|table| (table.to_owned(), true));
+    expected.sort();
+    assert_eq!(tables, expected);
+}
+
+/// A user of the same database, who was even granted the tables by mistake, sees and calls nothing.
+#[tokio::test]
+async fn a_stranger_sees_nothing() {
+    let database = Cluster::get().await.database().await;
+    let store = OpenStore::open(&database.url(), ()).await;
+    let hold = claim(&*store, "s").await;
+    store
+        .append(&hold, Seq::ZERO, &[said(1, "hello")])
+        .await
+        .unwrap();
+
+    let mut admin = database.connect_as_superuser().await;
+    admin.execute("create role stranger nologin").await.unwrap();
+    admin
+        .execute("grant select, insert on all tables in schema public to stranger")
+        .await
+        .unwrap();
+    admin.execute("set role stranger").await.unwrap();
+    for table in TABLES {
+        let sql = AssertSqlSafe(format!("select * from {table}"));
+        assert_eq!(admin.fetch_all(sql).await.unwrap().len(), 0, "{table}");
+    }
+    for sql in [
+        "select duologue_read('alice', 's', 0, 10)",
+        "select duologue_claim('s', 'alice', 'a', 'b', 1, now())",
+        "insert into sessions (session_id, user_id, start_time, agent, lease_until)
+            values ('t', 'alice', now(), 'guide', now())",
+    ] {
+        denied(&mut admin, sql).await;
+    }
+}
+
+async fn denied(connection: &mut PgConnection, sql: &'static str) {
+    let error = connection.execute(sql).await.expect_err(sql);
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    assert_eq!(code.as_deref(), Some("42501"), "{sql}: {error}");
+}

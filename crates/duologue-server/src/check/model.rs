@@ -1,0 +1,96 @@
+//! Whether the model will answer.
+
+use duologue_llm::{CheckError, ModelCheck, OpenAi};
+
+use super::{Row, chain, place_of};
+use crate::config::{Endpoint, ModelChoice, Settings};
+
+/// How many models of an endpoint are named, of the hundreds that some have.
+const MODELS_SHOWN: usize = 8;
+
+/// Where an endpoint's settings are mended.
+struct Places {
+    api_key: String,
+    model: String,
+    base_url: String,
+}
+
+pub(super) async fn check(choice: ModelChoice<'_>, settings: &Settings) -> Row {
+    let name = choice.to_string();
+    let (endpoint, config) = match choice {
+        ModelChoice::Mock(_) => return Row::works("model", name),
+        ModelChoice::Endpoint(endpoint, config) => (endpoint, config),
+    };
+    let places = Places::of(endpoint, settings);
+    let endpoint = match OpenAi::new(config.clone()) {
+        Ok(endpoint) => endpoint,
+        Err(error) => return Row::fails("model", format!("{name}: {}", chain(&error))),
+    };
+    match endpoint.check().await {
+        Ok(found) => row_of(&name, &found, &places),
+        Err(error) => Row::fails("model", format!("{name}: {}", chain(&error)))
+            .advise(advice(&error, &places)),
+    }
+}
+
+impl Places {
+    fn of(endpoint: Endpoint, settings: &Settings) -> Self {
+        let (section, prefix) = match endpoint {
+            Endpoint::OpenAi => ("openai", "OPENAI"),
+            Endpoint::Groq => ("groq", "GROQ"),
+        };
+        let place = |key: &str, variable: &str| {
+            let (key, variable) = (
+                format!("model.{section}.{key}"),
+                format!("{prefix}_{variable}"),
+            );
+            place_of(&key, &variable, settings)
+        };
+        Self {
+            api_key: place("api_key", "API_KEY"),
+            model: place("model", "MODEL"),
+            base_url: place("base_url", "BASE_URL"),
+        }
+    }
+}
+
+fn row_of(name: &str, found: &ModelCheck, places: &Places) -> Row {
+    match found {
+        ModelCheck::Listed => Row::works("model", format!("{name}: the endpoint has it")),
+        ModelCheck::NotListed { models } => {
+            let found = format!("{name}: the endpoint answers, and does not list this model");
+            let others = match models.len() {
+                0 => "it lists none".to_owned(),
+                1..=MODELS_SHOWN => format!("it lists {}", models.join(", ")),
+                count => {
+                    let shown = models[..MODELS_SHOWN].join(", ");
+                    format!("it lists {shown} and {} more", count - MODELS_SHOWN)
+                }
+            };
+            let place = &places.model;
+            Row::unclear("model", found).advise(format!("see whether {place} is right: {others}"))
+        }
+        ModelCheck::NoList => {
+            let found = format!("{name}: the endpoint answers, and has no list of models");
+            let Places { base_url, .. } = places;
+            Row::unclear("model", found).advise(format!(
+                "ask it something: the key was not tried, and {base_url} may be wrong"
+            ))
+        }
+    }
+}
+
+fn advice(error: &CheckError, places: &Places) -> String {
+    let Places {
+        api_key, base_url, ..
+    } = places;
+    match error {
+        CheckError::Key(_) => format!("put a key that is valid at this endpoint into {api_key}"),
+        CheckError::Refused(_) => {
+            "try again later; if that does not help, ask whoever runs the endpoint".to_owned()
+        }
+        CheckError::Unreachable(_) => {
+            format!("correct {base_url}, or let this machine reach the endpoint")
+        }
+    }
+}

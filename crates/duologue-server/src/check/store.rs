@@ -1,0 +1,108 @@
+//! Whether sessions can be kept.
+
+use duologue_store::{Condition, OpenError, StoreConfig};
+
+use super::{Row, chain, place_of};
+use crate::config::Settings;
+
+pub(super) async fn check(config: &StoreConfig, settings: &Settings) -> Row {
+    let place = config.describe();
+    match duologue_store::check(config).await {
+        Ok(Condition::Ready { schema }) => works(format!("{place}: answers, schema {schema}")),
+        Ok(Condition::MigratedAtStart { schema: 0 }) => {
+            works(format!("{place}: `duologue serve` will make its tables"))
+        }
+        Ok(Condition::MigratedAtStart { schema }) => works(format!(
+            "{place}: answers, schema {schema}, which `duologue serve` will bring up to date"
+        )),
+        Ok(Condition::InUse) => works(format!("{place}: a running server has it open")),
+        Err(error) => {
+            let row = Row::fails("store", chain(&error));
+            match advice(&error, &place_of("store.url", "SUPABASE_DB_URL", settings)) {
+                Some(advice) => row.advise(advice),
+                None => row,
+            }
+        }
+    }
+}
+
+fn works(found: String) -> Row {
+    Row::works("store", found)
+}
+
+/// What to do, where the error itself does not say. `url` is where the store's URL is set.
+fn advice(error: &OpenError, url: &str) -> Option<String> {
+    match error {
+        OpenError::Unreachable { place, .. } if is_direct_to_supabase(place) => Some(format!(
+            "this address of Supabase has IPv6 only; where this machine has none, set {url} to the \
+             session pooler's, which Supabase shows under Connect"
+        )),
+        OpenError::Unreachable { .. } => Some(format!(
+            "start the database, or correct host, port and `sslmode` in {url}"
+        )),
+        OpenError::Refused { .. } => Some(format!(
+            "correct user, password and database in {url}; behind Supabase's pooler the user has \
+             the project's name in it"
+        )),
+        OpenError::Url(_) => Some(format!(
+            "write {url} as postgres://USER:PASSWORD@HOST:PORT/DATABASE, with other signs than \
+             letters and digits in the password as %XX"
+        )),
+        OpenError::NotDurable { .. } => Some(
+            "set it for this database as it is by default, or an acknowledged message may be lost"
+                .to_owned(),
+        ),
+        OpenError::Migration { .. } => Some("run `duologue migrate`, and see why".to_owned()),
+        OpenError::UnknownScheme
+        | OpenError::NoFile
+        | OpenError::SqliteParameters
+        | OpenError::File { .. }
+        | OpenError::InUse { .. }
+        | OpenError::Sqlite { .. }
+        | OpenError::NotMigrated { .. }
+        | OpenError::TooNew { .. }
+        | OpenError::SupabaseUrl
+        | OpenError::SupabaseKey
+        | OpenError::SupabaseKeyIsPublic
+        | OpenError::SupabaseSchema
+        | OpenError::HttpClient(_)
+        | OpenError::SupabaseUnreachable { .. }
+        | OpenError::NotSupabase { .. }
+        | OpenError::KeyRefused { .. }
+        | OpenError::SchemaNotExposed { .. }
+        | OpenError::FunctionsMissing { .. }
+        | OpenError::SchemaOutOfDate { .. }
+        | OpenError::NotOverRest { .. } => None,
+    }
+}
+
+/// `db.PROJECT.supabase.co`, which has no IPv4 address unless one is paid for.
+fn is_direct_to_supabase(place: &str) -> bool {
+    let host = place.split(':').next().unwrap_or_default();
+    host.starts_with("db.") && host.ends_with(".supabase.co")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn who_cannot_reach_supabase_directly_is_sent_to_its_pooler() {
+        let advice = |place: &str| {
+            let error = OpenError::Unreachable {
+                place: place.to_owned(),
+                source: io::Error::from(io::ErrorKind::NetworkUnreachable).into(),
+            };
+            advice(&error, "SUPABASE_DB_URL").unwrap()
+        };
+        assert!(advice("db.abcdefgh.supabase.co:5432/postgres").contains("IPv6 only"));
+        for elsewhere in [
+            "aws-0-eu-central-1.pooler.supabase.com:5432/postgres",
+            "db.example.com:5432/chat",
+        ] {
+            assert!(advice(elsewhere).contains("start the database"));
+        }
+    }
+}

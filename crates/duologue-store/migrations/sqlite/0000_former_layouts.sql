@@ -1,0 +1,1 @@
+-- Nothing to do here: the tables of this server's predecessors are in Postgres databases.

@@ -1,0 +1,56 @@
+//! What the SQL functions (`migrations/postgres`) take and give, whether they are called over a
+//! connection to Postgres or over HTTP.
+
+use duologue_engine::store::{Job, JobEnd, StoreError, kept::stored_payload};
+use duologue_protocol::Event;
+
+use crate::stored::{corrupt, text_of_time};
+
+/// Reads the answer of a function that says whether the write fitted.
+pub(crate) fn conflict_unless(fits: bool) -> Result<(), StoreError> {
+    if fits {
+        Ok(())
+    } else {
+        Err(StoreError::Conflict)
+    }
+}
+
+/// Reads the answer of `duologue_finish_job`.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is passed on as it was read"
+)]
+pub(crate) fn job_end(outcome: Option<String>) -> Result<JobEnd, StoreError> {
+    match outcome.as_deref() {
+        Some("applied") => Ok(JobEnd::Applied),
+        Some("superseded") => Ok(JobEnd::Superseded),
+        Some(other) => Err(corrupt(format!("a job ended as `{other}`"))),
+        None => Err(StoreError::Conflict),
+    }
+}
+
+/// A number of rows as an `integer`.
+pub(crate) fn rows(limit: u32) -> i32 {
+    i32::try_from(limit).unwrap_or(i32::MAX)
+}
+
+/// A job's attempt as an `integer`.
+pub(crate) fn attempt(job: &Job) -> i32 {
+    i32::try_from(job.attempt).unwrap_or(i32::MAX)
+}
+
+/// Events as the functions take them.
+pub(crate) fn events_json(events: &[Event]) -> String {
+    let events: Vec<_> = events.iter().map(event_json).collect();
+    format!("[{}]", events.join(","))
+}
+
+/// An event as the functions take it. Its number follows from its place.
+pub(crate) fn event_json(event: &Event) -> String {
+    format!(
+        r#"{{"event_type":"{}","occurred_at":"{}","payload":{}}}"#,
+        event.body.event_type(),
+        text_of_time(event.occurred_at),
+        stored_payload(event),
+    )
+}

@@ -1,0 +1,181 @@
+//! Opening the file, looking at it, and migrating it.
+
+use std::path::Path;
+
+use sqlx::{ConnectOptions, Connection, SqliteConnection, query_scalar, sqlite::SqlitePoolOptions};
+
+use super::{
+    SqliteStore, claims,
+    file::DatabaseFile,
+    writer::{Writer, WriterLimits},
+};
+use crate::{
+    Condition, OpenError, StoreConfig,
+    migrations::{self, Age, NEEDED},
+};
+
+impl SqliteStore {
+    /// Creates and migrates the file as needed.
+    pub(crate) async fn open(path: &Path, config: &StoreConfig) -> Result<Self, OpenError> {
+        let file = DatabaseFile::lock(path, config.busy_timeout)?;
+        let mut connection = file.connect().await?;
+        check_tables(&file, &mut connection).await?;
+        let applied = migrations::run(&migrations::sqlite(), &mut connection).await;
+        for name in applied.map_err(|source| file.not_migrated(source))? {
+            tracing::info!(migration = name, "store.migrated");
+        }
+        let taken_back = claims::take_back(&mut connection).await;
+        taken_back.map_err(|source| file.unusable(source))?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(config.connections_max.get().into())
+            .acquire_timeout(config.acquire_timeout)
+            .connect_lazy_with(file.read_only());
+        let limits = WriterLimits {
+            batch_max: config.batch_max.get().into(),
+            queue_max: config.queue_max.get().into(),
+            queue_timeout: config.acquire_timeout,
+        };
+        Ok(Self {
+            writer: Writer::start(file, connection, limits),
+            readers,
+        })
+    }
+}
+
+/// Migrates the file, which is created if it is not there.
+pub(crate) async fn migrate(path: &Path, config: &StoreConfig) -> Result<Vec<String>, OpenError> {
+    let file = DatabaseFile::lock(path, config.busy_timeout)?;
+    let mut connection = file.connect().await?;
+    let applied = migrations::run(&migrations::sqlite(), &mut connection).await;
+    let applied = applied.map_err(|source| file.not_migrated(source))?;
+    connection
+        .close()
+        .await
+        .map_err(|source| file.unusable(source))?;
+    Ok(applied)
+}
+
+/// Looks at the file. It is neither created nor migrated; beside it, its lock file may appear.
+pub(crate) async fn check(path: &Path, config: &StoreConfig) -> Result<Condition, OpenError> {
+    let file = match DatabaseFile::lock(path, config.busy_timeout) {
+        Err(OpenError::InUse { .. }) => return Ok(Condition::InUse),
+        // The lock lies in the same folder, so there is a folder, and it can be written to.
+        locked => locked?,
+    };
+    if !path.exists() {
+        return Ok(Condition::MigratedAtStart { schema: 0 });
+    }
+    let unusable = |source| file.unusable(source);
+    let mut connection = file.existing().connect().await.map_err(unusable)?;
+    // Only a transaction that may write tells whether one may.
+    let transaction = connection.begin_with("begin immediate").await;
+    let mut transaction = transaction.map_err(unusable)?;
+    let version = check_tables(&file, &mut transaction).await?;
+    transaction.rollback().await.map_err(unusable)?;
+    connection.close().await.map_err(unusable)?;
+    Ok(if version < NEEDED {
+        Condition::MigratedAtStart { schema: version }
+    } else {
+        Condition::Ready { schema: version }
+    })
+}
+
+/// Reads the version of the tables, 0 if there are none, and refuses one that is too new.
+async fn check_tables(
+    file: &DatabaseFile,
+    connection: &mut SqliteConnection,
+) -> Result<i64, OpenError> {
+    let unusable = |source| file.unusable(source);
+    let table = "select count(*) from sqlite_schema where name = 'duologue_migrations'";
+    let tables: i64 = query_scalar(table)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(unusable)?;
+    if tables == 0 {
+        return Ok(0);
+    }
+    let last = "select coalesce(max(version), 0) from duologue_migrations where success";
+    let version = query_scalar(last)
+        .fetch_one(connection)
+        .await
+        .map_err(unusable)?;
+    match migrations::age(version) {
+        Age::TooNew => Err(file.too_new(version)),
+        Age::TooOld | Age::Fit => Ok(version),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Executor, sqlite::SqliteConnectOptions};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::migrations::NEWEST;
+
+    fn config(folder: &TempDir) -> StoreConfig {
+        let file = folder.path().join("d.db");
+        crate::config::tests::config(&format!("sqlite:{}", file.display()))
+    }
+
+    async fn execute(folder: &TempDir, sql: &'static str) {
+        let file = SqliteConnectOptions::new().filename(folder.path().join("d.db"));
+        let mut connection = file.create_if_missing(true).connect().await.unwrap();
+        connection.execute(sql).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    /// From nothing to a served file: what a look finds at each step. It never makes the file.
+    #[tokio::test]
+    async fn a_look_tells_how_the_file_is_and_leaves_it_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(&folder);
+        let look = async || crate::check(&config).await.unwrap();
+        assert_eq!(look().await, Condition::MigratedAtStart { schema: 0 });
+        assert!(!folder.path().join("d.db").exists());
+
+        crate::migrate(&config).await.unwrap();
+        assert_eq!(look().await, Condition::Ready { schema: NEEDED });
+        execute(&folder, "delete from duologue_migrations where version > 1").await;
+        assert_eq!(look().await, Condition::MigratedAtStart { schema: 1 });
+
+        let folder = tempfile::tempdir().unwrap();
+        let config = self::config(&folder);
+        let store = crate::open(&config).await.unwrap();
+        assert_eq!(crate::check(&config).await.unwrap(), Condition::InUse);
+        store.close().await;
+    }
+
+    /// Another program's database keeps its journal and its tables.
+    #[tokio::test]
+    async fn a_look_changes_nothing_in_a_database_of_somebody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        execute(&folder, "create table theirs (id integer)").await;
+        let before = std::fs::read(folder.path().join("d.db")).unwrap();
+        crate::check(&config(&folder)).await.unwrap();
+        let after = std::fs::read(folder.path().join("d.db")).unwrap();
+        assert!(before == after);
+    }
+
+    /// A file that a much newer build has migrated is neither served nor found in order.
+    #[tokio::test]
+    async fn a_file_of_the_far_future_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(&folder);
+        crate::migrate(&config).await.unwrap();
+        execute(
+            &folder,
+            "insert into duologue_migrations values (999, 'later', current_timestamp, true, '', 0)",
+        )
+        .await;
+        let refused = format!(
+            "are of version 999, and this build can use {NEEDED} to {NEWEST}; start the newer"
+        );
+        let Err(served) = crate::open(&config).await else {
+            panic!("it was served");
+        };
+        for error in [served, crate::check(&config).await.unwrap_err()] {
+            assert!(error.to_string().contains(&refused), "{error}");
+        }
+    }
+}

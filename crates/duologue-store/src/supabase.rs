@@ -1,0 +1,193 @@
+//! The store in a Supabase project, reached over its REST interface: for whoever has the project's
+//! URL and secret key, and no connection to its database.
+//!
+//! The tables and functions are those of `postgres`, and every operation is one `POST` to one of
+//! the functions; so a call is a transaction here as well. How calls are made is `supabase::calls`,
+//! and to whom, `supabase::target`.
+
+mod calls;
+mod failure;
+mod opening;
+mod target;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use duologue_engine::store::{
+    Claim, Claimed, Draft, Hold, Job, JobEnd, ServerId, SessionRecord, Store, StoreError,
+    kept::stored_text,
+};
+use duologue_protocol::{Event, Seq, SessionId, UserId};
+
+use self::{
+    calls::{Call, Calls, Repetition},
+    failure::Failure,
+};
+pub(crate) use self::{opening::check, target::Target};
+use crate::{
+    functions::{attempt, conflict_unless, event_json, events_json, job_end, rows},
+    stored::{ClaimedRow, EventRow, JobRow, text_of_time},
+};
+
+/// See the module.
+pub(crate) struct SupabaseStore {
+    calls: Calls,
+}
+
+#[async_trait]
+impl Store for SupabaseStore {
+    async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
+        let call = Call::new("duologue_claim", Repetition::Harmless)
+            .with("for_session", &claim.session_id)
+            .with("for_user", &claim.user_id)
+            .with("for_agent", &claim.agent)
+            .with("by_server", &claim.server.0)
+            .with("lease_seconds", claim.lease.as_secs_f64())
+            .with("started_at", text_of_time(claim.now));
+        let row: Option<ClaimedRow> = self.calls.call(call).await?;
+        Ok(row.map(Claimed::from))
+    }
+
+    async fn claim_lapsed(
+        &self,
+        server: &ServerId,
+        lease: Duration,
+        grace: Duration,
+        limit: u32,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let call = Call::new("duologue_claim_lapsed", Repetition::TakesMore)
+            .with("by_server", &server.0)
+            .with("lease_seconds", lease.as_secs_f64())
+            .with("grace_seconds", grace.as_secs_f64())
+            .with("at_most", rows(limit));
+        let rows: Vec<ClaimedRow> = self.calls.call(call).await?;
+        Ok(rows.into_iter().map(Claimed::from).collect())
+    }
+
+    async fn renew(&self, server: &ServerId, lease: Duration) -> Result<(), StoreError> {
+        let call = Call::new("duologue_renew", Repetition::Harmless)
+            .with("by_server", &server.0)
+            .with("lease_seconds", lease.as_secs_f64());
+        let _renewed: u64 = self.calls.call(call).await?;
+        Ok(())
+    }
+
+    async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
+        let call = Call::under("duologue_release", hold);
+        let _was_held: bool = self.calls.call(call).await?;
+        Ok(())
+    }
+
+    async fn append(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        let call = Call::under("duologue_append", hold)
+            .with("after_seq", after)
+            .with_json("new_events", &events_json(events));
+        conflict_unless(self.calls.call(call).await?)
+    }
+
+    async fn end(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        let call = Call::under("duologue_end", hold)
+            .with("after_seq", after)
+            .with_json("new_events", &events_json(events));
+        conflict_unless(self.calls.call(call).await?)
+    }
+
+    async fn save_draft(&self, hold: &Hold, draft: &Draft) -> Result<(), StoreError> {
+        let call = Call::under("duologue_save_draft", hold)
+            .with("of_turn", draft.turn_id.to_string())
+            .with("the_text", stored_text(&draft.text));
+        conflict_unless(self.calls.call(call).await?)
+    }
+
+    async fn read(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        after: Seq,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        let mut limit = limit;
+        loop {
+            let call = Call::new("duologue_read", Repetition::Harmless)
+                .with("for_user", user)
+                .with("for_session", session)
+                .with("after_seq", after)
+                .with("at_most", rows(limit));
+            match self.calls.try_call::<Vec<EventRow>>(call).await {
+                Ok(rows) => return rows.into_iter().map(EventRow::event).collect(),
+                // The page is too large for one answer, so it is made smaller. The caller goes on
+                // after the last event it gets, however many there were.
+                Err(Failure::TooLarge) if limit > 1 => limit /= 2,
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+    }
+
+    async fn session(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+    ) -> Result<Option<SessionRecord>, StoreError> {
+        let call = Call::new("duologue_session", Repetition::Harmless)
+            .with("for_user", user)
+            .with("for_session", session);
+        self.calls.call(call).await
+    }
+
+    async fn claim_job(
+        &self,
+        worker: &ServerId,
+        lease: Duration,
+    ) -> Result<Option<Job>, StoreError> {
+        let call = Call::new("duologue_claim_job", Repetition::TakesMore)
+            .with("by_worker", &worker.0)
+            .with("lease_seconds", lease.as_secs_f64());
+        let row: Option<JobRow> = self.calls.call(call).await?;
+        Ok(row.map(Job::from))
+    }
+
+    async fn renew_job(&self, job: &Job, lease: Duration) -> Result<(), StoreError> {
+        let call = Call::of("duologue_renew_job", job).with("lease_seconds", lease.as_secs_f64());
+        conflict_unless(self.calls.call(call).await?)
+    }
+
+    async fn finish_job(&self, job: &Job, summarized: &Event) -> Result<JobEnd, StoreError> {
+        let call =
+            Call::of("duologue_finish_job", job).with_json("summarized", &event_json(summarized));
+        job_end(self.calls.call(call).await?)
+    }
+
+    async fn retry_job(&self, job: &Job, delay: Duration, why: &str) -> Result<(), StoreError> {
+        let call = Call::of("duologue_retry_job", job)
+            .with("delay_seconds", delay.as_secs_f64())
+            .with("why", stored_text(why));
+        conflict_unless(self.calls.call(call).await?)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        let _version: Option<i64> = self.calls.call(opening::version()).await?;
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.calls.close().await;
+    }
+}
+
+impl Call {
+    /// A write by whoever holds a session.
+    fn under(function: &'static str, hold: &Hold) -> Self {
+        Self::new(function, Repetition::Harmless)
+            .with("for_session", &hold.session_id)
+            .with("for_user", &hold.user_id)
+            .with("at_epoch", hold.epoch)
+    }
+
+    /// A write by whoever works on a job.
+    fn of(function: &'static str, job: &Job) -> Self {
+        Self::new(function, Repetition::Harmless)
+            .with("of_job", job.id)
+            .with("by_worker", &job.worker.0)
+            .with("at_attempt", attempt(job))
+    }
+}

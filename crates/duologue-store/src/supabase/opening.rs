@@ -1,0 +1,80 @@
+//! Calling for the first time, and what a failure then means for whoever starts the server.
+
+use super::{
+    SupabaseStore, Target,
+    calls::{Call, Calls, Repetition},
+    failure::Failure,
+};
+use crate::{
+    OpenError, StoreConfig,
+    migrations::{self, Age},
+};
+
+impl SupabaseStore {
+    /// Makes sure that the project is there, lets us in, and has what this build needs.
+    pub(crate) async fn open(target: Target, config: &StoreConfig) -> Result<Self, OpenError> {
+        let calls = Calls::new(target, config)?;
+        check_tables(&calls).await?;
+        Ok(Self { calls })
+    }
+}
+
+/// Makes sure of the same, and says which version the tables are of. Changes nothing.
+pub(crate) async fn check(target: Target, config: &StoreConfig) -> Result<i64, OpenError> {
+    check_tables(&Calls::new(target, config)?).await
+}
+
+/// Asks for the version of the tables.
+pub(super) fn version() -> Call {
+    Call::new("duologue_schema_version", Repetition::Harmless)
+}
+
+async fn check_tables(calls: &Calls) -> Result<i64, OpenError> {
+    let target = calls.target();
+    let answer: Result<Option<i64>, _> = calls.try_call(version()).await;
+    let version = answer.map_err(|failure| open_error(target, failure))?;
+    let version = version.unwrap_or(0);
+    match migrations::age(version) {
+        Age::Fit => Ok(version),
+        Age::TooOld => Err(OpenError::SchemaOutOfDate {
+            place: target.place(),
+            schema: target.schema().to_owned(),
+        }),
+        Age::TooNew => Err(OpenError::TooNew {
+            place: target.place(),
+            version,
+        }),
+    }
+}
+
+fn open_error(target: &Target, failure: Failure) -> OpenError {
+    let (place, schema) = (target.place(), target.schema().to_owned());
+    let Failure::Refused(refusal) = &failure else {
+        return match failure {
+            Failure::Unreadable(_) | Failure::TooLarge => OpenError::NotSupabase {
+                place,
+                source: failure.into(),
+            },
+            _ => OpenError::SupabaseUnreachable {
+                place,
+                source: failure.into(),
+            },
+        };
+    };
+    match (refusal.status.as_u16(), refusal.code.as_str()) {
+        (_, "PGRST106") => OpenError::SchemaNotExposed { place, schema },
+        (_, "PGRST202" | "42883") => OpenError::FunctionsMissing { place, schema },
+        (401 | 403, _) => OpenError::KeyRefused {
+            place,
+            source: failure.into(),
+        },
+        (408 | 425 | 429 | 500.., _) => OpenError::SupabaseUnreachable {
+            place,
+            source: failure.into(),
+        },
+        _ => OpenError::NotSupabase {
+            place,
+            source: failure.into(),
+        },
+    }
+}

@@ -1,0 +1,1176 @@
+-- Duologue's tables and functions in Postgres: paste all of it into Supabase's SQL editor and run it.
+--
+-- It may be run again at any time: what is in place is left alone. It is one transaction: if anything
+-- fails, nothing has changed. Tables `sessions` and `session_events` of this server's predecessors
+-- are upgraded; docs/operations.md says what becomes of them. `duologue migrate` does the same over
+-- a connection, and either may follow the other.
+--
+-- Written by `cargo xtask schema` from crates/duologue-store/migrations/postgres; edits here are lost.
+
+begin;
+
+-- ==== The only line to change: the schema. Tell the server with SUPABASE_SCHEMA. ====================
+set local duologue.schema = 'public';
+-- ====================================================================================================
+
+-- Not behind a query that runs for hours, while all others queue up behind us.
+set local lock_timeout = '10s';
+-- One at a time, whoever migrates.
+select pg_advisory_xact_lock(hashtext('duologue_migrations'));
+
+do $$
+declare
+    chosen constant text := current_setting('duologue.schema');
+begin
+    -- Asked first, since only some may create schemas.
+    if to_regnamespace(quote_ident(chosen)) is null then
+        execute format('create schema %I', chosen);
+    end if;
+    perform set_config('search_path', quote_ident(chosen) || ', pg_temp', true);
+    if to_regclass('duologue_migrations') is not null and not (
+        select pg_has_role(relowner, 'usage') from pg_class where oid = to_regclass('duologue_migrations')
+    ) then
+        raise exception 'the tables in schema % belong to another role than %', chosen, current_user
+            using hint = 'Nothing was changed. Run this as the role that has made them.';
+    end if;
+end $$;
+
+create table if not exists duologue_migrations (
+    version        bigint      primary key,
+    description    text        not null,
+    installed_on   timestamptz not null default now(),
+    success        boolean     not null,
+    checksum       bytea       not null,
+    execution_time bigint      not null
+);
+
+-- Applies a migration, unless it has been.
+create or replace function pg_temp.duologue_apply(its_version bigint, its_name text, given text)
+returns text language plpgsql as $$
+declare
+    -- Editors change line breaks; the checksum must not depend on that.
+    script   constant text := replace(given, e'\r', '');
+    its_sum  constant bytea := sha384(convert_to(script, 'UTF8'));
+    previous duologue_migrations;
+begin
+    select * into previous from duologue_migrations where version = its_version;
+    if not found then
+        execute script;
+        insert into duologue_migrations (version, description, success, checksum, execution_time)
+        values (its_version, its_name, true, its_sum, -1);
+        return its_name || ': applied';
+    end if;
+    if not previous.success or previous.checksum <> its_sum then
+        raise exception 'migration % (%) is not what was applied here on %',
+                its_version, its_name, previous.installed_on
+            using hint = 'Nothing was changed. Take the schema.sql of the release that you run.';
+    end if;
+    return its_name || ': in place';
+end $$;
+
+select pg_temp.duologue_apply(0, 'former_layouts', $migration$-- Sets aside the tables of this server's predecessors, so that ours can be made.
+--
+-- Two layouts are known; both call their tables `sessions` and `session_events`, as we do. They are
+-- renamed, not changed and not dropped: 0003 copies their rows, and whoever owns the database drops
+-- them when the copy has been looked at. Without such tables nothing happens here.
+select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
+
+do $$
+declare
+    here       constant regnamespace := quote_ident(current_schema())::regnamespace;
+    sessions   constant regclass := to_regclass('sessions');
+    events     constant regclass := to_regclass('session_events');
+    columns    text[];
+    dependents text;
+    belonging  record;
+begin
+    if sessions is null and events is null then
+        return;
+    end if;
+
+    -- Is it one of theirs? Both layouts have these columns, and neither numbers its events.
+    select array_agg(attname::text) into columns
+    from pg_attribute where attrelid = sessions and attnum > 0 and not attisdropped;
+    if sessions is null
+        or not columns @> '{session_id,user_id,start_time,end_time,summary}' or columns && '{epoch,last_seq}'
+    then
+        raise exception 'schema % already has a table % that this script does not know',
+                here, coalesce(sessions, events)
+            using hint = 'Nothing was changed. Choose another schema, or rename that table.';
+    end if;
+    select array_agg(attname::text) into columns
+    from pg_attribute where attrelid = events and attnum > 0 and not attisdropped;
+    if events is not null and not (
+        columns @> '{id,session_id,event_type}' and columns && '{occurred_at,ts}'
+        and not columns && '{seq,epoch}'
+    ) then
+        raise exception 'schema % already has a table session_events that this script does not know', here
+            using hint = 'Nothing was changed. Choose another schema, or rename that table.';
+    end if;
+
+    -- What refers to these tables would go on to refer to the ones set aside, and nobody would notice.
+    select string_agg(dependent, ', ' order by dependent) into dependents from (
+        select case r.relkind when 'm' then 'materialized view ' else 'view ' end || rule.ev_class::regclass
+        from pg_depend as d
+        join pg_rewrite as rule on d.classid = 'pg_rewrite'::regclass and rule.oid = d.objid
+        join pg_class as r on r.oid = rule.ev_class
+        where d.refclassid = 'pg_class'::regclass and d.refobjid in (sessions, events)
+            and rule.ev_class not in (sessions, coalesce(events, sessions))
+        union
+        select format('foreign key %I of table %s', conname, conrelid::regclass)
+        from pg_constraint
+        where contype = 'f' and confrelid in (sessions, events)
+            and conrelid not in (sessions, coalesce(events, sessions))
+        union
+        select format('policy %I of table %s', polname, polrelid::regclass)
+        from pg_depend as d
+        join pg_policy as p on d.classid = 'pg_policy'::regclass and p.oid = d.objid
+        where d.refclassid = 'pg_class'::regclass and d.refobjid in (sessions, events)
+            and p.polrelid not in (sessions, coalesce(events, sessions))
+        union
+        select format('table %s, which inherits', inhrelid::regclass)
+        from pg_inherits where inhparent in (sessions, events)
+    ) as found (dependent);
+    if dependents is not null then
+        raise exception 'these refer to the present tables, and must be dropped first: %', dependents
+            using hint = 'Nothing was changed. Make them anew afterwards; session_id is text then.';
+    end if;
+    if to_regclass('former_sessions') is not null or to_regclass('former_session_events') is not null then
+        raise exception 'tables from an earlier upgrade are still there: former_sessions, former_session_events'
+            using hint = 'Nothing was changed. Rename or drop them first.';
+    end if;
+
+    -- Whoever still writes must be done, and must not begin again.
+    execute format('lock table %s in access exclusive mode', sessions);
+    -- Names of indexes and sequences share the schema with ours.
+    for belonging in
+        select i.indexrelid::regclass as name, 'index' as kind, c.relname
+        from pg_index as i join pg_class as c on c.oid = i.indexrelid
+        where i.indrelid in (sessions, events)
+        union all
+        select c.oid::regclass, 'sequence', c.relname
+        from pg_depend as d join pg_class as c on c.oid = d.objid and c.relkind = 'S'
+        where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass
+            and d.refobjid in (sessions, events) and d.deptype in ('a', 'i')
+            and c.relnamespace = here
+    loop
+        execute format('alter %s %s rename to %I',
+            belonging.kind, belonging.name, left('former_' || belonging.relname, 63));
+    end loop;
+    alter table sessions rename to former_sessions;
+    if events is not null then
+        alter table session_events rename to former_session_events;
+    end if;
+end $$;
+$migration$);
+
+select pg_temp.duologue_apply(1, 'sessions', $migration$-- Sessions, their logs, and the answers that are forming.
+--
+-- The server touches these tables through functions only: one call, one statement, one transaction.
+-- So the same schema serves a direct connection, a transaction pooler, and PostgREST. Functions run
+-- with their owner's rights and nobody else has any on the tables; row level security is forced on
+-- top, so that a grant given by mistake shows nothing.
+--
+-- Everything goes to the first schema of the search path, and each function keeps that path, so
+-- that no caller can slip another table under it.
+select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
+
+create table sessions (
+    session_id       text             not null primary key,
+    user_id          text             not null,
+    status           text             not null default 'active'
+                                      check (status in ('active', 'ended', 'completed')),
+    start_time       timestamptz      not null,
+    end_time         timestamptz,
+    duration_seconds double precision,
+    summary          text,
+    summary_status   text             check (summary_status in ('pending', 'done', 'failed')),
+    end_reason       text,
+    agent            text             not null,
+    metadata         jsonb            not null default '{}'
+                                      check (jsonb_typeof(metadata) = 'object'),
+    last_seq         bigint           not null default 0 check (last_seq >= 0),
+    epoch            bigint           not null default 1,
+    owner            text,
+    lease_until      timestamptz      not null
+)
+-- Rows change with every append and every renewal; room on the page keeps that out of the indexes.
+with (fillfactor = 80);
+
+comment on table sessions is 'One row per conversation.';
+comment on column sessions.user_id is
+    'Bound by the first claim; nobody else ever sees the session.';
+comment on column sessions.status is
+    'active -> ended -> completed, and back to active when the session is reopened.';
+comment on column sessions.duration_seconds is 'From start to end, to the millisecond; pauses count.';
+comment on column sessions.summary is 'Of the last ending; kept while a reopened session is active.';
+comment on column sessions.summary_status is 'Null while the session is active.';
+comment on column sessions.agent is 'The configuration that answers.';
+comment on column sessions.metadata is 'For the application''s own use; the server never reads it.';
+comment on column sessions.last_seq is
+    'Length of the log. An append says where it believes the end to be, and must be right.';
+comment on column sessions.epoch is
+    'Raised by every claim. A write under an older one is refused.';
+comment on column sessions.owner is
+    'The server that holds the session; null when it was released or has ended.';
+comment on column sessions.lease_until is
+    'When others may take it over, by the clock of this database.';
+
+-- For renewing what a server holds, and for finding what has lapsed: few sessions are active. The
+-- lease itself stays out of the index, since renewing it would then move the row every time.
+create index sessions_active on sessions (owner) where status = 'active';
+
+-- For users who list what is theirs: the row level security below asks for the user first.
+create index sessions_user on sessions (user_id, start_time);
+
+create table session_events (
+    id          bigint      not null generated always as identity primary key,
+    session_id  text        not null references sessions (session_id) on delete cascade,
+    seq         bigint      not null check (seq > 0),
+    epoch       bigint      not null,
+    event_type  text        not null,
+    payload     jsonb       not null,
+    occurred_at timestamptz not null,
+
+    unique (session_id, seq)
+);
+
+comment on table session_events is
+    'The log of everything that happened in a session. Rows are inserted, and never changed.';
+comment on column session_events.id is 'Only names the row. The order is seq.';
+comment on column session_events.seq is
+    'Position in the log: 1, 2, 3, and so on without gaps.';
+comment on column session_events.epoch is
+    'Of the claim that wrote it. Tells a repeated append from another writer''s.';
+comment on column session_events.occurred_at is
+    'By the clock of the server that wrote it; never earlier than the event before.';
+
+create table session_drafts (
+    session_id text        not null primary key references sessions (session_id) on delete cascade,
+    turn_id    text        not null,
+    text       text        not null,
+    saved_at   timestamptz not null
+);
+
+comment on table session_drafts is
+    'The text of an answer that is forming, for whoever takes the session over.';
+
+comment on column session_drafts.turn_id is 'As the events of the log name it: turn-1, turn-2, ….';
+comment on column session_drafts.saved_at is 'By the clock of this database.';
+
+comment on table duologue_migrations is
+    'Which parts of this schema are in place. Kept by `duologue migrate` and by schema.sql alike.';
+comment on column duologue_migrations.checksum is
+    'SHA-384 of the script. One that was changed after it was applied is reported.';
+comment on column duologue_migrations.execution_time is 'In nanoseconds; zero or less if not measured.';
+
+-- Who may do what. Every migration ends with these. All may be repeated.
+
+create function duologue_secure_table(the_table regclass) returns void
+language plpgsql set search_path from current as $$
+declare
+    api_role text;
+begin
+    execute format('alter table %s enable row level security', the_table);
+    execute format('alter table %s force row level security', the_table);
+    -- Forced security binds the owner too, and the functions run as the owner.
+    if not exists (select from pg_policy where polrelid = the_table and polname = 'duologue_owner') then
+        execute format('create policy duologue_owner on %s to %I using (true) with check (true)',
+            the_table, current_user);
+    end if;
+    execute format('revoke all on table %s from public', the_table);
+    -- Supabase grants its API roles everything in advance.
+    for api_role in
+        select rolname from pg_roles where rolname in ('anon', 'authenticated', 'service_role')
+    loop
+        execute format('revoke all on table %s from %I', the_table, api_role);
+    end loop;
+end $$;
+
+-- Lets users who have signed in at Supabase read what is theirs, and whoever bears the service key
+-- reach the functions. Elsewhere there are no such roles, and nothing happens.
+create function duologue_admit_api_roles() returns void
+language plpgsql set search_path from current as $$
+begin
+    if exists (select from pg_roles where rolname = 'service_role') then
+        execute format('grant usage on schema %I to service_role', current_schema());
+    end if;
+    if to_regprocedure('auth.uid()') is null
+        or not exists (select from pg_roles where rolname = 'authenticated')
+    then
+        return;
+    end if;
+    execute format('grant usage on schema %I to authenticated', current_schema());
+    grant select on sessions, session_events to authenticated;
+    -- In a subquery, the user is asked for once and not for every row.
+    drop policy if exists duologue_reader on sessions;
+    create policy duologue_reader on sessions for select to authenticated
+        using (user_id = (select auth.uid()::text));
+    drop policy if exists duologue_reader on session_events;
+    create policy duologue_reader on session_events for select to authenticated
+        using (session_id in (
+            select s.session_id from sessions as s where s.user_id = (select auth.uid()::text)
+        ));
+end $$;
+
+create function duologue_secure_functions() returns void
+language plpgsql set search_path from current as $$
+declare
+    ours     regprocedure;
+    is_entry boolean;
+    api_role text;
+begin
+    for ours, is_entry in
+        select oid, prosecdef from pg_proc
+        where pronamespace = quote_ident(current_schema())::regnamespace and proname like 'duologue\_%'
+    loop
+        execute format('revoke all on function %s from public', ours);
+        for api_role in
+            select rolname from pg_roles where rolname in ('anon', 'authenticated', 'service_role')
+        loop
+            execute format('revoke all on function %s from %I', ours, api_role);
+            -- Whoever bears the service key is a server of ours. Browsers are not.
+            if is_entry and api_role = 'service_role' then
+                execute format('grant execute on function %s to %I', ours, api_role);
+            end if;
+        end loop;
+    end loop;
+end $$;
+
+-- What the functions below share. These are not for callers, who get nothing but entries: the
+-- functions that are `security definer`.
+
+create function duologue_time(moment timestamptz) returns text
+language sql stable set search_path from current as $$
+    select to_char(moment at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+$$;
+
+create function duologue_session_json(s sessions) returns jsonb
+language sql stable set search_path from current as $$
+    select jsonb_build_object(
+        'session_id', s.session_id, 'user_id', s.user_id, 'status', s.status,
+        'start_time', duologue_time(s.start_time), 'end_time', duologue_time(s.end_time),
+        'duration_seconds', s.duration_seconds, 'summary', s.summary,
+        'summary_status', s.summary_status, 'end_reason', s.end_reason, 'agent', s.agent,
+        'metadata', s.metadata, 'last_seq', s.last_seq
+    )
+$$;
+
+-- A session as its new holder needs it. It counts as reopened as long as its log ends with an
+-- ending, so that a claim whose answer was lost may be repeated.
+create function duologue_claimed_json(s sessions) returns jsonb
+language sql stable set search_path from current as $$
+    select jsonb_build_object(
+        'session', duologue_session_json(s),
+        'epoch', s.epoch,
+        'reopened', exists (
+            select from session_events as e
+            where e.session_id = s.session_id and e.seq = s.last_seq
+                and e.event_type in ('session_ended', 'session_summarized')
+        ),
+        'draft', (
+            select jsonb_build_object('turn_id', d.turn_id, 'text', d.text)
+            from session_drafts as d where d.session_id = s.session_id
+        )
+    )
+$$;
+
+-- Writes events, `[{"event_type", "payload", "occurred_at"}, …]`. The caller has made sure that
+-- they come next.
+create function duologue_insert_events(
+    for_session text, at_epoch bigint, after_seq bigint, new_events jsonb
+) returns void
+language sql set search_path from current as $$
+    insert into session_events (session_id, seq, epoch, event_type, payload, occurred_at)
+    select for_session, after_seq + position, at_epoch, event ->> 'event_type', event -> 'payload',
+        (event ->> 'occurred_at')::timestamptz
+    from jsonb_array_elements(new_events) with ordinality as new (event, position)
+$$;
+
+-- Whether this hold has stored just these events: then the call is a repetition.
+create function duologue_has_events(
+    for_session text, for_user text, at_epoch bigint, after_seq bigint, new_events jsonb
+) returns boolean
+language sql stable set search_path from current as $$
+    select count(*) > 0 and count(*) = jsonb_array_length(new_events)
+    from jsonb_array_elements(new_events) with ordinality as new (event, position)
+    join session_events as e on e.session_id = for_session and e.seq = after_seq + position
+    join sessions as s on s.session_id = e.session_id
+    where s.user_id = for_user and e.epoch = at_epoch and e.event_type = event ->> 'event_type'
+        and e.payload = event -> 'payload'
+        and e.occurred_at = (event ->> 'occurred_at')::timestamptz
+$$;
+
+-- Entries: one per operation of the store. `Store` in the engine says what each must do. Time
+-- comes from `clock_timestamp()`, since a transaction may wait for a lock after it began.
+
+create function duologue_schema_version() returns bigint
+language sql stable security definer set search_path from current as $$
+    select max(version) from duologue_migrations where success
+$$;
+
+create function duologue_claim(
+    for_session text, for_user text, for_agent text, by_server text, lease_seconds double precision,
+    started_at timestamptz
+) returns jsonb
+language plpgsql security definer set search_path from current as $$
+declare
+    held sessions;
+begin
+    insert into sessions as s (session_id, user_id, start_time, agent, owner, lease_until)
+    values (for_session, for_user, started_at, for_agent, by_server,
+        clock_timestamp() + make_interval(secs => lease_seconds))
+    on conflict (session_id) do update set
+        status = 'active', end_time = null, duration_seconds = null, end_reason = null,
+        summary_status = null, epoch = s.epoch + 1, owner = excluded.owner,
+        lease_until = clock_timestamp() + make_interval(secs => lease_seconds)
+    where s.user_id = for_user
+    returning s.* into held;
+    if not found then
+        return null;
+    end if;
+    return duologue_claimed_json(held);
+end $$;
+
+create function duologue_claim_lapsed(
+    by_server text, lease_seconds double precision, grace_seconds double precision, at_most integer
+) returns jsonb
+language sql security definer set search_path from current as $$
+    with lapsed as materialized (
+        select session_id from sessions
+        where status = 'active'
+            and lease_until < clock_timestamp() - make_interval(secs => grace_seconds)
+        order by lease_until limit at_most
+        -- Sweepers of other servers share the work instead of waiting for each other.
+        for update skip locked
+    ), claimed as (
+        update sessions as s set epoch = s.epoch + 1, owner = by_server,
+            lease_until = clock_timestamp() + make_interval(secs => lease_seconds)
+        from lapsed where s.session_id = lapsed.session_id
+        returning s as held
+    )
+    select coalesce(jsonb_agg(duologue_claimed_json(held)), '[]') from claimed
+$$;
+
+create function duologue_renew(by_server text, lease_seconds double precision) returns bigint
+language sql security definer set search_path from current as $$
+    with renewed as (
+        update sessions set lease_until = clock_timestamp() + make_interval(secs => lease_seconds)
+        where owner = by_server and status = 'active'
+        returning 1
+    )
+    select count(*) from renewed
+$$;
+
+create function duologue_release(for_session text, for_user text, at_epoch bigint) returns boolean
+language plpgsql security definer set search_path from current as $$
+begin
+    update sessions set owner = null, lease_until = clock_timestamp()
+    where session_id = for_session and user_id = for_user and epoch = at_epoch
+        and status = 'active';
+    return found;
+end $$;
+
+-- False: another writer came first.
+create function duologue_append(
+    for_session text, for_user text, at_epoch bigint, after_seq bigint, new_events jsonb
+) returns boolean
+language plpgsql security definer set search_path from current as $$
+begin
+    update sessions set last_seq = after_seq + jsonb_array_length(new_events)
+    where session_id = for_session and user_id = for_user and epoch = at_epoch
+        and status = 'active' and last_seq = after_seq;
+    if not found then
+        return duologue_has_events(for_session, for_user, at_epoch, after_seq, new_events);
+    end if;
+    perform duologue_insert_events(for_session, at_epoch, after_seq, new_events);
+    if new_events @> '[{"event_type": "assistant_message"}]' then
+        delete from session_drafts where session_id = for_session;
+    end if;
+    return true;
+end $$;
+
+-- False: another writer came first.
+create function duologue_save_draft(
+    for_session text, for_user text, at_epoch bigint, of_turn text, the_text text
+) returns boolean
+language plpgsql security definer set search_path from current as $$
+begin
+    -- The lock keeps a claim from coming in between.
+    perform from sessions
+    where session_id = for_session and user_id = for_user and epoch = at_epoch
+        and status = 'active'
+    for share;
+    if not found then
+        return false;
+    end if;
+    insert into session_drafts as d (session_id, turn_id, text, saved_at)
+    values (for_session, of_turn, the_text, clock_timestamp())
+    on conflict (session_id) do update set
+        turn_id = excluded.turn_id, text = excluded.text, saved_at = excluded.saved_at;
+    return true;
+end $$;
+
+create function duologue_read(
+    for_user text, for_session text, after_seq bigint, at_most integer
+) returns jsonb
+language sql stable security definer set search_path from current as $$
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'seq', page.seq, 'occurred_at', duologue_time(page.occurred_at),
+        'event_type', page.event_type, 'payload', page.payload
+    ) order by page.seq), '[]')
+    from (
+        select e.* from session_events as e join sessions as s on s.session_id = e.session_id
+        where e.session_id = for_session and s.user_id = for_user and e.seq > after_seq
+        order by e.seq limit at_most
+    ) as page
+$$;
+
+create function duologue_session(for_user text, for_session text) returns jsonb
+language sql stable security definer set search_path from current as $$
+    select duologue_session_json(s) from sessions as s
+    where s.session_id = for_session and s.user_id = for_user
+$$;
+
+select duologue_secure_table('sessions');
+select duologue_secure_table('session_events');
+select duologue_secure_table('session_drafts');
+select duologue_secure_table('duologue_migrations');
+select duologue_secure_functions();
+select duologue_admit_api_roles();
+$migration$);
+
+select pg_temp.duologue_apply(2, 'jobs', $migration$-- Jobs, and the ending that makes them.
+select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
+
+create table session_jobs (
+    id          bigint      not null generated always as identity primary key,
+    session_id  text        not null references sessions (session_id) on delete cascade,
+    user_id     text        not null,
+    last_seq    bigint      not null,
+    attempt     integer     not null default 0,
+    worker      text,
+    due_at      timestamptz not null,
+    outcome     text        check (outcome in ('applied', 'superseded')),
+    finished_at timestamptz,
+    last_error  text,
+
+    unique (session_id, last_seq)
+);
+
+comment on table session_jobs is
+    'Work that outlives its session. So far there is one kind: make the session''s summary.';
+comment on column session_jobs.last_seq is
+    'The session_ended that it is about. If the log has gone on since, the result is dropped.';
+comment on column session_jobs.attempt is
+    'Raised by every claim, before the work: a job that kills its worker runs out of attempts too.';
+comment on column session_jobs.worker is
+    'Who has it; null when nobody does. Together with the attempt it fences the result.';
+comment on column session_jobs.due_at is
+    'When it may be claimed next: at once, after a delay, or when its worker''s lease lapses.';
+comment on column session_jobs.outcome is 'Null while the job is open.';
+comment on column session_jobs.last_error is 'Why the last attempt failed, for operators.';
+
+create index session_jobs_due on session_jobs (due_at, id) where outcome is null;
+
+-- False: another writer came first.
+create function duologue_end(
+    for_session text, for_user text, at_epoch bigint, after_seq bigint, new_events jsonb
+) returns boolean
+language plpgsql security definer set search_path from current as $$
+declare
+    last_event constant jsonb := new_events -> -1;
+    ended_at constant timestamptz := (last_event ->> 'occurred_at')::timestamptz;
+    new_last constant bigint := after_seq + jsonb_array_length(new_events);
+begin
+    update sessions set
+        last_seq = new_last, status = 'ended', end_time = ended_at,
+        duration_seconds = round(greatest(extract(epoch from ended_at - start_time)::numeric, 0), 3),
+        end_reason = last_event -> 'payload' ->> 'reason', summary_status = 'pending',
+        owner = null, lease_until = clock_timestamp()
+    where session_id = for_session and user_id = for_user and epoch = at_epoch
+        and status = 'active' and last_seq = after_seq;
+    if not found then
+        return duologue_has_events(for_session, for_user, at_epoch, after_seq, new_events);
+    end if;
+    perform duologue_insert_events(for_session, at_epoch, after_seq, new_events);
+    delete from session_drafts where session_id = for_session;
+    insert into session_jobs (session_id, user_id, last_seq, due_at)
+    values (for_session, for_user, new_last, clock_timestamp());
+    return true;
+end $$;
+
+create function duologue_claim_job(by_worker text, lease_seconds double precision) returns jsonb
+language sql security definer set search_path from current as $$
+    with due as materialized (
+        select id from session_jobs where outcome is null and due_at <= clock_timestamp()
+        order by due_at, id limit 1
+        for update skip locked
+    )
+    update session_jobs as j set worker = by_worker, attempt = j.attempt + 1,
+        due_at = clock_timestamp() + make_interval(secs => lease_seconds)
+    from due where j.id = due.id
+    returning jsonb_build_object(
+        'id', j.id, 'session_id', j.session_id, 'user_id', j.user_id, 'last_seq', j.last_seq,
+        'worker', j.worker, 'attempt', j.attempt
+    )
+$$;
+
+-- False: another worker has it, or it is over.
+create function duologue_renew_job(
+    of_job bigint, by_worker text, at_attempt integer, lease_seconds double precision
+) returns boolean
+language plpgsql security definer set search_path from current as $$
+begin
+    update session_jobs
+    set due_at = clock_timestamp() + make_interval(secs => lease_seconds)
+    where id = of_job and worker = by_worker and attempt = at_attempt and outcome is null;
+    return found;
+end $$;
+
+-- False: another worker has it, or it is over.
+create function duologue_retry_job(
+    of_job bigint, by_worker text, at_attempt integer, delay_seconds double precision, why text
+) returns boolean
+language plpgsql security definer set search_path from current as $$
+begin
+    update session_jobs set
+        worker = null, last_error = why,
+        due_at = clock_timestamp() + make_interval(secs => delay_seconds)
+    where id = of_job and worker = by_worker and attempt = at_attempt and outcome is null;
+    -- Without a worker it was given back by this very attempt: a repetition.
+    return found or exists (
+        select from session_jobs
+        where id = of_job and worker is null and attempt = at_attempt and outcome is null
+    );
+end $$;
+
+-- `applied`, `superseded`, or null: the worker has lost the job.
+create function duologue_finish_job(
+    of_job bigint, by_worker text, at_attempt integer, summarized jsonb
+) returns jsonb
+language plpgsql security definer set search_path from current as $$
+declare
+    job    session_jobs;
+    result text := 'superseded';
+    held   sessions;
+begin
+    select * into job from session_jobs
+    where id = of_job and worker = by_worker and attempt = at_attempt
+    for update;
+    if not found then
+        return null;
+    end if;
+    if job.outcome is not null then
+        return to_jsonb(job.outcome);
+    end if;
+    update sessions set
+        status = 'completed', last_seq = last_seq + 1,
+        summary = summarized -> 'payload' ->> 'summary',
+        summary_status = summarized -> 'payload' ->> 'status'
+    where session_id = job.session_id and status = 'ended' and last_seq = job.last_seq
+    returning * into held;
+    if found then
+        result := 'applied';
+        perform duologue_insert_events(
+            job.session_id, held.epoch, job.last_seq, jsonb_build_array(summarized));
+    end if;
+    update session_jobs set outcome = result, finished_at = clock_timestamp() where id = of_job;
+    return to_jsonb(result);
+end $$;
+
+select duologue_secure_table('session_jobs');
+select duologue_secure_functions();
+$migration$);
+
+select pg_temp.duologue_apply(3, 'former_rows', $migration$-- Copies the rows of the tables that 0000 has set aside, so that the server can read them.
+--
+-- Every old event becomes one new event, in the old order: by time, then by id. What a log of ours
+-- must have besides is added: a beginning and an end, one ending for each turn, one result for each
+-- tool call. An event that nothing here corresponds to becomes `imported`, and has all that it was.
+-- What a translation leaves out of a payload stays in it under `former`.
+--
+-- The functions and tables below serve this copy only, and are gone when it is done.
+select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
+-- Times without a zone are taken for UTC.
+set local timezone = 'UTC';
+
+-- Null unless it is a time that people live in. Times may be kept as seconds or milliseconds too.
+create function duologue_former_time(value text) returns timestamptz
+language plpgsql stable as $$
+declare
+    moment timestamptz;
+begin
+    if value ~ '^[0-9]{9,13}(\.[0-9]+)?$' then
+        moment := to_timestamp(value::numeric / case when value::numeric > 1e11 then 1000 else 1 end);
+    else
+        moment := value::timestamptz;
+    end if;
+    return case when moment between '0001-01-02' and '9999-12-30' then moment end;
+exception when data_exception then
+    return null;
+end $$;
+
+-- The JSON in a text, if it is JSON.
+create function duologue_former_json(value text) returns jsonb
+language plpgsql immutable as $$
+begin
+    return case when value ~ '^\s*[[{]' then value::jsonb end;
+exception when data_exception then
+    return null;
+end $$;
+
+-- An object, whether it is one or is written in a text; otherwise an empty one.
+create function duologue_former_object(value jsonb) returns jsonb
+language sql immutable as $$
+    select case when jsonb_typeof(object) = 'object' then object else '{}' end
+    from (select case jsonb_typeof(value)
+        when 'string' then duologue_former_json(value #>> '{}') else value end) as given (object)
+$$;
+
+-- The value of the first of these keys that has one.
+create function duologue_former_first(facts jsonb, keys text[]) returns jsonb
+language sql immutable as $$
+    select facts -> key from unnest(keys) with ordinality as given (key, place)
+    where jsonb_typeof(facts -> key) <> 'null' order by place limit 1
+$$;
+
+-- What somebody said, in whatever shape it was kept.
+create function duologue_former_text(value jsonb) returns text
+language plpgsql immutable as $$
+begin
+    return case jsonb_typeof(value)
+        when 'object' then duologue_former_text(duologue_former_first(value, '{text, content, message,
+            query, prompt, input, response, answer, reply, output, value, data, parts}'))
+        when 'array' then (
+            select string_agg(duologue_former_text(part), '' order by place)
+            from jsonb_array_elements(value) with ordinality as given (part, place)
+        )
+        else value #>> '{}'
+    end;
+end $$;
+
+-- What can be kept in a payload as it is. JSON that is nested without end, or has numbers without
+-- end, is kept as text: readers of the log would refuse it.
+create function duologue_former_kept(value jsonb) returns jsonb
+language sql immutable as $$
+    select case
+        when jsonb_path_exists(value, 'strict $.**{64}') or value::text ~ '[0-9]{250}'
+        then to_jsonb(value::text) else value
+    end
+$$;
+
+create function duologue_former_kind(entry jsonb) returns text
+language sql immutable as $$
+    select case
+        when type in ('session_started', 'session_start', 'session_created', 'session_opened', 'start')
+            then 'started'
+        when type in ('session_ended', 'session_end', 'session_closed', 'session_completed', 'end')
+            then 'ended'
+        when type in ('user_message', 'user', 'user_msg', 'user_input', 'user_text', 'human',
+            'human_message', 'message_user', 'input', 'prompt') then 'user'
+        when type in ('assistant_message', 'assistant', 'assistant_msg', 'assistant_response',
+            'assistant_reply', 'assistant_text', 'message_assistant', 'ai', 'ai_message', 'ai_response',
+            'bot', 'bot_message', 'bot_response', 'agent_message', 'agent_response', 'model_response',
+            'llm_response', 'response', 'answer', 'completion') then 'assistant'
+        when type in ('tool_call', 'tool_use', 'tool_request', 'tool_invocation', 'tool_start',
+            'tool_started', 'function_call') then 'call'
+        when type in ('tool_result', 'tool_response', 'tool_output', 'tool_end', 'tool_finished',
+            'tool_message', 'function_result', 'function_response', 'function_call_output') then 'result'
+        when type in ('message', 'chat_message', 'chat', 'msg', 'text', 'tool', '') then case
+            when role in ('user', 'human') then 'user'
+            when role in ('assistant', 'ai', 'bot', 'agent', 'model') then 'assistant'
+            when role in ('tool', 'function') then 'result'
+            else 'other'
+        end
+        else 'other'
+    end
+    from (select
+        trim('_' from regexp_replace(lower(regexp_replace(coalesce(entry ->> 'event_type', ''),
+            '([a-z])([A-Z])', '\1_\2', 'g')), '[^a-z0-9]+', '_', 'g')),
+        lower(coalesce(entry ->> 'role', entry #>> '{payload,role}', entry #>> '{meta,role}', ''))
+    ) as named (type, role)
+$$;
+
+create function duologue_former_session_id(value text) returns text
+language sql immutable as $$
+    select case
+        when value is null then 'former-orphans'
+        when value ~ '^[A-Za-z0-9._:-]{1,128}$' then value
+        else 'former-' || md5(value)
+    end
+$$;
+
+create function duologue_former_user_id(value text) returns text
+language sql immutable as $$
+    select case
+        when coalesce(value, '') = '' then 'anonymous'
+        when char_length(value) <= 128 and value !~ '[\u0001-\u001f\u007f-\u009f]' then value
+        else 'former:' || md5(value)
+    end
+$$;
+
+-- What somebody said in an event: in a column of its own, or in the payload.
+create function duologue_former_said(entry jsonb) returns text
+language sql stable as $$
+    select coalesce(duologue_former_text(entry -> 'content'), duologue_former_text(
+        coalesce(nullif(duologue_former_object(entry -> 'payload'), '{}'), entry -> 'payload')))
+$$;
+
+create function duologue_former_tool(facts jsonb) returns text
+language sql stable as $$
+    select coalesce(named ->> 'name', case when jsonb_typeof(named) = 'string' then named #>> '{}' end,
+        'unknown')
+    from duologue_former_first(facts, '{tool_name, name, tool, function}') as named
+$$;
+
+-- Always an object, as tools expect.
+create function duologue_former_arguments(facts jsonb) returns jsonb
+language sql stable as $$
+    select case
+        when value is null then '{}'
+        when jsonb_typeof(duologue_former_kept(value)) = 'object' then value
+        when duologue_former_kept(duologue_former_object(value)) not in ('{}', '""')
+            and jsonb_typeof(duologue_former_kept(duologue_former_object(value))) = 'object'
+            then duologue_former_object(value)
+        else jsonb_build_object('value', duologue_former_kept(value))
+    end
+    from (select coalesce(
+        duologue_former_first(facts, '{arguments, args, parameters, params, input}'),
+        facts #> '{function, arguments}')) as given (value)
+$$;
+
+-- `{"result": …}` or `{"error": "…"}`.
+create function duologue_former_outcome(entry jsonb, facts jsonb) returns jsonb
+language sql stable as $$
+    select case
+        when found is null and jsonb_typeof(facts -> 'error') <> 'null'
+            then jsonb_build_object('error', facts ->> 'error')
+        else jsonb_build_object('result', duologue_former_kept(coalesce(found,
+            nullif(duologue_former_object(entry -> 'content'), '{}'), entry -> 'content', 'null')))
+    end
+    from (select coalesce(
+        duologue_former_first(facts, '{result, output, response, content, text, value, data}'),
+        -- A payload that is the result itself.
+        case when duologue_former_object(entry -> 'payload') = '{}'
+            then nullif(entry -> 'payload', 'null') end
+    )) as given (found)
+$$;
+
+create function duologue_former_milliseconds(since timestamptz, moment timestamptz) returns bigint
+language sql immutable as $$
+    select greatest(round(extract(epoch from moment - since) * 1000), 0)::bigint
+$$;
+
+-- An event as `duologue_insert_events` takes it. Of `rest`, which readers of the log pass over, only
+-- something is kept, not nothing.
+create function duologue_former_event(
+    event_type text, moment timestamptz, payload jsonb, rest jsonb default null
+) returns jsonb
+language sql stable as $$
+    select jsonb_build_object('event_type', event_type, 'occurred_at', moment, 'payload',
+        payload || case when rest is null or rest = '{}' then '{}'
+            else jsonb_build_object('former', rest) end)
+$$;
+
+-- A result for each call that has none: models refuse a conversation with a call left open.
+create function duologue_former_unanswered(calls jsonb, turn_id text, moment timestamptz) returns jsonb[]
+language sql stable as $$
+    select coalesce(array_agg(duologue_former_event('tool_result', moment, jsonb_build_object(
+        'turn_id', turn_id, 'call_id', call ->> 'call_id', 'name', call ->> 'name',
+        'error', 'no result was recorded', 'duration_ms', 0
+    )) order by place), '{}')
+    from jsonb_array_elements(calls) with ordinality as given (call, place)
+$$;
+
+-- The end of a turn that nobody answered.
+create function duologue_former_interrupted(
+    calls jsonb, turn_id text, asked_at timestamptz, moment timestamptz
+) returns jsonb[]
+language sql stable as $$
+    select duologue_former_unanswered(calls, turn_id, moment)
+        || duologue_former_event('assistant_message', moment, jsonb_build_object(
+            'turn_id', turn_id, 'text', '', 'finish_reason', 'interrupted', 'model', 'unknown',
+            'duration_ms', duologue_former_milliseconds(asked_at, moment)))
+$$;
+
+-- The old events, put in order and told apart. A turn begins with a user's message; its answer is
+-- all that the assistant said in it, in the place of the last that it said.
+do $$
+begin
+    if to_regclass('former_sessions') is null then
+        create temporary table former_sessions (session_id text) on commit drop;
+    else
+        -- Policies of its own must not hide rows from this copy.
+        alter table former_sessions no force row level security;
+    end if;
+    if to_regclass('former_session_events') is null then
+        create temporary table former_session_events (session_id text) on commit drop;
+    else
+        alter table former_session_events no force row level security;
+    end if;
+end $$;
+
+create temporary table former_entries on commit drop as
+with entries as (
+    select entry, duologue_former_session_id(entry ->> 'session_id') as session_id,
+        duologue_former_kind(entry) as kind,
+        duologue_former_time(coalesce(entry ->> 'occurred_at', entry ->> 'ts')) as moment
+    from (select to_jsonb(e) from former_session_events as e) as old (entry)
+), timed as (
+    -- One without a time happened when the one before it did.
+    select entry, session_id, kind, coalesce(moment, max(moment) over (
+        partition by session_id order by entry -> 'id' rows unbounded preceding)) as moment
+    from entries
+), placed as (
+    select *, row_number() over in_order as place,
+        count(*) filter (where kind = 'user') over in_order as turn
+    from timed
+    window in_order as (partition by session_id order by moment nulls first, entry -> 'id'
+        rows unbounded preceding)
+)
+select *,
+    row_number() over (partition by session_id order by place desc) = 1 as is_last,
+    row_number() over (partition by session_id, turn, kind order by place desc) = 1 as is_last_of_kind
+from placed;
+
+create index on former_entries (session_id, place);
+
+create temporary table former_heads on commit drop as
+select *,
+    coalesce(duration, greatest(round(extract(epoch from ended_at - started_at), 3), 0)) as seconds
+from (
+    select coalesce(s.session_id, e.session_id) as session_id, s.head, e.first_at,
+        case when s.head is null then 'former:nobody'
+            else duologue_former_user_id(s.head ->> 'user_id') end as user_id,
+        coalesce(s.start_time, e.first_at, s.end_time, now()) as started_at,
+        coalesce(s.end_time, e.last_at, s.start_time, now()) as ended_at,
+        coalesce(e.last_at, s.start_time, now()) as last_at,
+        -- Without a state, an end or a summary tells. Events without a session are nobody's to go on with.
+        s.head is null or s.end_time is not null or case when s.head ? 'status'
+            then lower(coalesce(s.head ->> 'status', 'active')) <> 'active'
+            else s.head ->> 'summary' is not null end as is_over,
+        case when s.head ->> 'summary' ~ '\S' then s.head ->> 'summary' end as summary,
+        coalesce(nullif(s.head ->> 'agent', ''), 'former') as agent,
+        case when jsonb_typeof(duologue_former_kept(s.head -> 'metadata')) = 'object'
+                then s.head -> 'metadata' else '{}' end
+            || case when s.rest <> '{}'
+                then jsonb_build_object('former', duologue_former_kept(s.rest)) else '{}' end as metadata,
+        case when jsonb_typeof(s.head -> 'duration_seconds') = 'number'
+                and (s.head ->> 'duration_seconds')::numeric between 0 and 1e12
+            then round((s.head ->> 'duration_seconds')::numeric, 3) end as duration
+    from (
+        select head, duologue_former_session_id(head ->> 'session_id') as session_id,
+            -- Columns of the owner's own, ids that had to be changed, and metadata that is no object.
+            head - '{status, start_time, end_time, duration_seconds, summary, agent}'::text[]
+                - case when duologue_former_session_id(head ->> 'session_id') = head ->> 'session_id'
+                    then 'session_id' else '' end
+                - case when duologue_former_user_id(head ->> 'user_id') = head ->> 'user_id'
+                        or head ->> 'user_id' is null then 'user_id' else '' end
+                - case when head -> 'metadata' = 'null'
+                        or jsonb_typeof(duologue_former_kept(head -> 'metadata')) = 'object'
+                    then 'metadata' else '' end as rest,
+            duologue_former_time(head ->> 'start_time') as start_time,
+            duologue_former_time(head ->> 'end_time') as end_time
+        from (select to_jsonb(s) from former_sessions as s) as old (head)
+    ) as s
+    full join (
+        select session_id, min(moment) as first_at, max(moment) as last_at
+        from former_entries group by session_id
+    ) as e on e.session_id = s.session_id
+) as joined;
+
+create index on former_heads (session_id);
+
+-- The log of a session: its old events as ours, and what ours need besides.
+create function duologue_former_log(of_session text) returns jsonb
+language plpgsql as $$
+declare
+    head     record;
+    old      record;
+    log      jsonb[] := '{}';
+    moment   timestamptz;
+    turn_id  text;                -- of the turn that is open
+    asked_at timestamptz;
+    said     text[];              -- by the assistant, in this turn
+    calls    jsonb := '[]';       -- those without a result
+    call     jsonb;
+    facts    jsonb;
+    rest     jsonb;               -- what the translation does not express
+    wanted   text;
+    ending   jsonb;
+    started  jsonb;
+begin
+    select * into head from former_heads as h where h.session_id = of_session;
+    moment := least(head.started_at, head.first_at);
+    started := jsonb_build_object(
+        'session_id', of_session, 'user_id', head.user_id, 'agent', head.agent);
+    for old in select * from former_entries as e where e.session_id = of_session order by e.place
+    loop
+        facts := duologue_former_object(old.entry -> 'meta')
+            || duologue_former_object(old.entry -> 'payload');
+        if old.kind in ('call', 'result') then
+            facts := duologue_former_object(old.entry -> 'content') || facts;
+        end if;
+        rest := duologue_former_kept(facts - '{type, event_type, role, text, content, message, call_id,
+            tool_call_id, name, tool_name, arguments, result, error}'::text[]);
+
+        if old.place = 1 then
+            if old.kind = 'started' then
+                log := log || duologue_former_event('session_started', moment, started, rest);
+                continue;
+            end if;
+            log := log || duologue_former_event('session_started', moment, started);
+        end if;
+        moment := greatest(moment, old.moment);
+
+        if old.kind = 'user' then
+            if turn_id is not null then
+                log := log || duologue_former_interrupted(calls, turn_id, asked_at, moment);
+            end if;
+            turn_id := 'turn-' || old.turn;
+            asked_at := moment;
+            said := '{}';
+            calls := '[]';
+            log := log || duologue_former_event('user_message', moment, jsonb_build_object(
+                'turn_id', turn_id, 'text', coalesce(duologue_former_said(old.entry), '')), rest);
+            continue;
+        end if;
+
+        if old.kind = 'assistant' and turn_id is not null then
+            said := said || duologue_former_said(old.entry);
+            if old.is_last_of_kind then
+                -- Joining arrays copies them, and adding one element does not.
+                if calls <> '[]' then
+                    log := log || duologue_former_unanswered(calls, turn_id, moment);
+                end if;
+                log := log || duologue_former_event('assistant_message', moment, jsonb_build_object(
+                    'turn_id', turn_id, 'text', array_to_string(said, e'\n\n'),
+                    'finish_reason', 'stop', 'model', coalesce(facts ->> 'model', 'unknown'),
+                    'duration_ms', duologue_former_milliseconds(asked_at, moment)), rest);
+                turn_id := null;
+                continue;
+            end if;
+        end if;
+
+        if old.kind = 'call' and turn_id is not null then
+            call := jsonb_build_object('name', duologue_former_tool(facts), 'at', moment, 'call_id',
+                coalesce(duologue_former_first(facts, '{call_id, tool_call_id, tool_use_id, id}') #>> '{}',
+                    'former-' || old.place));
+            -- Two open calls of one id would leave it open which of them a result answers.
+            if not calls @> jsonb_build_array(jsonb_build_object('call_id', call -> 'call_id')) then
+                calls := calls || call;
+                log := log || duologue_former_event('tool_call', moment, jsonb_build_object(
+                    'turn_id', turn_id, 'call_id', call -> 'call_id', 'name', call -> 'name',
+                    'arguments', duologue_former_arguments(facts)), rest);
+                continue;
+            end if;
+        end if;
+
+        if old.kind = 'result' and turn_id is not null then
+            wanted := duologue_former_first(facts, '{call_id, tool_call_id, tool_use_id}') #>> '{}';
+            select open_call into call
+            from jsonb_array_elements(calls) with ordinality as given (open_call, place)
+            where case
+                when wanted is not null then open_call ->> 'call_id' = wanted
+                else duologue_former_tool(facts) in ('unknown', open_call ->> 'name')
+            end
+            order by place limit 1;
+            if found then
+                select coalesce(jsonb_agg(open_call order by place), '[]') into calls
+                from jsonb_array_elements(calls) with ordinality as given (open_call, place)
+                where open_call <> call;
+                log := log || duologue_former_event('tool_result', moment, jsonb_build_object(
+                        'turn_id', turn_id, 'call_id', call -> 'call_id', 'name', call -> 'name',
+                        'duration_ms', duologue_former_milliseconds((call ->> 'at')::timestamptz, moment)
+                    ) || duologue_former_outcome(old.entry, facts), rest);
+                continue;
+            end if;
+        end if;
+
+        if old.kind = 'ended' and old.is_last and head.is_over then
+            ending := rest;
+            continue;
+        end if;
+
+        log := log || duologue_former_event('imported', moment, jsonb_build_object(
+            'former_type', coalesce(old.entry ->> 'event_type', 'unknown'),
+            'former', duologue_former_kept(old.entry)));
+    end loop;
+
+    if cardinality(log) = 0 then
+        log := log || duologue_former_event('session_started', moment, started);
+    end if;
+    if turn_id is not null then
+        log := log || duologue_former_interrupted(calls, turn_id, asked_at, moment);
+    end if;
+    if head.is_over then
+        moment := greatest(moment, head.ended_at);
+        log := log
+            || duologue_former_event('session_ended', moment, '{"reason": "closed"}', ending)
+            || duologue_former_event('session_summarized', moment, case when head.summary is null
+                then '{"status": "failed"}'
+                else jsonb_build_object('status', 'done', 'summary', head.summary) end);
+    end if;
+    return to_jsonb(log);
+end $$;
+
+-- Sessions that were over stay so, with the summary that they had or without one. Those left active
+-- are let go: a server takes them over, ends them and sums them up.
+insert into sessions (
+    session_id, user_id, status, start_time, end_time, duration_seconds, summary, summary_status,
+    end_reason, agent, metadata, lease_until
+)
+select session_id, user_id, case when is_over then 'completed' else 'active' end, started_at,
+    case when is_over then ended_at end, case when is_over then seconds end, summary,
+    case when is_over then case when summary is null then 'failed' else 'done' end end,
+    case when is_over then 'closed' end, agent, metadata, least(last_at, now())
+from former_heads;
+
+do $$
+declare
+    of_session text;
+    log        jsonb;
+begin
+    for of_session in select session_id from former_heads loop
+        log := duologue_former_log(of_session);
+        perform duologue_insert_events(of_session, 1, 0, log);
+        update sessions set last_seq = jsonb_array_length(log) where session_id = of_session;
+    end loop;
+end $$;
+
+-- The tables set aside keep what they have, out of everybody's reach.
+do $$
+declare
+    the_table regclass;
+begin
+    for the_table in
+        select c.oid from pg_class as c
+        where c.relnamespace = quote_ident(current_schema())::regnamespace
+            and c.relname in ('former_sessions', 'former_session_events')
+    loop
+        perform duologue_secure_table(the_table);
+        execute format('comment on table %s is %L', the_table,
+            'As it was before the upgrade. Nothing reads it; drop it when you no longer need it.');
+    end loop;
+end $$;
+
+drop function duologue_former_log, duologue_former_interrupted, duologue_former_unanswered,
+    duologue_former_event, duologue_former_milliseconds, duologue_former_outcome,
+    duologue_former_arguments, duologue_former_tool, duologue_former_said, duologue_former_user_id,
+    duologue_former_session_id, duologue_former_kind, duologue_former_kept, duologue_former_text,
+    duologue_former_first, duologue_former_object, duologue_former_json, duologue_former_time;
+$migration$);
+
+drop function pg_temp.duologue_apply;
+
+-- Rights are given anew each time, since the roles and `auth.uid()` may have come later.
+select duologue_secure_functions();
+select duologue_admit_api_roles();
+
+-- Lets Supabase's API see the functions at once.
+notify pgrst, 'reload schema';
+
+select version, description, installed_on from duologue_migrations order by version;
+
+commit;
