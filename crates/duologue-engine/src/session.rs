@@ -25,6 +25,7 @@ mod hearing;
 mod holding;
 mod inputs;
 mod opening;
+mod recording;
 mod running;
 #[cfg(test)]
 mod tests;

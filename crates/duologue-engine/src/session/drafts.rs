@@ -9,7 +9,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::{
     log::Entry,
-    session::{Session, Step, running::abandoned, until},
+    session::{Session, Step, recording::abandoned, until},
     store::{Draft, StoreError},
     transcript::Transcript,
 };

@@ -1,19 +1,14 @@
-//! The running turn, as its session sees it: what it puts out becomes events and deltas.
+//! The running turn, as its session sees it.
 
 use std::{sync::Arc, time::Duration};
 
 use duologue_protocol::{
-    AssistantMessage, ErrorCode, ErrorFrame, EventBody, FinishReason, ServerFrame, ToolCall,
-    ToolOutcome, ToolResult, TurnId, UserInput, UserMessage,
+    AssistantMessage, ErrorCode, FinishReason, ServerFrame, TurnId, UserInput,
 };
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
-    log::Entry,
     session::{
         Session, Step,
         drafts::{DraftNews, Drafts},
@@ -27,7 +22,7 @@ const OUTPUTS_BATCH: usize = 64;
 
 /// A turn under way. Dropping it stops the turn's task.
 pub(super) struct RunningTurn {
-    id: TurnId,
+    pub(super) id: TurnId,
     outputs: mpsc::Receiver<Output>,
     cancel: CancellationToken,
     _cancel_on_drop: DropGuard,
@@ -92,7 +87,8 @@ impl RunningTurn {
         }
     }
 
-    fn extend(&mut self, text: String, draft_interval: Duration) -> ServerFrame {
+    /// Adds a piece to the answer.
+    pub(super) fn extend(&mut self, text: String, draft_interval: Duration) -> ServerFrame {
         self.ttft.get_or_insert_with(|| self.started.elapsed());
         self.drafts.changed(draft_interval);
         self.text.push_str(&text);
@@ -105,7 +101,8 @@ impl RunningTurn {
         }
     }
 
-    fn answer(&mut self, outcome: Outcome) -> AssistantMessage {
+    /// The whole answer. The text is taken out.
+    pub(super) fn answer(&mut self, outcome: Outcome) -> AssistantMessage {
         let finish_reason = match outcome.finish_reason {
             FinishReason::Cancelled => self.stop_reason.unwrap_or(FinishReason::Cancelled),
             other => other,
@@ -119,32 +116,6 @@ impl RunningTurn {
             duration_ms: milliseconds(self.started.elapsed()),
             model: outcome.model.unwrap_or_else(|| "none".to_owned()),
         }
-    }
-}
-
-/// What is told to readers, in order: events once they are stored, and frames between them.
-enum Item {
-    Event,
-    Frame(ServerFrame),
-}
-
-/// Outputs of one moment, sorted into what is stored and what is told.
-#[derive(Default)]
-struct Moment {
-    entries: Vec<Entry>,
-    items: Vec<Item>,
-    barriers: Vec<oneshot::Sender<()>>,
-    is_last: bool,
-}
-
-impl Moment {
-    fn event(&mut self, turn_id: TurnId, body: EventBody) {
-        self.entries.push((Some(turn_id), body));
-        self.items.push(Item::Event);
-    }
-
-    fn frame(&mut self, frame: ServerFrame) {
-        self.items.push(Item::Frame(frame));
     }
 }
 
@@ -185,90 +156,7 @@ impl Session {
         }
     }
 
-    /// Stores what the turn put out, all in one commit, and then tells it.
-    async fn record(&mut self, outputs: Vec<Output>) -> Step {
-        let Moment {
-            entries,
-            items,
-            barriers,
-            is_last,
-        } = self.sort(outputs);
-        let events = if entries.is_empty() {
-            Vec::new()
-        } else {
-            self.log.append(&mut self.transcript, entries).await?
-        };
-        let mut events = events.into_iter();
-        for item in items {
-            let frame = match item {
-                Item::Frame(frame) => frame,
-                Item::Event => {
-                    ServerFrame::Event(events.next().expect("each entry has become an event"))
-                }
-            };
-            self.broadcast(frame);
-        }
-        for barrier in barriers {
-            if barrier.send(()).is_err() {
-                tracing::debug!("a cancelled turn does not wait for its barrier any more");
-            }
-        }
-        if is_last {
-            self.turn_is_over().await
-        } else {
-            Ok(())
-        }
-    }
-
-    fn sort(&mut self, outputs: Vec<Output>) -> Moment {
-        let draft_interval = self.context.limits.session.draft_interval;
-        let turn = self
-            .turn
-            .as_mut()
-            .expect("only a running turn puts something out");
-        let mut moment = Moment::default();
-        if let Some(UserInput { text, id }) = turn.unrecorded.take() {
-            moment.event(turn.id, EventBody::UserMessage(UserMessage { text, id }));
-            moment.frame(ServerFrame::Start { turn_id: turn.id });
-        }
-        let mut open_calls = self.transcript.open_calls.clone();
-        for output in outputs {
-            match output {
-                Output::Event(body) => {
-                    match &body {
-                        EventBody::ToolCall(call) => open_calls.push(call.clone()),
-                        EventBody::ToolResult(result) => {
-                            open_calls.retain(|call| call.call_id != result.call_id);
-                        }
-                        _ => {}
-                    }
-                    moment.event(turn.id, body);
-                }
-                Output::Text(text) => moment.frame(turn.extend(text, draft_interval)),
-                Output::Barrier(barrier) => moment.barriers.push(barrier),
-                Output::Done(outcome) => {
-                    let calls = std::mem::take(&mut open_calls);
-                    for body in abandoned(calls, "the turn was stopped before the tool answered") {
-                        moment.event(turn.id, body);
-                    }
-                    if let Some(code) = outcome.error {
-                        moment.frame(ServerFrame::Error(ErrorFrame {
-                            code,
-                            message: explain(code).to_owned(),
-                            id: None,
-                            turn_id: Some(turn.id),
-                        }));
-                    }
-                    let answer = turn.answer(outcome);
-                    moment.event(turn.id, EventBody::AssistantMessage(answer));
-                    moment.is_last = true;
-                }
-            }
-        }
-        moment
-    }
-
-    async fn turn_is_over(&mut self) -> Step {
+    pub(super) async fn turn_is_over(&mut self) -> Step {
         self.turn = None;
         self.idle_until = Instant::now() + self.context.limits.session.idle_timeout;
         if let Some(reason) = self.ending {
@@ -281,33 +169,6 @@ impl Session {
             self.start_turn(input);
         }
         Ok(())
-    }
-}
-
-/// Results for calls that will never have one of their own: models need every call answered.
-pub(super) fn abandoned(calls: Vec<ToolCall>, why: &str) -> impl Iterator<Item = EventBody> {
-    calls.into_iter().map(move |call| {
-        EventBody::ToolResult(ToolResult {
-            call_id: call.call_id,
-            name: call.name,
-            outcome: ToolOutcome::Error(why.to_owned()),
-            duration_ms: 0,
-        })
-    })
-}
-
-/// What a client is told of a failed turn.
-fn explain(code: ErrorCode) -> &'static str {
-    match code {
-        ErrorCode::RateLimited => "the model is busy; try again in a moment",
-        ErrorCode::UpstreamUnavailable => "the model could not be reached, or broke off; try again",
-        ErrorCode::UpstreamTimeout => "the model took too long; try again",
-        ErrorCode::UpstreamRefused => {
-            "the model's endpoint refused the request; see the server's log"
-        }
-        ErrorCode::ToolFailed => "a tool broke; try again",
-        ErrorCode::TurnTooLong => "this took more steps than a turn may; ask for less at once",
-        _ => "something went wrong on the server, which has logged it",
     }
 }
 

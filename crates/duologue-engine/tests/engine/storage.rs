@@ -258,8 +258,10 @@ async fn a_takeover_in_mid_answer_stops_the_answer() {
         .await;
     let other = World::on(&world.store, "there");
     let mut there = other.resume("s", 0).await;
+    let since = Instant::now();
     let (_, code) = client.closed().await;
     assert_eq!(code, CloseCode::TakenOver);
+    assert!(since.elapsed() < seconds(1), "{:?}", since.elapsed());
     world.provider.wait_for_dropped(1).await;
     let frames = there.until(is_done).await;
     let Some(EventBody::AssistantMessage(done)) = frames.last().and_then(body) else {

@@ -1,0 +1,151 @@
+//! What a turn puts out becomes events and deltas: stored in one commit, and then told.
+
+use duologue_protocol::{
+    ErrorCode, ErrorFrame, EventBody, ServerFrame, ToolCall, ToolOutcome, ToolResult, TurnId,
+    UserInput, UserMessage,
+};
+use tokio::sync::oneshot;
+
+use crate::{
+    log::Entry,
+    session::{Session, Step},
+    turn::Output,
+};
+
+/// What is told to readers, in order: events once they are stored, and frames between them.
+enum Item {
+    Event,
+    Frame(ServerFrame),
+}
+
+/// Outputs of one moment, sorted into what is stored and what is told.
+#[derive(Default)]
+struct Moment {
+    entries: Vec<Entry>,
+    items: Vec<Item>,
+    barriers: Vec<oneshot::Sender<()>>,
+    is_last: bool,
+}
+
+impl Moment {
+    fn event(&mut self, turn_id: TurnId, body: EventBody) {
+        self.entries.push((Some(turn_id), body));
+        self.items.push(Item::Event);
+    }
+
+    fn frame(&mut self, frame: ServerFrame) {
+        self.items.push(Item::Frame(frame));
+    }
+}
+
+impl Session {
+    /// Stores what the turn put out, all in one commit, and then tells it.
+    pub(super) async fn record(&mut self, outputs: Vec<Output>) -> Step {
+        let Moment {
+            entries,
+            items,
+            barriers,
+            is_last,
+        } = self.sort(outputs);
+        let events = if entries.is_empty() {
+            Vec::new()
+        } else {
+            self.log.append(&mut self.transcript, entries).await?
+        };
+        let mut events = events.into_iter();
+        for item in items {
+            let frame = match item {
+                Item::Frame(frame) => frame,
+                Item::Event => {
+                    ServerFrame::Event(events.next().expect("each entry has become an event"))
+                }
+            };
+            self.broadcast(frame);
+        }
+        for barrier in barriers {
+            if barrier.send(()).is_err() {
+                tracing::debug!("a cancelled turn does not wait for its barrier any more");
+            }
+        }
+        if is_last {
+            self.turn_is_over().await
+        } else {
+            Ok(())
+        }
+    }
+
+    fn sort(&mut self, outputs: Vec<Output>) -> Moment {
+        let draft_interval = self.context.limits.session.draft_interval;
+        let turn = self
+            .turn
+            .as_mut()
+            .expect("only a running turn puts something out");
+        let mut moment = Moment::default();
+        if let Some(UserInput { text, id }) = turn.unrecorded.take() {
+            moment.event(turn.id, EventBody::UserMessage(UserMessage { text, id }));
+            moment.frame(ServerFrame::Start { turn_id: turn.id });
+        }
+        let mut open_calls = self.transcript.open_calls.clone();
+        for output in outputs {
+            match output {
+                Output::Event(body) => {
+                    match &body {
+                        EventBody::ToolCall(call) => open_calls.push(call.clone()),
+                        EventBody::ToolResult(result) => {
+                            open_calls.retain(|call| call.call_id != result.call_id);
+                        }
+                        _ => {}
+                    }
+                    moment.event(turn.id, body);
+                }
+                Output::Text(text) => moment.frame(turn.extend(text, draft_interval)),
+                Output::Barrier(barrier) => moment.barriers.push(barrier),
+                Output::Done(outcome) => {
+                    let calls = std::mem::take(&mut open_calls);
+                    for body in abandoned(calls, "the turn was stopped before the tool answered") {
+                        moment.event(turn.id, body);
+                    }
+                    if let Some(code) = outcome.error {
+                        moment.frame(ServerFrame::Error(ErrorFrame {
+                            code,
+                            message: explain(code).to_owned(),
+                            id: None,
+                            turn_id: Some(turn.id),
+                        }));
+                    }
+                    let answer = turn.answer(outcome);
+                    moment.event(turn.id, EventBody::AssistantMessage(answer));
+                    moment.is_last = true;
+                }
+            }
+        }
+        moment
+    }
+}
+
+/// Results for calls that will never have one of their own: models need every call answered.
+pub(super) fn abandoned(calls: Vec<ToolCall>, why: &str) -> impl Iterator<Item = EventBody> {
+    calls.into_iter().map(move |call| {
+        EventBody::ToolResult(ToolResult {
+            call_id: call.call_id,
+            name: call.name,
+            outcome: ToolOutcome::Error(why.to_owned()),
+            duration_ms: 0,
+        })
+    })
+}
+
+/// What a client is told of a failed turn.
+fn explain(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::RateLimited => "the model is busy; try again in a moment",
+        ErrorCode::UpstreamUnavailable => "the model could not be reached, or broke off; try again",
+        ErrorCode::UpstreamTimeout => "the model took too long; try again",
+        ErrorCode::UpstreamRefused => {
+            "the model's endpoint refused the request; see the server's log"
+        }
+        ErrorCode::ToolFailed => "a tool broke; try again",
+        ErrorCode::TurnTooLong => "this took more steps than a turn may; ask for less at once",
+        _ => "something went wrong on the server, which has logged it",
+    }
+}
