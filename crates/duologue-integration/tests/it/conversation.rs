@@ -3,7 +3,7 @@
 use duologue_integration::TestServer;
 use serde_json::json;
 
-/// The whole first issue of every newcomer in one test: the log must hold what the client saw, in
+/// A first visit from beginning to end: the log must hold what the client saw, in
 /// the same order, and the summary must follow.
 #[tokio::test]
 async fn a_person_talks_leaves_and_finds_the_conversation_with_its_summary() {
