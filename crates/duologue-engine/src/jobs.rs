@@ -16,7 +16,7 @@ use tracing::Instrument;
 use crate::{
     BoxError,
     engine::Context,
-    store::{Job, ServerId, StoreError},
+    store::{Job, ServerId, StoreError, kept::stored_time},
 };
 
 /// Why a job has no result.
@@ -178,8 +178,7 @@ async fn finish(
     body: SessionSummarized,
     not_before: Timestamp,
 ) -> Result<(), StoreError> {
-    let now = context.clock.now();
-    let now = now.round(jiff::Unit::Microsecond).unwrap_or(now);
+    let now = stored_time(context.clock.now());
     let event = Event {
         seq: job.last_seq.next(),
         occurred_at: now.max(not_before),

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    store::{Hold, Store, StoreError},
+    store::{Hold, Store, StoreError, kept::stored_time},
     transcript::Transcript,
 };
 
@@ -86,8 +86,7 @@ impl Log {
     fn number(&self, transcript: &Transcript, entries: Vec<Entry>) -> Vec<Event> {
         // Clocks step back; the log's time does not. Databases keep microseconds, and what is sent
         // must equal what is read back later.
-        let now = self.clock.now();
-        let now = now.round(jiff::Unit::Microsecond).unwrap_or(now);
+        let now = stored_time(self.clock.now());
         let occurred_at = transcript
             .last_occurred_at
             .map_or(now, |last| last.max(now));
