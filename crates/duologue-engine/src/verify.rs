@@ -7,6 +7,8 @@
 mod endings;
 mod log;
 mod reading;
+#[cfg(test)]
+mod tests;
 mod turns;
 
 use std::fmt;
