@@ -45,7 +45,7 @@ pub async fn run(
         JobsCommand::List { failed: true, json } => list(&*store, Jobs::Failed, json, out).await,
         JobsCommand::List { json, .. } => list(&*store, Jobs::All, json, out).await,
         JobsCommand::Retry(WhichJobs { job: Some(job), .. }) => {
-            let retry = store.retry_job(job).await?;
+            let retry = store.try_again(job).await?;
             let retry = retry.ok_or(JobsError::Unknown(job))?;
             Ok(writeln!(out, "{}", told(job, retry))?)
         }
@@ -98,7 +98,7 @@ async fn retry_failed(store: &dyn Inspect, mut out: impl Write) -> Result<(), Jo
         after = last.id;
         for job in page {
             // One that is gone by now needs nothing.
-            if let Some(retry) = store.retry_job(job.id).await? {
+            if let Some(retry) = store.try_again(job.id).await? {
                 writeln!(out, "{}", told(job.id, retry))?;
             }
         }

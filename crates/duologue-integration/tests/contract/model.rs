@@ -26,7 +26,7 @@ use tokio::runtime::Runtime;
 
 use self::{
     mutants::{Fault, Mutant},
-    operation::Operation,
+    operation::{Operation, operation},
     world::World,
 };
 
@@ -39,7 +39,7 @@ fn run(
     fresh: impl Fn() -> (Arc<dyn Store>, Arc<dyn Inspect>),
     runtime: &Runtime,
 ) -> Result<(), TestError<Vec<Operation>>> {
-    let plans = vec(operation::any(), 1..OPERATIONS_MAX);
+    let plans = vec(operation(), 1..OPERATIONS_MAX);
     runner.run(&plans, |plan| {
         let (store, inspect) = fresh();
         let outcome = runtime.block_on(World::new(&*store, &*inspect).follow(&plan));

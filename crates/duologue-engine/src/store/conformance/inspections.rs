@@ -119,13 +119,13 @@ pub async fn a_job_shows_how_it_stands(store: &dyn Store, inspect: &dyn Inspect)
         "{waiting:?}"
     );
     assert_eq!(
-        inspect.retry_job(waiting.id).await.unwrap(),
+        inspect.try_again(waiting.id).await.unwrap(),
         Some(Retry::DueNow)
     );
 
     let job = claim_job_when_due(store, "worker").await;
     assert_eq!(
-        inspect.retry_job(job.id).await.unwrap(),
+        inspect.try_again(job.id).await.unwrap(),
         Some(Retry::Running)
     );
     let event = summarized(3, Some("a short talk"));
@@ -135,9 +135,9 @@ pub async fn a_job_shows_how_it_stands(store: &dyn Store, inspect: &dyn Inspect)
         (done.state, done.outcome),
         (JobState::Done, Some(JobEnd::Applied))
     );
-    assert_eq!(inspect.retry_job(done.id).await.unwrap(), Some(Retry::Done));
+    assert_eq!(inspect.try_again(done.id).await.unwrap(), Some(Retry::Done));
     assert_eq!(jobs(inspect, Jobs::Failed).await, []);
-    assert_eq!(inspect.retry_job(done.id + 1).await.unwrap(), None);
+    assert_eq!(inspect.try_again(done.id + 1).await.unwrap(), None);
 }
 
 /// Ends a session and lets its summary fail for good. The failed job.
@@ -159,11 +159,11 @@ pub async fn a_failed_job_is_tried_again(store: &dyn Store, inspect: &dyn Inspec
     assert_eq!(listed.len(), 1, "{listed:?}");
     assert_eq!((listed[0].id, listed[0].state), (failed, JobState::Failed));
 
-    let Some(Retry::Replaced(id)) = inspect.retry_job(failed).await.unwrap() else {
+    let Some(Retry::Replaced(id)) = inspect.try_again(failed).await.unwrap() else {
         panic!("it was not replaced");
     };
     // The answer was lost, so it is asked again.
-    let again = inspect.retry_job(failed).await.unwrap();
+    let again = inspect.try_again(failed).await.unwrap();
     assert_eq!(again, Some(Retry::Replaced(id)));
     let session = record(store, "s").await;
     assert_eq!(session.status, SessionStatus::Ended);
@@ -188,7 +188,7 @@ pub async fn a_failed_job_is_tried_again(store: &dyn Store, inspect: &dyn Inspec
         .collect();
     assert_eq!(states, [JobState::Superseded, JobState::Done]);
     assert_eq!(
-        inspect.retry_job(failed).await.unwrap(),
+        inspect.try_again(failed).await.unwrap(),
         Some(Retry::Superseded)
     );
     assert_eq!(findings(inspect).await, []);
@@ -198,7 +198,7 @@ pub async fn a_failed_job_is_tried_again(store: &dyn Store, inspect: &dyn Inspec
 pub async fn a_job_that_failed_again_is_tried_again(store: &dyn Store, inspect: &dyn Inspect) {
     let mut failed = fail(store, "s").await;
     for seq in 4..=5 {
-        let Some(Retry::Replaced(_)) = inspect.retry_job(failed).await.unwrap() else {
+        let Some(Retry::Replaced(_)) = inspect.try_again(failed).await.unwrap() else {
             panic!("it was not replaced");
         };
         let job = claim_job(store, "worker", LONG).await;
@@ -226,7 +226,7 @@ pub async fn the_failed_job_of_a_reopened_session_is_left_alone(
     let before = record(store, "s").await;
     assert_eq!(jobs(inspect, Jobs::Failed).await, []);
     assert_eq!(
-        inspect.retry_job(failed).await.unwrap(),
+        inspect.try_again(failed).await.unwrap(),
         Some(Retry::Superseded)
     );
     assert_eq!(record(store, "s").await, before);
@@ -242,7 +242,7 @@ pub async fn a_session_may_be_reopened_while_its_job_is_tried_again(
     inspect: &dyn Inspect,
 ) {
     let failed = fail(store, "s").await;
-    inspect.retry_job(failed).await.unwrap();
+    inspect.try_again(failed).await.unwrap();
     let job = claim_job(store, "worker", LONG).await;
     claim(store, "s", "there").await;
     let end = store.finish_job(&job, &summarized(4, Some("late"))).await;

@@ -250,7 +250,7 @@ impl Inspect for Mutant {
         }
     }
 
-    async fn retry_job(&self, job: i64) -> Result<Option<Retry>, StoreError> {
-        Inspect::retry_job(&self.store, job).await
+    async fn try_again(&self, job: i64) -> Result<Option<Retry>, StoreError> {
+        self.store.try_again(job).await
     }
 }

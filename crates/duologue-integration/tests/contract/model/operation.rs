@@ -57,7 +57,7 @@ pub(super) enum Span {
     Long,
 }
 
-pub(super) fn any() -> impl Strategy<Value = Operation> {
+pub(super) fn operation() -> impl Strategy<Value = Operation> {
     let place =
         prop_oneof![8 => Just(Place::End), 1 => Just(Place::Behind), 1 => Just(Place::Beyond)];
     let span = prop_oneof![Just(Span::None), Just(Span::Long)];

@@ -289,7 +289,7 @@ impl<'a> World<'a> {
         let Some(job) = chosen(&self.jobs, job) else {
             return Ok(());
         };
-        let retry = answer(self.inspect.retry_job(job.id).await)?;
+        let retry = answer(self.inspect.try_again(job.id).await)?;
         let anonymous = retry.map(|retry| match retry {
             Some(Retry::Replaced(_)) => Some(Retry::Replaced(0)),
             other => other,
