@@ -74,7 +74,7 @@ fn the_store_in_memory_agrees_with_the_model() {
         let store = Arc::new(MemoryStore::new());
         (Arc::clone(&store) as _, store as _)
     };
-    assert_agrees(512, fresh, &Runtime::new().unwrap());
+    assert_agrees(256, fresh, &Runtime::new().unwrap());
 }
 
 /// Each planted fault is found, with plans that are the same at every run.

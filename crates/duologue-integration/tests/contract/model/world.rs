@@ -247,10 +247,10 @@ impl<'a> World<'a> {
         let worker = server_id(worker);
         let claimed = self.store.claim_job(&worker, time(lease)).await;
         let Some(job) = answer(claimed)?.map_err(|_| "a conflict")? else {
-            return match self.model.is_any_due() {
-                true => Err("a job is due, and there was none".to_owned()),
-                false => Ok(()),
-            };
+            if self.model.is_any_due() {
+                return Err("a job is due, and there was none".to_owned());
+            }
+            return Ok(());
         };
         self.model.name(job.id, &job.session_id, job.last_seq);
         let attempt = self.model.claim_job(job.id, &worker, lease);
@@ -265,15 +265,14 @@ impl<'a> World<'a> {
             return Ok(());
         };
         let seq = job.last_seq.next();
-        let result = match is_failure {
-            true => SessionSummarized {
-                status: SummaryStatus::Failed,
-                summary: None,
+        let summary = (!is_failure).then(|| format!("of job {}, attempt {}", job.id, job.attempt));
+        let result = SessionSummarized {
+            status: if is_failure {
+                SummaryStatus::Failed
+            } else {
+                SummaryStatus::Done
             },
-            false => SessionSummarized {
-                status: SummaryStatus::Done,
-                summary: Some(format!("made in attempt {} of job {}", job.attempt, job.id)),
-            },
+            summary,
         };
         let event = Event {
             seq,
