@@ -1166,6 +1166,10 @@ select pg_temp.duologue_apply(5, 'operators', $migration$-- What operators see a
 -- engine says what each function must do. Nothing that serves users calls them.
 select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
 
+comment on column session_jobs.last_seq is
+    'The session_ended that it is about, or the failed session_summarized that an operator has tried '
+    'again. If the log has gone on since, the result is dropped.';
+
 -- How a job stands. Not for callers.
 create function duologue_job_state(j session_jobs) returns text
 language sql stable set search_path from current as $$

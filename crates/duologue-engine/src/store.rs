@@ -246,7 +246,8 @@ pub struct Job {
     pub session_id: SessionId,
     /// The session's owner.
     pub user_id: UserId,
-    /// The last event of the log that it is about: the `session_ended`.
+    /// The last event of the log that it is about: the `session_ended`, or the `session_summarized`
+    /// of a failure that an operator has tried again.
     pub last_seq: Seq,
     /// Who works on it.
     pub worker: ServerId,
