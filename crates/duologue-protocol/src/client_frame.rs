@@ -199,13 +199,13 @@ impl Fields {
         };
         let on_busy = match self.on_busy {
             None | Some(Value::Null) => None,
-            Some(value) => match value.as_str().and_then(OnBusy::read) {
-                Some(on_busy) => Some(on_busy),
-                None => {
+            Some(value) => {
+                let Some(on_busy) = value.as_str().and_then(OnBusy::read) else {
                     let message = "`on_busy` must be `queue`, `reject` or `interrupt`".into();
                     return refuse(ErrorCode::BadRequest, message);
-                }
-            },
+                };
+                Some(on_busy)
+            }
         };
         UserInput::new(&text, id, on_busy).map(ClientFrame::Message)
     }

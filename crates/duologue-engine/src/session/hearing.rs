@@ -136,8 +136,10 @@ async fn story(
         events.extend(message_and_end(store, hold, seq).await?);
     }
     let text = match events.first().map(|event| &event.body) {
-        Some(EventBody::MessageQueued(MessageQueued { text, .. })) => Arc::clone(text),
-        Some(EventBody::UserMessage(UserMessage { text, .. })) => Arc::clone(text),
+        Some(
+            EventBody::MessageQueued(MessageQueued { text, .. })
+            | EventBody::UserMessage(UserMessage { text, .. }),
+        ) => Arc::clone(text),
         _ => {
             return Err(StoreError::Corrupt(
                 "the log lacks a message that it had".into(),
