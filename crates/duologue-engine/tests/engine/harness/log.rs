@@ -11,7 +11,6 @@ pub(crate) fn check(log: &[Event]) {
     let mut open_turn: Option<TurnId> = None;
     let mut open_calls: Vec<&CallId> = Vec::new();
     let mut gone: Vec<u64> = Vec::new();
-    let mut waiting: Vec<(Seq, &MessageQueued)> = Vec::new();
     let mut last_turn = 0;
     for (event, seq) in log.iter().zip(1..) {
         let place = || format!("event {seq} in {:?}", types(log));
@@ -20,17 +19,7 @@ pub(crate) fn check(log: &[Event]) {
         let is_start = matches!(event.body, EventBody::SessionStarted(_));
         assert_eq!(is_first, is_start, "{}", place());
         match &event.body {
-            EventBody::MessageQueued(queued) => {
-                assert_eq!(event.turn_id, None, "{}", place());
-                waiting.push((event.seq, queued));
-            }
-            EventBody::UserMessage(message) => {
-                if let Some(seq) = message.queued_seq {
-                    let found = waiting.iter().position(|(queued, _)| *queued == seq);
-                    let found = found.unwrap_or_else(|| panic!("{}", place()));
-                    let (_, queued) = waiting.remove(found);
-                    assert_eq!((&message.text, &message.id), (&queued.text, &queued.id));
-                }
+            EventBody::UserMessage(_) => {
                 assert_eq!(open_turn, None, "{}", place());
                 open_turn = event.turn_id;
                 last_turn += 1;
@@ -64,10 +53,7 @@ pub(crate) fn check(log: &[Event]) {
                 assert!(open_calls.is_empty(), "{}", place());
                 open_turn = None;
             }
-            EventBody::SessionEnded(_) => {
-                assert_eq!(open_turn, None, "{}", place());
-                assert_eq!(waiting, [], "{}", place());
-            }
+            EventBody::SessionEnded(_) => assert_eq!(open_turn, None, "{}", place()),
             EventBody::ClientDisconnected(left) => {
                 assert!(!gone.contains(&left.connection), "{}", place());
                 gone.push(left.connection);
@@ -75,6 +61,7 @@ pub(crate) fn check(log: &[Event]) {
             EventBody::SessionStarted(_)
             | EventBody::Imported(_)
             | EventBody::ClientConnected(_)
+            | EventBody::MessageQueued(_)
             | EventBody::SessionSummarized(_) => {}
         }
     }
@@ -82,6 +69,32 @@ pub(crate) fn check(log: &[Event]) {
         log.is_sorted_by_key(|event| event.occurred_at),
         "time goes back"
     );
+    check_waiting(log);
+}
+
+/// Panics unless every message that waited has one turn, in which it says the same, before its
+/// session ends.
+fn check_waiting(log: &[Event]) {
+    let mut waiting: Vec<(Seq, &MessageQueued)> = Vec::new();
+    for event in log {
+        match &event.body {
+            EventBody::MessageQueued(queued) => {
+                assert_eq!(event.turn_id, None, "event {}", event.seq);
+                waiting.push((event.seq, queued));
+            }
+            EventBody::UserMessage(message) => {
+                let Some(seq) = message.queued_seq else {
+                    continue;
+                };
+                let found = waiting.iter().position(|(queued, _)| *queued == seq);
+                let found = found.unwrap_or_else(|| panic!("event {}", event.seq));
+                let (_, queued) = waiting.remove(found);
+                assert_eq!((&message.text, &message.id), (&queued.text, &queued.id));
+            }
+            EventBody::SessionEnded(_) => assert_eq!(waiting, [], "event {}", event.seq),
+            _ => {}
+        }
+    }
 }
 
 /// The log in short.
