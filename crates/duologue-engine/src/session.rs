@@ -27,6 +27,7 @@ mod inputs;
 mod opening;
 mod recording;
 mod running;
+mod storing;
 #[cfg(test)]
 mod tests;
 
@@ -131,12 +132,16 @@ pub(crate) struct Session {
     /// The text of the answer that was forming when the last holder was lost.
     left_draft: Option<Draft>,
     inbox: mpsc::Receiver<Command>,
+    /// What came while a write was in trouble, and comes before the inbox.
+    set_aside: VecDeque<Command>,
     /// For the readers to come.
     commands: mpsc::WeakSender<Command>,
     readers: Vec<Outlet>,
     turn: Option<RunningTurn>,
     last_heard: Side,
     waiting: VecDeque<UserInput>,
+    /// Whether readers were told that the store does not answer.
+    is_degraded: bool,
     /// Set when the session is to end as soon as its turn is over.
     ending: Option<EndReason>,
     /// Set once the server has asked for sessions to be let go of.
@@ -158,7 +163,9 @@ impl Session {
                 biased;
                 () = stopped.cancelled(), if !self.is_interrupted() => self.interrupt(),
                 () = drain.cancelled(), if !self.draining => self.start_draining(),
-                input = inputs::next(&mut self.inbox, &mut self.turn, &mut self.last_heard) => {
+                input = inputs::next(
+                    &mut self.set_aside, &mut self.inbox, &mut self.turn, &mut self.last_heard
+                ) => {
                     match input {
                         Input::Command(command) => self.obey(command).await,
                         Input::Turn(news) => self.follow(news).await,
@@ -191,6 +198,17 @@ impl Session {
         match frame {
             ClientFrame::Message(input) => self.hear(connection, input).await,
             ClientFrame::End => return self.request_end(EndReason::Requested).await,
+            other => self.answer_at_once(connection, other),
+        }
+        Ok(())
+    }
+
+    /// Answers what needs no store.
+    fn answer_at_once(&mut self, connection: u64, frame: ClientFrame) {
+        match frame {
+            ClientFrame::Message(_) | ClientFrame::End => {
+                unreachable!("what needs the store is answered by `answer`");
+            }
             ClientFrame::Cancel => self.cancel_turn(),
             ClientFrame::Ping => self.tell(connection, ServerFrame::Pong),
             ClientFrame::Auth { .. } => {
@@ -198,7 +216,6 @@ impl Session {
                 self.refuse(connection, ErrorCode::Unsupported, message, None);
             }
         }
-        Ok(())
     }
 
     fn cancel_turn(&mut self) {

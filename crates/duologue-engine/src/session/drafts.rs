@@ -59,8 +59,18 @@ impl Session {
             DraftNews::Due => self.save_draft(),
             DraftNews::Saved(Err(StoreError::Unavailable(cause))) => {
                 tracing::warn!(error = &*cause as &dyn std::error::Error, "draft.not_saved");
+                // The answer goes on, but its end will have to be stored. So readers are told now,
+                // and the draft is tried again: it also finds out when the trouble is over.
+                self.store_is_away();
+                let interval = self.context.limits.session.draft_interval;
+                if let Some(turn) = &mut self.turn {
+                    turn.drafts.changed(interval);
+                }
             }
-            DraftNews::Saved(saved) => saved?,
+            DraftNews::Saved(saved) => {
+                saved?;
+                self.store_is_back();
+            }
         }
         Ok(())
     }
@@ -84,7 +94,7 @@ impl Session {
             return Ok(());
         };
         let entries = closing(&self.transcript, turn_id, draft);
-        self.log.append(&mut self.transcript, entries).await?;
+        self.append(entries).await?;
         Ok(())
     }
 }

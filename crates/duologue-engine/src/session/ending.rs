@@ -46,7 +46,7 @@ impl Session {
         let mut entries = self.beginning();
         entries.extend(what);
         entries.push((None, EventBody::SessionEnded(SessionEnded { reason })));
-        let events = self.log.append(&mut self.transcript, entries).await?;
+        let events = self.append(entries).await?;
         for event in events {
             self.broadcast(ServerFrame::Event(event));
         }

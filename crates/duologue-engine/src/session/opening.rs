@@ -188,11 +188,13 @@ impl Session {
             reopened: claimed.reopened,
             left_draft: claimed.draft,
             inbox,
+            set_aside: VecDeque::new(),
             commands,
             readers: Vec::new(),
             turn: None,
             last_heard: Side::default(),
             waiting: VecDeque::new(),
+            is_degraded: false,
             ending: None,
             draining: false,
             grace_until: Some(now + grace),
@@ -227,7 +229,10 @@ impl Session {
                         self.holding.is_over();
                         CloseCode::TakenOver
                     }
-                    StoreError::Unavailable(_) => CloseCode::TryAgainLater,
+                    StoreError::Unavailable(_) => {
+                        self.report_unstored();
+                        CloseCode::TryAgainLater
+                    }
                     StoreError::Corrupt(_) => CloseCode::Internal,
                 };
                 tracing::error!(error = &error as &dyn std::error::Error, "session.given_up");

@@ -16,3 +16,4 @@ mod resuming;
 mod shutdown;
 mod storage;
 mod tools;
+mod trouble;
