@@ -19,6 +19,7 @@
 //! Not here: what a turn does (`turn`), sockets (`duologue-server`), SQL (`duologue-store`).
 
 mod attach;
+mod departing;
 mod drafts;
 mod ending;
 mod hearing;
@@ -55,7 +56,8 @@ use crate::{
     transcript::Transcript,
 };
 
-pub(crate) use holding::LeftHolds;
+pub(crate) use departing::Departures;
+pub(crate) use holding::Holds;
 pub(crate) use opening::{Opening, spawn};
 
 /// What readers ask of a session.
@@ -146,6 +148,8 @@ pub(crate) struct Session {
     ending: Option<EndReason>,
     /// Set once the server has asked for sessions to be let go of.
     draining: bool,
+    /// When it is let go of, once it was asked to between turns.
+    leave_at: Option<Instant>,
     /// When the session ends unless a reader comes. Only while it has none.
     grace_until: Option<Instant>,
     /// When the session ends unless its user says something.
@@ -157,10 +161,14 @@ impl Session {
     async fn run(&mut self) -> Exit {
         let drain = self.context.drain.clone();
         let stopped = self.context.stop.clone();
+        let lost = self.holding.lost();
         loop {
-            let is_idle = self.turn.is_none();
+            let is_between_turns = self.turn.is_none();
+            // What happens while the server is stopping is no reason to end.
+            let may_end = is_between_turns && !self.draining;
             let step = tokio::select! {
                 biased;
+                () = lost.cancelled() => Err(Exit::Failed(StoreError::Conflict)),
                 () = stopped.cancelled(), if !self.is_interrupted() => self.interrupt(),
                 () = drain.cancelled(), if !self.draining => self.start_draining(),
                 input = inputs::next(
@@ -171,10 +179,11 @@ impl Session {
                         Input::Turn(news) => self.follow(news).await,
                     }
                 }
-                () = until(self.grace_until), if is_idle => {
+                () = until(self.leave_at), if is_between_turns => Err(Exit::Released),
+                () = until(self.grace_until), if may_end => {
                     self.end(EndReason::Abandoned).await
                 }
-                () = tokio::time::sleep_until(self.idle_until), if is_idle => {
+                () = tokio::time::sleep_until(self.idle_until), if may_end => {
                     self.end(EndReason::Idle).await
                 }
             };

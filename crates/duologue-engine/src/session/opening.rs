@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use duologue_protocol::{ClientFrame, CloseCode, ErrorCode, ServerFrame, SessionId, UserId};
+use duologue_protocol::{ClientFrame, CloseCode, ErrorCode, SessionId, UserId};
 use tokio::{sync::mpsc, time::Instant};
 use tracing::Instrument;
 
@@ -10,7 +10,7 @@ use crate::{
     engine::Context,
     log::{Log, Retry, fold},
     session::{AttachError, Command, Exit, Session, holding::Holding, inputs::Side},
-    store::{Claim, Claimed, StoreError},
+    store::{Claim, Claimed, Hold, Store, StoreError},
     transcript::Transcript,
 };
 
@@ -197,6 +197,7 @@ impl Session {
             is_degraded: false,
             ending: None,
             draining: false,
+            leave_at: None,
             grace_until: Some(now + grace),
             idle_until: now + limits.idle_timeout,
             context,
@@ -211,24 +212,16 @@ impl Session {
         };
         match exit {
             Exit::Ended => {
-                self.holding.is_over();
                 self.refuse_unheard();
                 self.close_readers(CloseCode::Ended);
             }
             Exit::Released => {
-                self.broadcast(ServerFrame::GoAway {
-                    reason: "restart",
-                    reconnect_after_ms: 1000,
-                });
-                self.close_readers(CloseCode::Restart);
-                self.release().await;
+                self.say_goodbye();
+                release(&*self.context.store, self.log.hold()).await;
             }
             Exit::Failed(error) => {
                 let code = match &error {
-                    StoreError::Conflict => {
-                        self.holding.is_over();
-                        CloseCode::TakenOver
-                    }
+                    StoreError::Conflict => CloseCode::TakenOver,
                     StoreError::Unavailable(_) => {
                         self.report_unstored();
                         CloseCode::TryAgainLater
@@ -241,17 +234,6 @@ impl Session {
         }
         tracing::info!(last_seq = self.transcript.last_seq.0, "session.closed");
         turn_away(&mut self.inbox, &AttachError::Gone);
-    }
-
-    async fn release(&mut self) {
-        match self.context.store.release(self.log.hold()).await {
-            Ok(()) => self.holding.is_over(),
-            // The lease lapses by itself; letting go only saves the others that time.
-            Err(error) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "session.release_failed"
-            ),
-        }
     }
 
     /// Refuses the messages that came after the end, so that nobody waits for their receipts.
@@ -270,5 +252,15 @@ impl Session {
                 Command::Submit { .. } | Command::Detach { .. } => {}
             }
         }
+    }
+}
+
+async fn release(store: &dyn Store, hold: &Hold) {
+    if let Err(error) = store.release(hold).await {
+        // The lease lapses by itself; letting go only saves the others that time.
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "session.release_failed"
+        );
     }
 }

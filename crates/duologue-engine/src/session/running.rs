@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     session::{
-        Session, Step,
+        Exit, Session, Step,
         drafts::{DraftNews, Drafts},
     },
     store::Draft,
@@ -163,7 +163,7 @@ impl Session {
             return self.end(reason).await;
         }
         if self.draining {
-            return self.start_draining();
+            return Err(Exit::Released);
         }
         if let Some(input) = self.waiting.pop_front() {
             self.start_turn(input);
@@ -172,7 +172,7 @@ impl Session {
     }
 }
 
-fn milliseconds(duration: Duration) -> u64 {
+pub(super) fn milliseconds(duration: Duration) -> u64 {
     duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
 

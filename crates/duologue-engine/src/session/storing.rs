@@ -49,10 +49,12 @@ impl Session {
         F: Future<Output = Result<(), StoreError>>,
     {
         self.store_is_away();
+        let lost = self.holding.lost();
         loop {
             tokio::select! {
                 biased;
                 stored = &mut storing => return stored,
+                () = lost.cancelled() => return Err(StoreError::Conflict),
                 // Once nobody can ask any more, this arm is left out.
                 Some(command) = self.inbox.recv() => self.mind(command),
             }

@@ -226,6 +226,7 @@ fn limits() -> Limits {
             lease_renewal_interval: seconds(5),
             sweep_interval: seconds(5),
             storage_retry_timeout: seconds(60),
+            reconnect_window: seconds(10),
             draft_interval: millis(500),
             readers_max: 10,
             messages_queued_max: 4,

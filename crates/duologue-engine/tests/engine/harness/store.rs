@@ -185,9 +185,14 @@ impl Store for WatchedStore {
         self.memory.claim_lapsed(server, lease, grace, limit).await
     }
 
-    async fn renew(&self, server: &ServerId, lease: Duration) -> Result<(), StoreError> {
+    async fn renew(
+        &self,
+        server: &ServerId,
+        holds: &[Hold],
+        lease: Duration,
+    ) -> Result<Vec<Hold>, StoreError> {
         self.meet(Call::Renew).await?;
-        self.memory.renew(server, lease).await
+        self.memory.renew(server, holds, lease).await
     }
 
     async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
