@@ -25,6 +25,7 @@ mod ending;
 mod hearing;
 mod holding;
 mod inputs;
+mod interrupted;
 mod opening;
 mod recording;
 mod running;

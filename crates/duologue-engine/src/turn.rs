@@ -7,6 +7,8 @@
 //!   └────────▶ Ask ◀───────────────────┘
 //! ```
 //!
+//! A turn that a lost server left in the middle of its calls begins with `CallAgain` instead of `Route`.
+//!
 //! A turn owns nothing but its walk. What it puts out goes to its session, which stores events
 //! before it tells anyone. The walk does not wait for that, so the model is asked while the user's
 //! message is being stored; only a tool waits until its call is on record, since it may act.
@@ -27,7 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    agent::{ModelTools, Situation, Step},
+    agent::{ModelTools, Plan, Situation, Step},
     engine::Context,
     provider::{Message, ProviderError},
     store::Hold,
@@ -76,6 +78,8 @@ impl Outcome {
 enum Node {
     Route,
     CallTools(Vec<ToolCall>),
+    /// Where a turn goes on that a lost server left: these calls are on record without a result.
+    CallAgain(Vec<ToolCall>),
     Ask(FollowUp),
     Prepare,
     Generate(crate::provider::Request),
@@ -127,6 +131,8 @@ pub(crate) struct Turn {
     usage: Option<Usage>,
     model: Option<String>,
     outputs: mpsc::Sender<Output>,
+    /// Where the walk begins.
+    start: Node,
 }
 
 impl Turn {
@@ -156,8 +162,39 @@ impl Turn {
             usage: None,
             model: None,
             outputs,
+            start: Node::Route,
         };
         (turn, receiver)
+    }
+
+    /// The open turn of a log whose last holder was lost while tools were at work: it calls them
+    /// again and goes on from there. What it then offers to a model is what a turn on the same
+    /// message would offer now.
+    pub(crate) fn resumed(
+        context: Arc<Context>,
+        hold: &Hold,
+        id: TurnId,
+        transcript: &Transcript,
+    ) -> Option<(Self, mpsc::Receiver<Output>)> {
+        let (text, after) = last_question(&transcript.messages)?;
+        let input = UserInput {
+            text: Arc::clone(text),
+            id: None,
+        };
+        let calls_made = after.iter().map(|message| match message {
+            Message::Assistant { calls, .. } => calls.len(),
+            Message::User(_) | Message::Tool { .. } => 0,
+        });
+        let calls_made = calls_made.sum::<usize>();
+        let (mut turn, outputs) = Self::new(context, hold, id, &input, transcript);
+        // It is in the transcript already.
+        turn.messages.pop();
+        turn.calls_made = calls_made.try_into().unwrap_or(u16::MAX);
+        if let Step::Generate { tools } = turn.plan().step {
+            turn.tools = tools;
+        }
+        turn.start = Node::CallAgain(transcript.open_calls.clone());
+        Some((turn, outputs))
     }
 
     /// Runs to the end, and says so last, whatever happens: a failure, a cancel, a panic.
@@ -190,11 +227,12 @@ impl Turn {
 
     /// Walks the graph. Its edges are the arms of this match, and it has no others.
     async fn walk(&mut self) -> Result<FinishReason, TurnError> {
-        let mut node = Node::Route;
+        let mut node = std::mem::replace(&mut self.start, Node::Route);
         for _ in 0..self.context.limits.turn.steps_max {
             node = match node {
                 Node::Route => self.route().await?, // -> CallTools | Ask | Prepare
                 Node::CallTools(calls) => self.call_tools(calls).await?, // -> Prepare
+                Node::CallAgain(calls) => self.answer_calls(calls).await?, // -> Prepare
                 Node::Ask(question) => self.ask(question).await?, // -> Done
                 Node::Prepare => self.prepare(),    // -> Generate
                 Node::Generate(request) => self.generate(request).await?, // -> CallTools | Ask | Prepare | Done
@@ -206,13 +244,7 @@ impl Turn {
 
     /// Chooses what the turn does.
     async fn route(&mut self) -> Result<Node, TurnError> {
-        let context = Arc::clone(&self.context);
-        let model_tools = if context.provider.calls_tools() {
-            ModelTools::Model
-        } else {
-            ModelTools::Rules
-        };
-        let plan = context.agent.route(&self.situation(), model_tools);
+        let plan = self.plan();
         self.emit(EventBody::Routed(Routed {
             route: plan.route,
             tool: plan.tool,
@@ -226,6 +258,15 @@ impl Turn {
                 Node::Prepare
             }
         })
+    }
+
+    fn plan(&self) -> Plan {
+        let model_tools = if self.context.provider.calls_tools() {
+            ModelTools::Model
+        } else {
+            ModelTools::Rules
+        };
+        self.context.agent.route(&self.situation(), model_tools)
     }
 
     /// Asks the user for what a tool lacks. The question is the turn's answer.
@@ -267,5 +308,15 @@ impl Turn {
             .send(output)
             .await
             .map_err(|_| TurnError::Abandoned)
+    }
+}
+
+/// The last message of the user, and what came after it.
+fn last_question(messages: &[Message]) -> Option<(&Arc<str>, &[Message])> {
+    let last = |message: &Message| matches!(message, Message::User(_));
+    let (before, after) = messages.split_at(messages.iter().rposition(last)? + 1);
+    match before.last() {
+        Some(Message::User(text)) => Some((text, after)),
+        _ => None,
     }
 }

@@ -206,7 +206,7 @@ impl Session {
 
     /// The whole life of the task, and its orderly end.
     async fn live(mut self) {
-        let exit = match self.close_interrupted_turn().await {
+        let exit = match self.settle_interrupted_turn().await {
             Ok(()) => self.run().await,
             Err(exit) => exit,
         };

@@ -123,15 +123,34 @@ impl Session {
     /// Starts the turn of a user's message. None may be running.
     pub(super) fn start_turn(&mut self, input: UserInput) {
         let id = TurnId(self.transcript.turns + 1);
-        let cancel = CancellationToken::new();
         let hold = self.log.hold();
-        let (turn, outputs) = Turn::new(
+        let turn = Turn::new(
             Arc::clone(&self.context),
             hold,
             id,
             &input,
             &self.transcript,
         );
+        self.run_turn(id, turn, Some(input));
+    }
+
+    /// Goes on with the turn that the last holder left open. False: its beginning is not there.
+    pub(super) fn resume_turn(&mut self, id: TurnId) -> bool {
+        let (context, hold) = (Arc::clone(&self.context), self.log.hold());
+        let Some(turn) = Turn::resumed(context, hold, id, &self.transcript) else {
+            return false;
+        };
+        self.run_turn(id, turn, None);
+        true
+    }
+
+    fn run_turn(
+        &mut self,
+        id: TurnId,
+        (turn, outputs): (Turn, mpsc::Receiver<Output>),
+        unrecorded: Option<UserInput>,
+    ) {
+        let cancel = CancellationToken::new();
         self.context.tasks.spawn(turn.run(cancel.clone()));
         self.turn = Some(RunningTurn {
             id,
@@ -139,7 +158,7 @@ impl Session {
             _cancel_on_drop: cancel.clone().drop_guard(),
             cancel,
             stop_reason: None,
-            unrecorded: Some(input),
+            unrecorded,
             started: Instant::now(),
             ttft: None,
             text: String::new(),

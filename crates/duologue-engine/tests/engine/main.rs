@@ -15,5 +15,6 @@ mod readers;
 mod resuming;
 mod shutdown;
 mod storage;
+mod tool_crashes;
 mod tools;
 mod trouble;
