@@ -15,6 +15,7 @@
 
 mod foreign;
 mod generate;
+mod resumed;
 mod tools;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
@@ -167,36 +168,6 @@ impl Turn {
         (turn, receiver)
     }
 
-    /// The open turn of a log whose last holder was lost while tools were at work: it calls them
-    /// again and goes on from there. What it then offers to a model is what a turn on the same
-    /// message would offer now.
-    pub(crate) fn resumed(
-        context: Arc<Context>,
-        hold: &Hold,
-        id: TurnId,
-        transcript: &Transcript,
-    ) -> Option<(Self, mpsc::Receiver<Output>)> {
-        let (text, after) = last_question(&transcript.messages)?;
-        let input = UserInput {
-            text: Arc::clone(text),
-            id: None,
-        };
-        let calls_made = after.iter().map(|message| match message {
-            Message::Assistant { calls, .. } => calls.len(),
-            Message::User(_) | Message::Tool { .. } => 0,
-        });
-        let calls_made = calls_made.sum::<usize>();
-        let (mut turn, outputs) = Self::new(context, hold, id, &input, transcript);
-        // It is in the transcript already.
-        turn.messages.pop();
-        turn.calls_made = calls_made.try_into().unwrap_or(u16::MAX);
-        if let Step::Generate { tools } = turn.plan().step {
-            turn.tools = tools;
-        }
-        turn.start = Node::CallAgain(transcript.open_calls.clone());
-        Some((turn, outputs))
-    }
-
     /// Runs to the end, and says so last, whatever happens: a failure, a cancel, a panic.
     pub(crate) async fn run(mut self, cancel: CancellationToken) {
         let walk = AssertUnwindSafe(self.walk()).catch_unwind();
@@ -308,15 +279,5 @@ impl Turn {
             .send(output)
             .await
             .map_err(|_| TurnError::Abandoned)
-    }
-}
-
-/// The last message of the user, and what came after it.
-fn last_question(messages: &[Message]) -> Option<(&Arc<str>, &[Message])> {
-    let last = |message: &Message| matches!(message, Message::User(_));
-    let (before, after) = messages.split_at(messages.iter().rposition(last)? + 1);
-    match before.last() {
-        Some(Message::User(text)) => Some((text, after)),
-        _ => None,
     }
 }

@@ -219,16 +219,19 @@ impl Session {
                 self.say_goodbye();
                 release(&*self.context.store, self.log.hold()).await;
             }
+            Exit::Failed(StoreError::Conflict) => {
+                // Nothing is wrong: its user has moved to another server.
+                tracing::info!("session.taken_over");
+                self.close_readers(CloseCode::TakenOver);
+            }
             Exit::Failed(error) => {
-                let code = match &error {
-                    StoreError::Conflict => CloseCode::TakenOver,
-                    StoreError::Unavailable(_) => {
-                        self.report_unstored();
-                        CloseCode::TryAgainLater
-                    }
-                    StoreError::Corrupt(_) => CloseCode::Internal,
-                };
                 tracing::error!(error = &error as &dyn std::error::Error, "session.given_up");
+                let code = if let StoreError::Unavailable(_) = error {
+                    self.report_unstored();
+                    CloseCode::TryAgainLater
+                } else {
+                    CloseCode::Internal
+                };
                 self.close_readers(code);
             }
         }

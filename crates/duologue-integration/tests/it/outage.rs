@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use duologue_integration::{
-    Client, TestServer, database_proxy::DatabaseProxy, postgres::Cluster, server::ServerBuilder,
+    Client, DEADLINE, TestServer, database_proxy::DatabaseProxy, postgres::Cluster,
+    server::ServerBuilder,
 };
 use serde_json::json;
 use tokio_tungstenite::tungstenite;
@@ -22,6 +23,21 @@ async fn builder() -> (ServerBuilder, DatabaseProxy) {
         .set("DUOLOGUE_SESSION__ATTACH_TIMEOUT", "500ms")
         .without_file();
     (builder, proxy)
+}
+
+/// Tries until the server's connections to the database are sound again.
+async fn let_in(url: &str) -> Client {
+    let trying = async {
+        loop {
+            match Client::try_open(url).await {
+                Ok(client) => return client,
+                Err(tungstenite::Error::Http(refused)) => assert_eq!(refused.status(), 503),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    let let_in = tokio::time::timeout(DEADLINE, trying).await;
+    let_in.expect("the database is back")
 }
 
 /// What becomes of the write that was on its way when the database went is unknown. It is repeated,
@@ -89,7 +105,8 @@ async fn an_outage_that_lasts_too_long_costs_the_turn_and_not_the_session() {
     assert!(response.headers().contains_key("retry-after"));
 
     proxy.delay(Duration::ZERO);
-    let mut again = server.resume("s", "alice", 0).await;
+    let url = server.socket_url("s", "?user_id=alice&after=0");
+    let mut again = let_in(&url).await;
     let done = again.until("done").await;
     assert_eq!(done["finish_reason"], "interrupted");
     again.until("replayed").await;

@@ -13,6 +13,8 @@ async fn two_hundred_answers_are_completed_or_interrupted_and_no_session_ends() 
     let settings = [
         ("DUOLOGUE_SERVER__DRAIN_TIMEOUT", "5s"),
         ("DUOLOGUE_SESSION__RESUME_GRACE", "1s"),
+        // All come at once, and a machine that runs tests has other things to do.
+        ("DUOLOGUE_SESSION__ATTACH_TIMEOUT", "25s"),
     ];
     let server = ServerProcess::start_with(&settings).await;
     let mut clients = join_all((0..SESSIONS).map(async |number| {
