@@ -23,6 +23,10 @@ use crate::{
     supervision::survive_panics,
 };
 
+/// How long the store may take to say goodbye. Nothing waits to be written by then, and a connection to
+/// a database that does not answer must not keep the process from ending.
+const STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What the engine is built from.
 #[derive(Clone)]
 pub struct Parts {
@@ -202,7 +206,10 @@ impl Engine {
         self.context.tasks.wait().await;
         // Leases were kept as long as there was anything to keep.
         self.keeper.stop().await;
-        self.context.store.close().await;
+        let closed = tokio::time::timeout(STORE_CLOSE_TIMEOUT, self.context.store.close()).await;
+        if closed.is_err() {
+            tracing::warn!("store.close_timed_out");
+        }
     }
 }
 

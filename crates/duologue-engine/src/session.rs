@@ -208,13 +208,13 @@ impl Session {
         match frame {
             ClientFrame::Message(input) => self.hear(connection, input).await,
             ClientFrame::End => return self.request_end(EndReason::Requested).await,
-            other => self.answer_at_once(connection, other),
+            other => self.answer_at_once(connection, &other),
         }
         Ok(())
     }
 
     /// Answers what needs no store.
-    fn answer_at_once(&mut self, connection: u64, frame: ClientFrame) {
+    fn answer_at_once(&mut self, connection: u64, frame: &ClientFrame) {
         match frame {
             ClientFrame::Message(_) | ClientFrame::End => {
                 unreachable!("what needs the store is answered by `answer`");

@@ -60,7 +60,8 @@ mod tests {
         for number in 0..1000 {
             let session = SessionId::new(&format!("session-{number}")).expect("an id");
             let leave = departures.leave_after(&session);
-            let back = departures.reconnect_after(&session) - RECONNECT_AFTER_MIN;
+            let back = departures.reconnect_after(&session);
+            let back = back.saturating_sub(RECONNECT_AFTER_MIN);
             for (tenths, time) in tenths.iter_mut().zip([leave, back]) {
                 tenths[usize::try_from(time.as_secs()).expect("a few seconds")] += 1;
             }

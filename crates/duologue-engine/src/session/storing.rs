@@ -88,7 +88,7 @@ impl Session {
                             .push_back(Command::Submit { connection, frame });
                     }
                 }
-                other => self.answer_at_once(connection, other),
+                other => self.answer_at_once(connection, &other),
             },
             Command::Detach { .. } => self.set_aside.push_back(command),
         }

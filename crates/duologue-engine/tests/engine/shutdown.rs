@@ -386,3 +386,14 @@ async fn nothing_ends_because_the_server_stops() {
         }
     }
 }
+
+/// All is stored and told, and only the connection to the database does not end.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_does_not_close_does_not_keep_the_server_from_stopping() {
+    let world = World::start();
+    world.store.set(Weather::Hanging, [Call::Close]);
+    let since = Instant::now();
+    shut_down(&world).await;
+    assert_eq!(since.elapsed().as_secs(), 5);
+    assert!(is_closed(&world));
+}

@@ -14,8 +14,8 @@ use duologue_engine::{
     store::{SessionStatus, StoreError},
 };
 use duologue_protocol::{
-    ClientFrame, CloseCode, DisconnectReason, ErrorCode, EventBody, FinishReason, ServerFrame,
-    TurnId,
+    ClientFrame, CloseCode, DisconnectReason, ErrorCode, EventBody, FinishReason, MessageId,
+    ServerFrame, TurnId,
 };
 use futures_util::{
     StreamExt,
@@ -86,7 +86,7 @@ async fn what_needs_the_store_is_refused_while_it_is_away() {
     let refused = client.frame().await;
     let refusal = errors(std::slice::from_ref(&refused))[0];
     assert_eq!(refusal.code, ErrorCode::StorageUnavailable);
-    assert_eq!(refusal.id.as_ref().map(|id| id.as_str()), Some("m2"));
+    assert_eq!(refusal.id.as_ref().map(MessageId::as_str), Some("m2"));
     let visitor = world.attach("s", "alice", None).await;
     assert!(matches!(
         visitor,

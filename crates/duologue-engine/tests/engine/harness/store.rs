@@ -264,8 +264,8 @@ impl Store for WatchedStore {
     }
 
     async fn close(&self) {
-        self.watched
-            .send_modify(|watched| watched.calls.push((Call::Close, Instant::now())));
+        let met = self.meet(Call::Close).await;
+        met.expect("closing cannot fail");
         self.memory.close().await;
     }
 }
