@@ -107,6 +107,8 @@ class Demo {
     this.#conversation.apply(frame);
     const ofTurn = typeof frame.turn_id === "string";
     if (frame.type === "error" && !ofTurn) this.#refused(frame);
+    if (frame.type === "degraded") this.#notify("The server cannot store anything for now, and goes on trying.");
+    if (frame.type === "recovered") this.#notify("The server can store again.");
     if (frame.type === "goaway") this.#notify("The server is restarting; the session goes on in a moment.");
   }
 

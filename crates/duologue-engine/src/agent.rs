@@ -89,6 +89,11 @@ impl Agent {
     pub fn tool(&self, name: &str) -> Option<&Arc<dyn Tool>> {
         self.tools.get(name).map(|tool| &tool.tool)
     }
+
+    /// Whether a call of that tool which got no answer may be made again.
+    pub fn is_idempotent(&self, name: &str) -> bool {
+        self.tools.get(name).is_some_and(|tool| tool.is_idempotent)
+    }
 }
 
 impl fmt::Debug for Agent {

@@ -1,6 +1,10 @@
 //! The engine: everything that runs, started and stopped together.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use duologue_protocol::{Seq, SessionId, UserId};
 use tokio::sync::Notify;
@@ -13,11 +17,15 @@ use crate::{
     limits::{GenerationLimits, JobLimits, SessionLimits, TurnLimits},
     provider::Provider,
     reader::Reader,
-    session::{AttachError, LeftHolds},
+    session::{AttachError, Departures, Holds},
     sessions::Sessions,
     store::{ServerId, SessionRecord, Store, StoreError},
     supervision::survive_panics,
 };
+
+/// How long the store may take to say goodbye. Nothing waits to be written by then, and a connection to
+/// a database that does not answer must not keep the process from ending.
+const STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the engine is built from.
 #[derive(Clone)]
@@ -67,10 +75,12 @@ pub(crate) struct Context {
     pub(crate) tasks: TaskTracker,
     /// Cancelled first: no new sessions and turns; sessions let go between turns.
     pub(crate) drain: CancellationToken,
+    /// Over how long sessions are let go of; set before the drain begins.
+    pub(crate) departures: OnceLock<Departures>,
     /// Cancelled when the drain is over: turns stop where they are, writes are not retried.
     pub(crate) stop: CancellationToken,
-    /// Holds that nobody minds any more, for the keeper to release.
-    pub(crate) left_holds: LeftHolds,
+    /// What the sessions hold that live here, for the keeper to renew.
+    pub(crate) holds: Holds,
     /// A job has been enqueued here.
     pub(crate) jobs_due: Notify,
 }
@@ -93,8 +103,9 @@ impl Context {
             limits,
             tasks: TaskTracker::new(),
             drain: CancellationToken::new(),
+            departures: OnceLock::new(),
             stop: CancellationToken::new(),
-            left_holds: LeftHolds::default(),
+            holds: Holds::default(),
             jobs_due: Notify::new(),
         })
     }
@@ -174,11 +185,16 @@ impl Engine {
 
     /// Lets go of all sessions without ending them, waits for every task, and closes the store.
     ///
-    /// Running turns may finish within `drain_timeout`, or until `now` is cancelled; then they are
+    /// Sessions with readers are let go of one after the other within `reconnect_window`, so that not
+    /// all of their clients come back at once. Running turns may finish within `drain_timeout`, or until `now` is cancelled; then they are
     /// cut short and closed as interrupted.
     pub async fn shut_down(&self, drain_timeout: Duration, now: &CancellationToken) {
         // First the door, so that no session is opened behind the back of those who wait here.
         self.sessions.close();
+        let window = self.context.limits.session.reconnect_window;
+        let window = window.min(drain_timeout);
+        let departures = Departures::of(self.sessions.count(), window);
+        self.context.departures.get_or_init(|| departures);
         self.context.drain.cancel();
         self.context.tasks.close();
         tokio::select! {
@@ -190,7 +206,10 @@ impl Engine {
         self.context.tasks.wait().await;
         // Leases were kept as long as there was anything to keep.
         self.keeper.stop().await;
-        self.context.store.close().await;
+        let closed = tokio::time::timeout(STORE_CLOSE_TIMEOUT, self.context.store.close()).await;
+        if closed.is_err() {
+            tracing::warn!("store.close_timed_out");
+        }
     }
 }
 

@@ -17,6 +17,9 @@ use crate::{engine::Context, sessions::Sessions, store::StoreError, supervision:
 /// Abandoned sessions taken up at a time, so that a great many do not crowd out the living.
 const SWEEP_SESSIONS_MAX: u32 = 32;
 
+/// Holds renewed by one call, so that none takes long, whatever the server holds.
+const RENEWED_HOLDS_MAX: usize = 1000;
+
 /// Stops the keeper. Dropping it does so as well, without waiting.
 pub(crate) struct Handle {
     task: TaskTracker,
@@ -104,28 +107,24 @@ impl Health {
     }
 }
 
-/// Renews what lives here, and lets go of what does not live here any more.
+/// Renews what lives here. A session that another server has claimed meanwhile is told so, since it
+/// might not write for a long time, and its readers would wait in vain.
 async fn renew(context: &Context) -> Result<(), StoreError> {
-    let (store, left_holds) = (&context.store, &context.left_holds);
-    store
-        .renew(&context.server, context.limits.session.lease)
-        .await?;
-    while let Some(hold) = left_holds.take() {
-        match store.release(&hold).await {
-            Ok(()) => {}
-            Err(error @ StoreError::Unavailable(_)) => {
-                left_holds.put(hold);
-                return Err(error);
-            }
-            // Trying again would not help, and must not keep the others from being released.
-            Err(error) => tracing::error!(
-                session.id = %hold.session_id,
-                error = &error as &dyn std::error::Error,
-                "keeper.release_failed"
-            ),
+    let holds = context.holds.all();
+    let mut rest = &*holds;
+    // With nothing to renew, the store is still asked whether it answers.
+    loop {
+        let (portion, others) = rest.split_at(rest.len().min(RENEWED_HOLDS_MAX));
+        let lease = context.limits.session.lease;
+        for lost in context.store.renew(&context.server, portion, lease).await? {
+            tracing::warn!(session.id = %lost.session_id, "session.lost");
+            context.holds.lose(&lost);
         }
+        if others.is_empty() {
+            return Ok(());
+        }
+        rest = others;
     }
-    Ok(())
 }
 
 async fn adopt_lapsed(context: &Context, sessions: &Sessions) -> Result<(), StoreError> {

@@ -35,6 +35,10 @@ pub struct SessionLimits {
     /// How long a write is retried while the store does not answer; then the session is given up.
     #[serde(with = "duration")]
     pub storage_retry_timeout: Duration,
+    /// Over how long clients are sent off, and asked to come back, when the server stops. Where there
+    /// are few sessions it takes less, and never longer than the drain.
+    #[serde(with = "duration")]
+    pub reconnect_window: Duration,
     /// How often the text of a forming answer is stored.
     #[serde(with = "duration")]
     pub draft_interval: Duration,

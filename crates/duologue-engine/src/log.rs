@@ -13,6 +13,9 @@ use crate::{
     transcript::Transcript,
 };
 
+/// How long a write that waits for its answer is waited for once the server stops.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
+
 /// An event to be: its turn, and what happened.
 pub(crate) type Entry = (Option<TurnId>, EventBody);
 
@@ -57,30 +60,19 @@ impl Log {
         &self.store
     }
 
-    /// Stores `entries` as the next events, all in one commit, and folds them into `transcript`.
+    /// Prepares `entries` to be stored as the next events, all in one commit.
     ///
     /// Where the last one is `session_ended`, the session is given up in the same commit, and a job
     /// is left that will sum it up.
-    pub(crate) async fn append(
-        &self,
-        transcript: &mut Transcript,
-        entries: Vec<Entry>,
-    ) -> Result<Vec<Event>, StoreError> {
-        let after = transcript.last_seq;
-        let is_end = matches!(entries.last(), Some((_, EventBody::SessionEnded(_))));
-        let events = self.number(transcript, entries);
-        let write = || {
-            if is_end {
-                self.store.end(&self.hold, after, &events)
-            } else {
-                self.store.append(&self.hold, after, &events)
-            }
-        };
-        self.persist(write).await?;
-        for event in &events {
-            transcript.apply(event);
+    pub(crate) fn write(&self, transcript: &Transcript, entries: Vec<Entry>) -> Write {
+        Write {
+            store: Arc::clone(&self.store),
+            hold: self.hold.clone(),
+            after: transcript.last_seq,
+            events: self.number(transcript, entries),
+            give_up_at: Instant::now() + self.retry.timeout,
+            stop: self.retry.stop.clone(),
         }
-        Ok(events)
     }
 
     fn number(&self, transcript: &Transcript, entries: Vec<Entry>) -> Vec<Event> {
@@ -102,18 +94,40 @@ impl Log {
         });
         numbered.collect()
     }
+}
 
-    /// Repeats a write until it is done, refused, or the time is over. That is safe, since a write
+/// Events on their way into the store.
+pub(crate) struct Write {
+    store: Arc<dyn Store>,
+    hold: Hold,
+    after: Seq,
+    events: Vec<Event>,
+    give_up_at: Instant,
+    stop: CancellationToken,
+}
+
+impl Write {
+    /// Repeats the write until it is done, refused, or the time is over. That is safe, since a write
     /// that had succeeded unnoticed changes nothing when it is repeated.
     ///
     /// A server that stops does not wait for a store that is away: whoever holds the session next
     /// repairs its log.
-    async fn persist<F>(&self, write: impl Fn() -> F) -> Result<(), StoreError>
-    where
-        F: Future<Output = Result<(), StoreError>>,
-    {
-        let Retry { timeout, stop } = &self.retry;
-        let give_up_at = Instant::now() + *timeout;
+    pub(crate) async fn store(&self) -> Result<(), StoreError> {
+        let stopped = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(LAST_PATIENCE).await;
+        };
+        tokio::select! {
+            biased;
+            stored = self.repeat() => return stored,
+            () = tokio::time::sleep_until(self.give_up_at) => {}
+            () = stopped => {}
+        }
+        let cause = "the write was not done in time".into();
+        Err(StoreError::Unavailable(cause))
+    }
+
+    async fn repeat(&self) -> Result<(), StoreError> {
         let mut delays = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(50))
             .with_max_delay(Duration::from_secs(2))
@@ -121,18 +135,37 @@ impl Log {
             .with_jitter()
             .build();
         loop {
-            match write().await {
-                Err(StoreError::Unavailable(cause))
-                    if Instant::now() < give_up_at && !stop.is_cancelled() =>
-                {
+            match self.attempt().await {
+                Err(StoreError::Unavailable(cause)) if !self.stop.is_cancelled() => {
                     tracing::warn!(error = &*cause as &dyn std::error::Error, "store.retry");
                     let delay = delays.next().expect("the number of delays is not limited");
-                    let wait = tokio::time::sleep_until(give_up_at.min(Instant::now() + delay));
-                    stop.run_until_cancelled(wait).await;
+                    let wait = tokio::time::sleep(delay);
+                    self.stop.run_until_cancelled(wait).await;
                 }
                 outcome => return outcome,
             }
         }
+    }
+
+    async fn attempt(&self) -> Result<(), StoreError> {
+        let Self {
+            store,
+            hold,
+            after,
+            events,
+            ..
+        } = self;
+        let last = events.last().map(|event| &event.body);
+        if matches!(last, Some(EventBody::SessionEnded(_))) {
+            store.end(hold, *after, events).await
+        } else {
+            store.append(hold, *after, events).await
+        }
+    }
+
+    /// The events, once they are stored.
+    pub(crate) fn into_events(self) -> Vec<Event> {
+        self.events
     }
 }
 

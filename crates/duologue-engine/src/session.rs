@@ -21,18 +21,21 @@
 //! Not here: what a turn does (`turn`), sockets (`duologue-server`), SQL (`duologue-store`).
 
 mod attach;
+mod departing;
 mod drafts;
 mod ending;
 mod hearing;
 mod holding;
 mod inputs;
+mod interrupted;
 mod opening;
 mod recording;
 mod running;
+mod storing;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use duologue_protocol::{
     ClientFrame, CloseCode, DisconnectReason, EndReason, ErrorCode, ErrorFrame, FinishReason,
@@ -56,7 +59,8 @@ use crate::{
     transcript::Transcript,
 };
 
-pub(crate) use holding::LeftHolds;
+pub(crate) use departing::Departures;
+pub(crate) use holding::Holds;
 pub(crate) use opening::{Opening, spawn};
 
 /// What readers ask of a session.
@@ -133,15 +137,21 @@ pub(crate) struct Session {
     /// The text of the answer that was forming when the last holder was lost.
     left_draft: Option<Draft>,
     inbox: mpsc::Receiver<Command>,
+    /// What came while a write was in trouble, and comes before the inbox.
+    set_aside: VecDeque<Command>,
     /// For the readers to come.
     commands: mpsc::WeakSender<Command>,
     readers: Vec<Outlet>,
     turn: Option<RunningTurn>,
     last_heard: Side,
+    /// Whether readers were told that the store does not answer.
+    is_degraded: bool,
     /// Set when the session is to end as soon as its turn is over.
     ending: Option<EndReason>,
     /// Set once the server has asked for sessions to be let go of.
     draining: bool,
+    /// When it is let go of, once it was asked to between turns.
+    leave_at: Option<Instant>,
     /// When the session ends unless a reader comes. Only while it has none.
     grace_until: Option<Instant>,
     /// When the session ends unless its user says something.
@@ -153,22 +163,29 @@ impl Session {
     async fn run(&mut self) -> Exit {
         let drain = self.context.drain.clone();
         let stopped = self.context.stop.clone();
+        let lost = self.holding.lost();
         loop {
-            let is_idle = self.turn.is_none();
+            let is_between_turns = self.turn.is_none();
+            // What happens while the server is stopping is no reason to end.
+            let may_end = is_between_turns && !self.draining;
             let step = tokio::select! {
                 biased;
+                () = lost.cancelled() => Err(Exit::Failed(StoreError::Conflict)),
                 () = stopped.cancelled(), if !self.is_interrupted() => self.interrupt(),
                 () = drain.cancelled(), if !self.draining => self.start_draining(),
-                input = inputs::next(&mut self.inbox, &mut self.turn, &mut self.last_heard) => {
+                input = inputs::next(
+                    &mut self.set_aside, &mut self.inbox, &mut self.turn, &mut self.last_heard
+                ) => {
                     match input {
                         Input::Command(command) => self.obey(command).await,
                         Input::Turn(news) => self.follow(news).await,
                     }
                 }
-                () = until(self.grace_until), if is_idle => {
+                () = until(self.leave_at), if is_between_turns => Err(Exit::Released),
+                () = until(self.grace_until), if may_end => {
                     self.end(EndReason::Abandoned).await
                 }
-                () = tokio::time::sleep_until(self.idle_until), if is_idle => {
+                () = tokio::time::sleep_until(self.idle_until), if may_end => {
                     self.end(EndReason::Idle).await
                 }
             };
@@ -192,6 +209,17 @@ impl Session {
         match frame {
             ClientFrame::Message(input) => return self.hear(connection, input).await,
             ClientFrame::End => return self.request_end(EndReason::Requested).await,
+            other => self.answer_at_once(connection, &other),
+        }
+        Ok(())
+    }
+
+    /// Answers what needs no store.
+    fn answer_at_once(&mut self, connection: u64, frame: &ClientFrame) {
+        match frame {
+            ClientFrame::Message(_) | ClientFrame::End => {
+                unreachable!("what needs the store is answered by `answer`");
+            }
             ClientFrame::Cancel => self.cancel_turn(),
             ClientFrame::Ping => self.tell(connection, ServerFrame::Pong),
             ClientFrame::Auth { .. } => {
@@ -199,7 +227,6 @@ impl Session {
                 self.refuse(connection, ErrorCode::Unsupported, message, None);
             }
         }
-        Ok(())
     }
 
     fn cancel_turn(&mut self) {

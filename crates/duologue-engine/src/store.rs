@@ -51,8 +51,16 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<Claimed>, StoreError>;
 
-    /// Prolongs the leases of all active sessions that `server` holds.
-    async fn renew(&self, server: &ServerId, lease: Duration) -> Result<(), StoreError>;
+    /// Prolongs the leases of those of `holds` that `server` still holds, and of nothing else.
+    ///
+    /// Answers those that are lost for good: the session was claimed anew since, or is gone. One that
+    /// has just been released, or has ended, is neither renewed nor lost.
+    async fn renew(
+        &self,
+        server: &ServerId,
+        holds: &[Hold],
+        lease: Duration,
+    ) -> Result<Vec<Hold>, StoreError>;
 
     /// Lets go of a session without ending it: its lease lapses now. Under an old epoch it does
     /// nothing.
@@ -176,7 +184,7 @@ pub struct Claimed {
 }
 
 /// The right to write to a session, as long as nobody claims it anew.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Hold {
     /// The session.
     pub session_id: SessionId,

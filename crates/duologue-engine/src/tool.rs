@@ -12,6 +12,14 @@ pub trait Tool: Send + Sync + 'static {
     /// What the tool is called, does and needs.
     fn definition(&self) -> &ToolDefinition;
 
+    /// Whether calling it twice is as good as calling it once: it only reads, or it knows a call again
+    /// by its [`idempotency_key`](ToolContext::idempotency_key). A call that a lost server left
+    /// without a result is then made again; otherwise nobody knows whether it had its effect, and it
+    /// is not. An agent's configuration may say otherwise.
+    fn is_idempotent(&self) -> bool {
+        false
+    }
+
     /// Calls it. `arguments` is an object that the definition's schema has accepted.
     ///
     /// The caller bounds the time and the size of the answer; dropping the future is how a call is
@@ -42,8 +50,16 @@ pub struct ToolContext {
     pub session_id: SessionId,
     /// Its user.
     pub user_id: UserId,
-    /// The call's own name; a tool with side effects passes it on as its idempotency key.
+    /// The call's own name within the session.
     pub call_id: CallId,
+}
+
+impl ToolContext {
+    /// Names this call among all there are, and is the same if the call is made again. A tool with
+    /// side effects passes it on to whatever has the effect.
+    pub fn idempotency_key(&self) -> String {
+        format!("{}/{}", self.session_id, self.call_id)
+    }
 }
 
 /// How a tool fails. The variants answer "what happens to the turn?".

@@ -7,12 +7,15 @@
 //!   └────────▶ Ask ◀───────────────────┘
 //! ```
 //!
+//! A turn that a lost server left in the middle of its calls begins with `CallAgain` instead of `Route`.
+//!
 //! A turn owns nothing but its walk. What it puts out goes to its session, which stores events
 //! before it tells anyone. The walk does not wait for that, so the model is asked while the user's
 //! message is being stored; only a tool waits until its call is on record, since it may act.
 
 mod foreign;
 mod generate;
+mod resumed;
 mod tools;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
@@ -26,7 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    agent::{ModelTools, Situation, Step},
+    agent::{ModelTools, Plan, Situation, Step},
     engine::Context,
     provider::{Message, ProviderError},
     store::Hold,
@@ -75,6 +78,8 @@ impl Outcome {
 enum Node {
     Route,
     CallTools(Vec<ToolCall>),
+    /// Where a turn goes on that a lost server left: these calls are on record without a result.
+    CallAgain(Vec<ToolCall>),
     Ask(FollowUp),
     Prepare,
     Generate(crate::provider::Request),
@@ -126,6 +131,8 @@ pub(crate) struct Turn {
     usage: Option<Usage>,
     model: Option<String>,
     outputs: mpsc::Sender<Output>,
+    /// Where the walk begins.
+    start: Node,
 }
 
 impl Turn {
@@ -155,6 +162,7 @@ impl Turn {
             usage: None,
             model: None,
             outputs,
+            start: Node::Route,
         };
         (turn, receiver)
     }
@@ -189,11 +197,12 @@ impl Turn {
 
     /// Walks the graph. Its edges are the arms of this match, and it has no others.
     async fn walk(&mut self) -> Result<FinishReason, TurnError> {
-        let mut node = Node::Route;
+        let mut node = std::mem::replace(&mut self.start, Node::Route);
         for _ in 0..self.context.limits.turn.steps_max {
             node = match node {
                 Node::Route => self.route().await?, // -> CallTools | Ask | Prepare
                 Node::CallTools(calls) => self.call_tools(calls).await?, // -> Prepare
+                Node::CallAgain(calls) => self.answer_calls(calls).await?, // -> Prepare
                 Node::Ask(question) => self.ask(question).await?, // -> Done
                 Node::Prepare => self.prepare(),    // -> Generate
                 Node::Generate(request) => self.generate(request).await?, // -> CallTools | Ask | Prepare | Done
@@ -205,13 +214,7 @@ impl Turn {
 
     /// Chooses what the turn does.
     async fn route(&mut self) -> Result<Node, TurnError> {
-        let context = Arc::clone(&self.context);
-        let model_tools = if context.provider.calls_tools() {
-            ModelTools::Model
-        } else {
-            ModelTools::Rules
-        };
-        let plan = context.agent.route(&self.situation(), model_tools);
+        let plan = self.plan();
         self.emit(EventBody::Routed(Routed {
             route: plan.route,
             tool: plan.tool,
@@ -225,6 +228,15 @@ impl Turn {
                 Node::Prepare
             }
         })
+    }
+
+    fn plan(&self) -> Plan {
+        let model_tools = if self.context.provider.calls_tools() {
+            ModelTools::Model
+        } else {
+            ModelTools::Rules
+        };
+        self.context.agent.route(&self.situation(), model_tools)
     }
 
     /// Asks the user for what a tool lacks. The question is the turn's answer.

@@ -163,9 +163,26 @@ impl ServerProcess {
 
     /// Asks it to stop by SIGTERM, and returns its exit code.
     pub async fn terminate(mut self) -> Option<i32> {
+        self.stop().await
+    }
+
+    /// The same, and starts another on the same files.
+    pub async fn terminate_and_restart(mut self) -> (Option<i32>, Self) {
+        let code = self.stop().await;
+        (code, Self::spawn(self.folder, self.settings).await)
+    }
+
+    /// Sends it a signal, such as `STOP` or `CONT`.
+    pub async fn signal(&self, signal: &str) {
         let pid = self.child.id().expect("the process runs").to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().await;
+        let mut kill = Command::new("kill");
+        kill.args([&format!("-{signal}"), &pid]);
+        let sent = kill.status().await;
         assert!(sent.expect("kill is there").success());
+    }
+
+    async fn stop(&mut self) -> Option<i32> {
+        self.signal("TERM").await;
         let exited = tokio::time::timeout(DEADLINE, self.child.wait()).await;
         exited
             .expect("it stops in time")

@@ -66,6 +66,16 @@ pub enum ServerFrame {
         /// How long to wait before reconnecting, in milliseconds.
         reconnect_after_ms: u64,
     },
+    /// Something that the session needs does not answer, and is waited for. Sent once.
+    Degraded {
+        /// What: `storage`.
+        reason: &'static str,
+    },
+    /// What was told by `degraded` is over.
+    Recovered {
+        /// As in `degraded`.
+        reason: &'static str,
+    },
     /// The answer to `ping`.
     Pong,
 }
@@ -143,6 +153,12 @@ enum PlainJson<'a> {
         reason: &'a str,
         reconnect_after_ms: u64,
     },
+    Degraded {
+        reason: &'a str,
+    },
+    Recovered {
+        reason: &'a str,
+    },
     Pong,
 }
 
@@ -208,6 +224,8 @@ impl ServerFrame {
                 reason,
                 reconnect_after_ms: *reconnect_after_ms,
             },
+            Self::Degraded { reason } => PlainJson::Degraded { reason },
+            Self::Recovered { reason } => PlainJson::Recovered { reason },
             Self::Pong => PlainJson::Pong,
         }
     }
@@ -273,9 +291,11 @@ impl TextFrames {
                 let marker = error.turn_id.is_none() && !self.turn_open;
                 [Some(line), marker.then(|| END_OF_RESPONSE.to_owned())]
             }
-            ServerFrame::Replayed { .. } | ServerFrame::GoAway { .. } | ServerFrame::Pong => {
-                [None, None]
-            }
+            ServerFrame::Replayed { .. }
+            | ServerFrame::GoAway { .. }
+            | ServerFrame::Degraded { .. }
+            | ServerFrame::Recovered { .. }
+            | ServerFrame::Pong => [None, None],
         }
     }
 }

@@ -119,6 +119,8 @@ fn frame(example: &Value) -> ServerFrame {
             id: field(example, "id"),
             turn_id: field(example, "turn_id"),
         }),
+        "degraded" => ServerFrame::Degraded { reason: "storage" },
+        "recovered" => ServerFrame::Recovered { reason: "storage" },
         "goaway" => ServerFrame::GoAway {
             reason: "restart",
             reconnect_after_ms: field(example, "reconnect_after_ms"),

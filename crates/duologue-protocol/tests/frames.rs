@@ -307,6 +307,13 @@ fn goaway_says_when_to_come_back() {
 }
 
 #[test]
+fn degraded_and_recovered_say_what_is_away_and_back() {
+    let reason = "storage";
+    assert_snapshot!(spelled(&ServerFrame::Degraded { reason }), @r#"json: {"type":"degraded","reason":"storage"}"#);
+    assert_snapshot!(spelled(&ServerFrame::Recovered { reason }), @r#"json: {"type":"recovered","reason":"storage"}"#);
+}
+
+#[test]
 fn session_ended_says_why() {
     let ended = SessionEnded {
         reason: EndReason::Abandoned,

@@ -23,7 +23,7 @@ use self::calls::Calls;
 pub(crate) use self::opening::{check, migrate};
 use crate::{
     functions::{attempt, conflict_unless, event_json, events_json, job_end, rows},
-    stored::{ClaimedRow, EventRow, JobRow, integer, text_of_time},
+    stored::{ClaimedRow, EventRow, JobRow, LostRows, holds_json, integer, text_of_time},
 };
 
 /// See the module.
@@ -66,14 +66,21 @@ impl Store for PostgresStore {
         Ok(rows.into_iter().map(Claimed::from).collect())
     }
 
-    async fn renew(&self, server: &ServerId, lease: Duration) -> Result<(), StoreError> {
+    async fn renew(
+        &self,
+        server: &ServerId,
+        holds: &[Hold],
+        lease: Duration,
+    ) -> Result<Vec<Hold>, StoreError> {
+        let named = holds_json(holds);
         let call = || {
-            query_scalar("select duologue_renew($1, $2)::text")
+            query_scalar("select duologue_renew_holds($1, $2::jsonb, $3)::text")
                 .bind(&*server.0)
+                .bind(&*named)
                 .bind(lease.as_secs_f64())
         };
-        let _renewed: u64 = self.calls.call(call).await?;
-        Ok(())
+        let lost: LostRows = self.calls.call(call).await?;
+        Ok(lost.of(holds))
     }
 
     async fn release(&self, hold: &Hold) -> Result<(), StoreError> {

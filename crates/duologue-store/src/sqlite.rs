@@ -27,6 +27,7 @@ pub(crate) use self::{
     opening::{check, migrate},
 };
 use self::{log::NewEvents, writer::Writer};
+use crate::stored::holds_json;
 
 /// See the module.
 pub(crate) struct SqliteStore {
@@ -60,11 +61,18 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn renew(&self, server: &ServerId, lease: Duration) -> Result<(), StoreError> {
-        let server = server.clone();
-        self.writer
-            .write(move |connection| Box::pin(claims::renew(connection, server, lease)))
-            .await
+    async fn renew(
+        &self,
+        server: &ServerId,
+        holds: &[Hold],
+        lease: Duration,
+    ) -> Result<Vec<Hold>, StoreError> {
+        let (server, named) = (server.clone(), holds_json(holds));
+        let lost = self
+            .writer
+            .write(move |connection| Box::pin(claims::renew(connection, server, named, lease)))
+            .await?;
+        Ok(lost.of(holds))
     }
 
     async fn release(&self, hold: &Hold) -> Result<(), StoreError> {

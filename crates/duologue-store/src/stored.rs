@@ -1,6 +1,8 @@
 //! How rows become what the engine knows. Both backends give sessions, claims and jobs as JSON, so
 //! that there is one way to read them.
 
+use std::collections::HashSet;
+
 use duologue_engine::{
     BoxError,
     store::{
@@ -9,7 +11,7 @@ use duologue_engine::{
     },
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, TurnId, UserId};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 /// A session that was claimed.
@@ -25,6 +27,42 @@ pub(crate) struct ClaimedRow {
 struct DraftRow {
     turn_id: TurnId,
     text: String,
+}
+
+/// A hold as a renewal names it. Who the session's owner is, the caller knows.
+#[derive(PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct HoldRow {
+    session_id: SessionId,
+    epoch: u64,
+}
+
+/// Holds as a renewal takes them.
+pub(crate) fn holds_json(holds: &[Hold]) -> String {
+    let rows: Vec<_> = holds.iter().map(HoldRow::of).collect();
+    serde_json::to_string(&rows).expect("texts and numbers can be written")
+}
+
+/// Those of `holds` that a renewal answered.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(crate) struct LostRows(HashSet<HoldRow>);
+
+impl LostRows {
+    pub(crate) fn of(&self, holds: &[Hold]) -> Vec<Hold> {
+        let lost = holds
+            .iter()
+            .filter(|hold| self.0.contains(&HoldRow::of(hold)));
+        lost.cloned().collect()
+    }
+}
+
+impl HoldRow {
+    fn of(hold: &Hold) -> Self {
+        Self {
+            session_id: hold.session_id.clone(),
+            epoch: hold.epoch,
+        }
+    }
 }
 
 /// An event of a log.

@@ -27,7 +27,7 @@ use self::{
 pub(crate) use self::{opening::check, target::Target};
 use crate::{
     functions::{attempt, conflict_unless, event_json, events_json, job_end, rows},
-    stored::{ClaimedRow, EventRow, JobRow, text_of_time},
+    stored::{ClaimedRow, EventRow, JobRow, LostRows, holds_json, text_of_time},
 };
 
 /// See the module.
@@ -65,12 +65,18 @@ impl Store for SupabaseStore {
         Ok(rows.into_iter().map(Claimed::from).collect())
     }
 
-    async fn renew(&self, server: &ServerId, lease: Duration) -> Result<(), StoreError> {
-        let call = Call::new("duologue_renew", Repetition::Harmless)
+    async fn renew(
+        &self,
+        server: &ServerId,
+        holds: &[Hold],
+        lease: Duration,
+    ) -> Result<Vec<Hold>, StoreError> {
+        let call = Call::new("duologue_renew_holds", Repetition::Harmless)
             .with("by_server", &server.0)
+            .with_json("holds", &holds_json(holds))
             .with("lease_seconds", lease.as_secs_f64());
-        let _renewed: u64 = self.calls.call(call).await?;
-        Ok(())
+        let lost: LostRows = self.calls.call(call).await?;
+        Ok(lost.of(holds))
     }
 
     async fn release(&self, hold: &Hold) -> Result<(), StoreError> {

@@ -98,6 +98,10 @@ impl Tool for FetchAccountBalance {
         &self.definition
     }
 
+    fn is_idempotent(&self) -> bool {
+        true
+    }
+
     async fn call(&self, value: &Value, _context: &ToolContext) -> Result<Value, ToolError> {
         let Arguments { user_id } = arguments(value)?;
         Ok(match account(&user_id) {

@@ -58,6 +58,10 @@ impl Tool for FetchInvoice {
         &self.definition
     }
 
+    fn is_idempotent(&self) -> bool {
+        true
+    }
+
     async fn call(&self, value: &Value, _context: &ToolContext) -> Result<Value, ToolError> {
         let arguments: Arguments = arguments(value)?;
         Ok(invoice(&arguments))

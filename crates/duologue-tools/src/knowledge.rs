@@ -55,6 +55,10 @@ impl Tool for KnowledgeBaseLookup {
         &self.definition
     }
 
+    fn is_idempotent(&self) -> bool {
+        true
+    }
+
     async fn call(&self, value: &Value, _context: &ToolContext) -> Result<Value, ToolError> {
         let Arguments { query } = arguments(value)?;
         let Some(topic) = find(&query) else {

@@ -91,6 +91,10 @@ impl Tool for FetchOrderStatus {
         &self.definition
     }
 
+    fn is_idempotent(&self) -> bool {
+        true
+    }
+
     async fn call(&self, value: &Value, _context: &ToolContext) -> Result<Value, ToolError> {
         let Arguments { order_id } = arguments(value)?;
         let order = ORDERS.iter().find(|order| order.id == order_id);

@@ -82,7 +82,7 @@ fn agent_tools(
             let problem = "a tool's name has 1 to 64 characters of `a-z A-Z 0-9 _ -`";
             return Err(invalid(key, problem));
         }
-        let tool = AgentTool::new(tool, config.parameters).map_err(|flaw| {
+        let tool = AgentTool::new(tool, config).map_err(|flaw| {
             let key = match flaw.key {
                 Some(below) => format!("{key}.{below}"),
                 None => key,

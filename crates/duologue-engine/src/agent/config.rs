@@ -66,6 +66,8 @@ pub(super) enum WithModel {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ToolConfig {
+    /// Whether a call that got no answer may be made again. Absent: what the tool says of itself.
+    pub(super) idempotent: Option<bool>,
     /// Settings of single parameters, by name.
     #[serde(default)]
     pub(super) parameters: BTreeMap<String, ParameterConfig>,

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     agent::{
-        config::{Binding, ParameterConfig},
+        config::{Binding, ParameterConfig, ToolConfig},
         parameter::{Parameter, Presence},
     },
     tool::{Tool, ToolDefinition},
@@ -16,6 +16,7 @@ use crate::{
 /// A tool of an agent, compiled.
 pub(super) struct AgentTool {
     pub(super) tool: Arc<dyn Tool>,
+    pub(super) is_idempotent: bool,
     /// What a model is told: the definition without the parameters that are not the model's to
     /// choose.
     pub(super) offered: ToolDefinition,
@@ -44,10 +45,7 @@ pub(super) struct Flaw {
 }
 
 impl AgentTool {
-    pub(super) fn new(
-        tool: &Arc<dyn Tool>,
-        settings: BTreeMap<String, ParameterConfig>,
-    ) -> Result<Self, Flaw> {
+    pub(super) fn new(tool: &Arc<dyn Tool>, config: ToolConfig) -> Result<Self, Flaw> {
         let definition = tool.definition();
         let schema = &definition.parameters;
         let flaw = |problem: String| Flaw { key: None, problem };
@@ -57,9 +55,10 @@ impl AgentTool {
         let validator = jsonschema::validator_for(schema)
             .map_err(|error| flaw(format!("its schema is not valid: {error}")))?;
         let shared = shared_definitions(schema);
-        let parameters = parameters(schema, &shared, settings)?;
+        let parameters = parameters(schema, &shared, config.parameters)?;
         Ok(Self {
             tool: Arc::clone(tool),
+            is_idempotent: config.idempotent.unwrap_or_else(|| tool.is_idempotent()),
             offered: offered(definition, &parameters),
             parameters,
             shared,

@@ -39,7 +39,7 @@ impl Session {
         let connection = self.transcript.connections + 1;
         let events = {
             let entries = self.arrival(connection);
-            self.log.append(&mut self.transcript, entries).await?
+            self.append(entries).await?
         };
         let mut frames: Vec<_> = events
             .into_iter()
@@ -186,10 +186,7 @@ impl Session {
         if reason == DisconnectReason::Closed && self.turn.is_none() {
             return self.end_with(vec![(None, gone)], EndReason::Closed).await;
         }
-        let events = self
-            .log
-            .append(&mut self.transcript, vec![(None, gone)])
-            .await?;
+        let events = self.append(vec![(None, gone)]).await?;
         for event in events {
             self.broadcast(ServerFrame::Event(event));
         }

@@ -1,17 +1,13 @@
-//! Keeping the text of a forming answer, so that little of it is lost with the process, and closing
-//! the turn of a process that was.
+//! Keeping the text of a forming answer, so that little of it is lost with the process.
 
 use std::sync::Arc;
 
-use duologue_protocol::{AssistantMessage, EventBody, FinishReason, TurnId};
 use futures_util::future::BoxFuture;
 use tokio::time::{Duration, Instant};
 
 use crate::{
-    log::Entry,
-    session::{Session, Step, recording::abandoned, until},
-    store::{Draft, StoreError},
-    transcript::Transcript,
+    session::{Session, Step, until},
+    store::StoreError,
 };
 
 /// When the text is kept again. One write at a time, which the answer does not wait for.
@@ -59,8 +55,18 @@ impl Session {
             DraftNews::Due => self.save_draft(),
             DraftNews::Saved(Err(StoreError::Unavailable(cause))) => {
                 tracing::warn!(error = &*cause as &dyn std::error::Error, "draft.not_saved");
+                // The answer goes on, but its end will have to be stored. So readers are told now,
+                // and the draft is tried again: it also finds out when the trouble is over.
+                self.store_is_away();
+                let interval = self.context.limits.session.draft_interval;
+                if let Some(turn) = &mut self.turn {
+                    turn.drafts.changed(interval);
+                }
             }
-            DraftNews::Saved(saved) => saved?,
+            DraftNews::Saved(saved) => {
+                saved?;
+                self.store_is_back();
+            }
         }
         Ok(())
     }
@@ -76,35 +82,4 @@ impl Session {
             )),
         };
     }
-
-    /// Closes the turn that the session's last holder left open, with what is known of its answer.
-    pub(super) async fn close_interrupted_turn(&mut self) -> Step {
-        let draft = self.left_draft.take();
-        let Some(turn_id) = self.transcript.open_turn else {
-            return Ok(());
-        };
-        let entries = closing(&self.transcript, turn_id, draft);
-        self.log.append(&mut self.transcript, entries).await?;
-        Ok(())
-    }
-}
-
-/// The entries that close a turn whose task is lost.
-fn closing(transcript: &Transcript, turn_id: TurnId, draft: Option<Draft>) -> Vec<Entry> {
-    let text = draft
-        .filter(|draft| draft.turn_id == turn_id)
-        .map(|draft| draft.text);
-    let answer = AssistantMessage {
-        text: text.unwrap_or_default().into(),
-        finish_reason: FinishReason::Interrupted,
-        error: None,
-        usage: None,
-        ttft_ms: None,
-        duration_ms: 0,
-        model: "none".to_owned(),
-    };
-    let calls = transcript.open_calls.clone();
-    let results = abandoned(calls, "the server stopped before the tool answered");
-    let bodies = results.chain([EventBody::AssistantMessage(answer)]);
-    bodies.map(|body| (Some(turn_id), body)).collect()
 }

@@ -1,12 +1,15 @@
 //! How a session ends, and how one is let go of without ending.
 
 use duologue_protocol::{
-    AssistantMessage, EndReason, EventBody, FinishReason, ServerFrame, SessionEnded, TurnId,
+    AssistantMessage, CloseCode, EndReason, EventBody, FinishReason, ServerFrame, SessionEnded,
+    TurnId,
 };
+
+use tokio::time::Instant;
 
 use crate::{
     log::Entry,
-    session::{Exit, Session, Step},
+    session::{Exit, Session, Step, departing::Departures, running::milliseconds},
     transcript::Transcript,
 };
 
@@ -38,7 +41,7 @@ impl Session {
         entries.extend(what);
         entries.extend(unspoken(&self.transcript, reason));
         entries.push((None, EventBody::SessionEnded(SessionEnded { reason })));
-        let events = self.log.append(&mut self.transcript, entries).await?;
+        let events = self.append(entries).await?;
         for event in events {
             self.broadcast(ServerFrame::Event(event));
         }
@@ -47,14 +50,35 @@ impl Session {
         Err(Exit::Ended)
     }
 
-    /// The server is to stop: let go between turns.
+    /// The server is to stop: let go between turns, each session at its own moment. Who has no reader
+    /// need not wait for it, and who has just answered has waited.
     pub(super) fn start_draining(&mut self) -> Step {
         self.draining = true;
-        if self.turn.is_none() {
-            Err(Exit::Released)
-        } else {
-            Ok(())
+        if self.turn.is_some() {
+            return Ok(());
         }
+        if self.readers.is_empty() {
+            return Err(Exit::Released);
+        }
+        let wait = self.departures().leave_after(&self.log.hold().session_id);
+        self.leave_at = Some(Instant::now() + wait);
+        Ok(())
+    }
+
+    /// Tells readers that the server goes away, and when to come back.
+    pub(super) fn say_goodbye(&mut self) {
+        let session_id = &self.log.hold().session_id;
+        let reconnect_after = self.departures().reconnect_after(session_id);
+        self.broadcast(ServerFrame::GoAway {
+            reason: "restart",
+            reconnect_after_ms: milliseconds(reconnect_after),
+        });
+        self.close_readers(CloseCode::Restart);
+    }
+
+    /// An engine that is dropped without a word sends all off at once.
+    fn departures(&self) -> Departures {
+        self.context.departures.get().copied().unwrap_or_default()
     }
 
     /// The server stops now: the running turn is cut short.

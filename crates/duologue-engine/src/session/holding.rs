@@ -1,56 +1,64 @@
-//! What is held must be let go of, whatever happens to the task that holds it.
+//! What this server holds, as long as there is a task that holds it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio_util::sync::CancellationToken;
 
 use crate::{engine::Context, store::Hold};
 
-/// Holds whose tasks are gone without a word to the store: it was away, or they panicked.
-///
-/// A server renews all it holds, so such a session would never lapse, and never end, as long as the
-/// server runs. The keeper lets go of them as soon as the store answers. There are at most as many
-/// as there were sessions when it went away.
+/// The holds of all sessions that live on this server, for the keeper to renew. What is not in here
+/// lapses by itself: a session whose task is gone, or whose claim had an effect but no answer.
 #[derive(Default)]
-pub(crate) struct LeftHolds(Mutex<Vec<Hold>>);
+pub(crate) struct Holds(Mutex<HashMap<Hold, CancellationToken>>);
 
-impl LeftHolds {
-    pub(crate) fn put(&self, hold: Hold) {
-        self.lock().push(hold);
+impl Holds {
+    /// All that is held now.
+    pub(crate) fn all(&self) -> Vec<Hold> {
+        self.lock().keys().cloned().collect()
     }
 
-    pub(crate) fn take(&self) -> Option<Hold> {
-        self.lock().pop()
+    /// Tells the session that it is another server's now.
+    pub(crate) fn lose(&self, hold: &Hold) {
+        if let Some(lost) = self.lock().get(hold) {
+            lost.cancel();
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Hold>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Hold, CancellationToken>> {
         // Nothing that runs under the lock can panic half-way through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A hold whose holder must say that it is over. One that is dropped before is left to the keeper.
+/// A hold that is renewed until this is dropped.
 pub(super) struct Holding {
     context: Arc<Context>,
-    hold: Option<Hold>,
+    hold: Hold,
+    lost: CancellationToken,
 }
 
 impl Holding {
     pub(super) fn new(context: Arc<Context>, hold: Hold) -> Self {
+        let lost = CancellationToken::new();
+        context.holds.lock().insert(hold.clone(), lost.clone());
         Self {
             context,
-            hold: Some(hold),
+            hold,
+            lost,
         }
     }
 
-    /// The store knows that the session is not held any more, or held by another.
-    pub(super) fn is_over(&mut self) {
-        self.hold = None;
+    /// Cancelled when the store says that the session is another server's now.
+    pub(super) fn lost(&self) -> CancellationToken {
+        self.lost.clone()
     }
 }
 
 impl Drop for Holding {
     fn drop(&mut self) {
-        if let Some(hold) = self.hold.take() {
-            self.context.left_holds.put(hold);
-        }
+        self.context.holds.lock().remove(&self.hold);
     }
 }

@@ -1,5 +1,7 @@
 //! What a session takes up next: what its readers ask, or what its turn puts out.
 
+use std::collections::VecDeque;
+
 use tokio::sync::mpsc;
 
 use crate::session::{
@@ -25,13 +27,17 @@ pub(super) enum Side {
 
 /// Waits for the next input. Safe to cancel.
 ///
-/// The side that was not heard last goes first: readers that never stop asking must not starve the
+/// What was set aside has waited longest. Then the side that was not heard last goes first: readers that never stop asking must not starve the
 /// answer, nor may a model that never stops talking keep a cancel from being heard.
 pub(super) async fn next(
+    set_aside: &mut VecDeque<Command>,
     inbox: &mut mpsc::Receiver<Command>,
     turn: &mut Option<RunningTurn>,
     last: &mut Side,
 ) -> Input {
+    if let Some(command) = set_aside.pop_front() {
+        return Input::Command(Some(command));
+    }
     let news = async {
         match turn {
             Some(turn) => turn.next().await,
@@ -82,7 +88,7 @@ mod tests {
         for _ in 0..6 {
             commands.try_send(ping()).expect("the inbox has room");
             talk();
-            next(&mut inbox, &mut turn, &mut last).await;
+            next(&mut VecDeque::new(), &mut inbox, &mut turn, &mut last).await;
             heard.push(last);
         }
         assert_eq!(heard, [Side::Turn, Side::Readers].repeat(3));
@@ -95,7 +101,7 @@ mod tests {
         let mut last = Side::default();
         for _ in 0..3 {
             commands.try_send(ping()).expect("the inbox has room");
-            let input = next(&mut inbox, &mut turn, &mut last).await;
+            let input = next(&mut VecDeque::new(), &mut inbox, &mut turn, &mut last).await;
             assert!(matches!(input, Input::Command(Some(_))));
         }
     }

@@ -1,8 +1,8 @@
 //! How a session's task begins and ends: claim, catch up with the log, run, let go.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use duologue_protocol::{ClientFrame, CloseCode, ErrorCode, ServerFrame, SessionId, UserId};
+use duologue_protocol::{ClientFrame, CloseCode, ErrorCode, SessionId, UserId};
 use tokio::{sync::mpsc, time::Instant};
 use tracing::Instrument;
 
@@ -10,7 +10,7 @@ use crate::{
     engine::Context,
     log::{Log, Retry, fold},
     session::{AttachError, Command, Exit, Session, holding::Holding, inputs::Side},
-    store::{Claim, Claimed, StoreError},
+    store::{Claim, Claimed, Hold, Store, StoreError},
     transcript::Transcript,
 };
 
@@ -188,12 +188,15 @@ impl Session {
             reopened: claimed.reopened,
             left_draft: claimed.draft,
             inbox,
+            set_aside: VecDeque::new(),
             commands,
             readers: Vec::new(),
             turn: None,
             last_heard: Side::default(),
+            is_degraded: false,
             ending: None,
             draining: false,
+            leave_at: None,
             grace_until: Some(now + grace),
             idle_until: now + limits.idle_timeout,
             context,
@@ -202,50 +205,37 @@ impl Session {
 
     /// The whole life of the task, and its orderly end.
     async fn live(mut self) {
-        let exit = match self.close_interrupted_turn().await {
+        let exit = match self.settle_interrupted_turn().await {
             Ok(()) => self.run().await,
             Err(exit) => exit,
         };
         match exit {
             Exit::Ended => {
-                self.holding.is_over();
                 self.refuse_unheard();
                 self.close_readers(CloseCode::Ended);
             }
             Exit::Released => {
-                self.broadcast(ServerFrame::GoAway {
-                    reason: "restart",
-                    reconnect_after_ms: 1000,
-                });
-                self.close_readers(CloseCode::Restart);
-                self.release().await;
+                self.say_goodbye();
+                release(&*self.context.store, self.log.hold()).await;
+            }
+            Exit::Failed(StoreError::Conflict) => {
+                // Nothing is wrong: its user has moved to another server.
+                tracing::info!("session.taken_over");
+                self.close_readers(CloseCode::TakenOver);
             }
             Exit::Failed(error) => {
-                let code = match &error {
-                    StoreError::Conflict => {
-                        self.holding.is_over();
-                        CloseCode::TakenOver
-                    }
-                    StoreError::Unavailable(_) => CloseCode::TryAgainLater,
-                    StoreError::Corrupt(_) => CloseCode::Internal,
-                };
                 tracing::error!(error = &error as &dyn std::error::Error, "session.given_up");
+                let code = if let StoreError::Unavailable(_) = error {
+                    self.report_unstored();
+                    CloseCode::TryAgainLater
+                } else {
+                    CloseCode::Internal
+                };
                 self.close_readers(code);
             }
         }
         tracing::info!(last_seq = self.transcript.last_seq.0, "session.closed");
         turn_away(&mut self.inbox, &AttachError::Gone);
-    }
-
-    async fn release(&mut self) {
-        match self.context.store.release(self.log.hold()).await {
-            Ok(()) => self.holding.is_over(),
-            // The lease lapses by itself; letting go only saves the others that time.
-            Err(error) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "session.release_failed"
-            ),
-        }
     }
 
     /// Refuses the messages that came after the end, so that nobody waits for their receipts.
@@ -264,5 +254,15 @@ impl Session {
                 Command::Submit { .. } | Command::Detach { .. } => {}
             }
         }
+    }
+}
+
+async fn release(store: &dyn Store, hold: &Hold) {
+    if let Err(error) = store.release(hold).await {
+        // The lease lapses by itself; letting go only saves the others that time.
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "session.release_failed"
+        );
     }
 }

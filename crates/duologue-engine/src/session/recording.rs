@@ -69,7 +69,7 @@ impl Session {
         let events = if entries.is_empty() {
             Vec::new()
         } else {
-            self.log.append(&mut self.transcript, entries).await?
+            self.append(entries).await?
         };
         let mut events = events.into_iter();
         for item in items {

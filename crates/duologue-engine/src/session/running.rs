@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     session::{
-        Session, Step,
+        Exit, Session, Step,
         drafts::{DraftNews, Drafts},
     },
     store::Draft,
@@ -123,15 +123,34 @@ impl Session {
     /// Starts the turn of a user's message. None may be running.
     pub(super) fn start_turn(&mut self, message: UserMessage) {
         let id = TurnId(self.transcript.turns + 1);
-        let cancel = CancellationToken::new();
         let hold = self.log.hold();
-        let (turn, outputs) = Turn::new(
+        let turn = Turn::new(
             Arc::clone(&self.context),
             hold,
             id,
             &message.text,
             &self.transcript,
         );
+        self.run_turn(id, turn, Some(message));
+    }
+
+    /// Goes on with the turn that the last holder left open. False: its beginning is not there.
+    pub(super) fn resume_turn(&mut self, id: TurnId) -> bool {
+        let (context, hold) = (Arc::clone(&self.context), self.log.hold());
+        let Some(turn) = Turn::resumed(context, hold, id, &self.transcript) else {
+            return false;
+        };
+        self.run_turn(id, turn, None);
+        true
+    }
+
+    fn run_turn(
+        &mut self,
+        id: TurnId,
+        (turn, outputs): (Turn, mpsc::Receiver<Output>),
+        unrecorded: Option<UserMessage>,
+    ) {
+        let cancel = CancellationToken::new();
         self.context.tasks.spawn(turn.run(cancel.clone()));
         self.turn = Some(RunningTurn {
             id,
@@ -139,7 +158,7 @@ impl Session {
             _cancel_on_drop: cancel.clone().drop_guard(),
             cancel,
             stop_reason: None,
-            unrecorded: Some(message),
+            unrecorded,
             started: Instant::now(),
             ttft: None,
             text: String::new(),
@@ -163,7 +182,7 @@ impl Session {
             return self.end(reason).await;
         }
         if self.draining {
-            return self.start_draining();
+            return Err(Exit::Released);
         }
         self.start_waiting();
         Ok(())
@@ -181,7 +200,7 @@ impl Session {
     }
 }
 
-fn milliseconds(duration: Duration) -> u64 {
+pub(super) fn milliseconds(duration: Duration) -> u64 {
     duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
 

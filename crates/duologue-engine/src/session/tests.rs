@@ -122,6 +122,10 @@ impl Tool for Order {
         &self.0
     }
 
+    fn is_idempotent(&self) -> bool {
+        true
+    }
+
     async fn call(&self, arguments: &Value, _: &ToolContext) -> Result<Value, ToolError> {
         Ok(json!({ "order": arguments, "status": "shipped" }))
     }
@@ -226,7 +230,7 @@ async fn live(context: &Arc<Context>, store: &MemoryStore, (actions, end): Life)
     store.fail_next_writes(0, Fault::BeforeEffect);
     let opened = open(context, opening).await.expect("the session opens");
     let mut session = Session::new(Arc::clone(context), opened, commands.downgrade(), inbox);
-    let repaired = session.close_interrupted_turn().await;
+    let repaired = session.settle_interrupted_turn().await;
     assert!(repaired.is_ok(), "{repaired:?}");
     let life = async {
         act(&actions, &commands, store).await;

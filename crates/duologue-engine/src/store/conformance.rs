@@ -45,8 +45,10 @@ macro_rules! store_conformance {
             a_lapsed_session_is_claimed_only_after_the_grace
             a_lapsed_session_is_claimed_by_one_sweeper_only
             lapsed_sessions_are_claimed_up_to_the_limit
-            renewing_keeps_sessions_from_lapsing
-            renewing_leaves_what_others_hold_and_what_was_released
+            renewing_keeps_what_is_named_from_lapsing
+            renewing_tells_what_is_lost_and_leaves_what_was_released
+            nobody_renews_what_another_server_holds
+            a_thousand_holds_are_renewed_at_once
             a_store_answers_a_ping
 
             // the log

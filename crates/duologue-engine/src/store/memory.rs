@@ -127,14 +127,25 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn renew(&self, server: &ServerId, lease: Duration) -> Result<(), StoreError> {
+    async fn renew(
+        &self,
+        server: &ServerId,
+        holds: &[Hold],
+        lease: Duration,
+    ) -> Result<Vec<Hold>, StoreError> {
         self.write(|state| {
-            for session in state.sessions.values_mut() {
-                if session.is_active() && session.owner.as_ref() == Some(server) {
-                    session.lease_until = Instant::now() + lease;
+            let mut lost = Vec::new();
+            for hold in holds {
+                match state.sessions.get_mut(&hold.session_id) {
+                    Some(session) if session.epoch == hold.epoch => {
+                        if session.is_active() && session.owner.as_ref() == Some(server) {
+                            session.lease_until = Instant::now() + lease;
+                        }
+                    }
+                    _ => lost.push(hold.clone()),
                 }
             }
-            Ok(())
+            Ok(lost)
         })
     }
 

@@ -21,6 +21,11 @@ impl Turn {
             self.emit(EventBody::ToolCall(call.clone())).await?;
         }
         self.stored().await?;
+        self.answer_calls(calls).await
+    }
+
+    /// Calls tools whose calls are on record.
+    pub(super) async fn answer_calls(&mut self, calls: Vec<ToolCall>) -> Result<Node, TurnError> {
         let results = join_all(calls.iter().map(|call| self.call_tool(call))).await;
         let mut failure = None;
         for (result, failed) in results {

@@ -52,6 +52,7 @@ pub(crate) struct World {
     pub(crate) store: Arc<WatchedStore>,
     pub(crate) tools: Arc<Toolbox>,
     pub(crate) clock: Arc<SteppingClock>,
+    agent: String,
 }
 
 impl World {
@@ -100,6 +101,31 @@ impl World {
         Self::build(provider, None, Arc::clone(store), server, |_| {})
     }
 
+    /// An engine whose agent has these settings for the tool `fetch_order`.
+    pub(crate) fn with_order_tool(settings: &str) -> Self {
+        let order = "[tools.fetch_order]";
+        let agent = AGENT.replace(order, &format!("{order}\n{settings}"));
+        let store = Arc::new(WatchedStore::new());
+        let tools = Toolbox::new(&store);
+        let provider = ScriptedProvider::following_rules();
+        Self::build_with(provider, None, store, tools, agent, "here", |_| {})
+    }
+
+    /// Another server like this one, with the same store and the same tools.
+    pub(crate) fn next(&self, server: &str) -> Self {
+        let provider = ScriptedProvider::following_rules();
+        let (store, tools) = (Arc::clone(&self.store), Arc::clone(&self.tools));
+        Self::build_with(
+            provider,
+            None,
+            store,
+            tools,
+            self.agent.clone(),
+            server,
+            |_| {},
+        )
+    }
+
     fn build(
         scripted: ScriptedProvider,
         provider: Option<Arc<dyn Provider>>,
@@ -107,10 +133,31 @@ impl World {
         server: &str,
         change: impl FnOnce(&mut Limits),
     ) -> Self {
+        let tools = Toolbox::new(&store);
+        Self::build_with(
+            scripted,
+            provider,
+            store,
+            tools,
+            AGENT.to_owned(),
+            server,
+            change,
+        )
+    }
+
+    fn build_with(
+        scripted: ScriptedProvider,
+        provider: Option<Arc<dyn Provider>>,
+        store: Arc<WatchedStore>,
+        tools: Arc<Toolbox>,
+        agent_text: String,
+        server: &str,
+        change: impl FnOnce(&mut Limits),
+    ) -> Self {
         let mut limits = limits();
         change(&mut limits);
-        let tools = Toolbox::new(&store);
-        let agent = Agent::from_toml(AGENT, &tools.tools()).expect("the agent is well-formed");
+        let agent = Agent::from_toml(&agent_text, &tools.tools());
+        let agent = agent.expect("the agent is well-formed");
         let clock = Arc::new(SteppingClock::start());
         let parts = Parts {
             store: Arc::<WatchedStore>::clone(&store),
@@ -125,6 +172,7 @@ impl World {
             store,
             tools,
             clock,
+            agent: agent_text,
         }
     }
 
@@ -226,6 +274,7 @@ fn limits() -> Limits {
             lease_renewal_interval: seconds(5),
             sweep_interval: seconds(5),
             storage_retry_timeout: seconds(60),
+            reconnect_window: seconds(10),
             draft_interval: millis(500),
             readers_max: 10,
             on_busy: OnBusy::Queue,

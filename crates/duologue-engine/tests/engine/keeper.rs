@@ -1,8 +1,11 @@
 //! Sessions whose server was lost are ended by another, and no others are.
 
-use duologue_engine::store::{Claim, Hold, ServerId, SessionStatus, Store};
+use duologue_engine::{
+    AttachError,
+    store::{Claim, Hold, ServerId, SessionStatus, Store, memory::Fault},
+};
 use duologue_protocol::{
-    EndReason, Event, EventBody, FinishReason, Seq, SessionStarted, TurnId, UserMessage,
+    CloseCode, EndReason, Event, EventBody, FinishReason, Seq, SessionStarted, TurnId, UserMessage,
 };
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -169,4 +172,59 @@ async fn a_great_many_lost_sessions_are_all_ended() {
     for name in &names {
         world.until_status(name, SessionStatus::Completed).await;
     }
+}
+
+/// A claim took effect, but its answer was lost, and its user never asks again. The server must not
+/// hold for ever what it does not know of.
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_claim_got_no_answer_lapses() {
+    let world = World::start();
+    pass(seconds(1)).await;
+    world.store.memory().fail_next_writes(1, Fault::AfterEffect);
+    let refused = world.attach("s", "alice", None).await;
+    assert!(matches!(refused, Err(AttachError::Store(_))));
+    assert_eq!(world.record("s").await.status, SessionStatus::Active);
+    let record = world.until_status("s", SessionStatus::Completed).await;
+    assert_eq!(record.end_reason, Some(EndReason::Abandoned));
+    world.log("s").await;
+}
+
+/// Nothing is said in a session when another server takes it over. Its readers here must not wait
+/// for what they will never be told.
+#[tokio::test(start_paused = true)]
+async fn an_idle_session_that_was_taken_over_sends_its_readers_off() {
+    let world = World::start();
+    let mut client = world.connect("s").await;
+    let mut unmoved = world.connect("other").await;
+    client.settle().await;
+    let other = World::on(&world.store, "there");
+    let mut there = other.connect("s").await;
+    let since = Instant::now();
+    let (frames, code) = client.closed().await;
+    assert_eq!(frames, []);
+    assert_eq!(code, CloseCode::TakenOver);
+    assert!(since.elapsed() <= seconds(5), "{:?}", since.elapsed());
+    pass(seconds(60)).await;
+    there.settle().await;
+    unmoved.settle().await;
+    assert_eq!(world.engine.sessions_count(), 1);
+    world.log("s").await;
+}
+
+/// More sessions than one call renews: none of them lapses.
+#[tokio::test(start_paused = true)]
+async fn a_great_many_sessions_are_all_renewed() {
+    let world = World::start();
+    let mut clients = Vec::new();
+    for number in 0..1001 {
+        clients.push(world.connect(&format!("s{number}")).await);
+    }
+    let before = world.store.count(Call::Renew);
+    pass(seconds(120)).await;
+    let renewals = world.store.count(Call::Renew) - before;
+    assert!(renewals >= 46, "two for each time, not {renewals}");
+    let server = ServerId("there".to_owned());
+    let memory = world.store.memory();
+    let lapsed = memory.claim_lapsed(&server, seconds(15), seconds(0), 10);
+    assert_eq!(lapsed.await.expect("the store answers").len(), 0);
 }

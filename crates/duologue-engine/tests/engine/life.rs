@@ -14,7 +14,7 @@ use crate::harness::{
     World,
     client::{body, errors, names},
     log::{departures, types},
-    pass, seconds, session_id,
+    millis, pass, seconds, session_id,
     store::{Call, Weather},
     until,
 };
@@ -290,9 +290,9 @@ async fn whoever_gives_up_while_waiting_was_never_there() {
     let mut first = world.connect("s").await;
     world.store.set(Weather::Hanging, [Call::Append]);
     let busy = world.connect("s");
-    let impatient = tokio::time::timeout(seconds(1), busy).await;
+    let impatient = tokio::time::timeout(millis(400), busy).await;
     assert!(impatient.is_err());
-    let never_read = tokio::time::timeout(seconds(1), world.connect("s")).await;
+    let never_read = tokio::time::timeout(millis(400), world.connect("s")).await;
     assert!(never_read.is_err());
     world.store.set(Weather::Fair, [Call::Append]);
     first.settle().await;

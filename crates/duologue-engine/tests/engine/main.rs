@@ -16,5 +16,7 @@ mod readers;
 mod resuming;
 mod shutdown;
 mod storage;
+mod tool_crashes;
 mod tools;
+mod trouble;
 mod waiting;

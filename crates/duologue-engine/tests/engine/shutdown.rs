@@ -1,20 +1,23 @@
 //! Stopping: answers may finish for a while, nobody is lost, nothing ends, and nothing is left
 //! running.
 
+use std::time::Duration;
+
 use duologue_engine::{
     AttachError,
     provider::scripted::Step,
     store::{ServerId, SessionStatus, Store},
 };
 use duologue_protocol::{ClientFrame, CloseCode, EventBody, FinishReason, ServerFrame};
+use futures_util::future::join_all;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{
     World,
-    client::{body, errors, names},
+    client::{Client, body, errors, names},
     log::types,
-    pass, seconds,
+    millis, pass, seconds,
     store::{Call, Weather},
     within,
 };
@@ -281,4 +284,116 @@ async fn an_engine_that_is_dropped_stops_by_itself() {
     let calls = store.count(Call::Renew);
     pass(seconds(60)).await;
     assert_eq!(store.count(Call::Renew), calls);
+}
+
+/// Idle sessions, each with its client.
+async fn crowd(world: &World, count: usize) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for number in 0..count {
+        let mut client = world.connect(&format!("s{number}")).await;
+        client.settle().await;
+        clients.push(client);
+    }
+    clients
+}
+
+/// How long after `since` each client is sent off, and how long it is asked to wait then.
+async fn departures(clients: &mut [Client], since: Instant) -> Vec<(Duration, u64)> {
+    let departures = clients.iter_mut().map(async |client| {
+        let (frames, code) = client.closed().await;
+        assert_eq!(code, CloseCode::Restart);
+        let [
+            ServerFrame::GoAway {
+                reconnect_after_ms, ..
+            },
+        ] = frames[..]
+        else {
+            panic!("{frames:?}");
+        };
+        (since.elapsed(), reconnect_after_ms)
+    });
+    join_all(departures).await
+}
+
+/// Five hundred clients that would all reconnect in the same second are sent off over five, and come
+/// back over five more.
+#[tokio::test(start_paused = true)]
+async fn clients_are_sent_off_one_after_the_other() {
+    let world = World::start();
+    let mut clients = crowd(&world, 500).await;
+    let since = Instant::now();
+    let (departures, ()) = tokio::join!(departures(&mut clients, since), shut_down(&world));
+    assert!(since.elapsed() <= seconds(5), "{:?}", since.elapsed());
+    for second in 0..5 {
+        let left = departures.iter().filter(|(at, _)| at.as_secs() == second);
+        let back = departures
+            .iter()
+            .filter(|(_, wait)| (wait - 500) / 1000 == second);
+        for count in [left.count(), back.count()] {
+            assert!((60..140).contains(&count), "{count} in second {second}");
+        }
+    }
+    assert_eq!(world.engine.sessions_count(), 0);
+    for number in 0..500 {
+        let record = world.record(&format!("s{number}")).await;
+        assert_eq!(record.status, SessionStatus::Active);
+    }
+}
+
+/// The drain is shorter than the window would be, or the second signal comes.
+#[tokio::test(start_paused = true)]
+async fn nobody_is_kept_longer_than_the_drain() {
+    for (drain, second_signal) in [(seconds(1), seconds(100)), (seconds(30), seconds(1))] {
+        let world = World::start();
+        let mut clients = crowd(&world, 500).await;
+        let since = Instant::now();
+        let now = CancellationToken::new();
+        let impatience = async {
+            pass(second_signal).await;
+            now.cancel();
+        };
+        let stop = async {
+            world.engine.shut_down(drain, &now).await;
+            since.elapsed()
+        };
+        let (departures, took, ()) =
+            tokio::join!(departures(&mut clients, since), stop, impatience);
+        assert!(took <= seconds(1), "{took:?}");
+        assert_eq!(departures.len(), 500);
+    }
+}
+
+/// All clients are lost while the server stops, and their sessions have no grace at all; others are
+/// idle for too long just then. A deploy is no reason to end a session.
+#[tokio::test(start_paused = true)]
+async fn nothing_ends_because_the_server_stops() {
+    for grace in [Duration::ZERO, seconds(30)] {
+        let world = World::with(|limits| {
+            limits.session.resume_grace = grace;
+            limits.session.idle_timeout = seconds(3);
+        });
+        let mut clients = crowd(&world, 500).await;
+        let loss = async {
+            pass(millis(10)).await;
+            if grace.is_zero() {
+                clients.clear();
+            }
+        };
+        tokio::join!(shut_down(&world), loss);
+        for number in 0..500 {
+            let record = world.record(&format!("s{number}")).await;
+            assert_eq!(record.status, SessionStatus::Active, "s{number}");
+        }
+    }
+}
+
+/// All is stored and told, and only the connection to the database does not end.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_does_not_close_does_not_keep_the_server_from_stopping() {
+    let world = World::start();
+    world.store.set(Weather::Hanging, [Call::Close]);
+    let since = Instant::now();
+    shut_down(&world).await;
+    assert_eq!(since.elapsed().as_secs(), 5);
+    assert!(is_closed(&world));
 }

@@ -138,10 +138,10 @@ async fn a_slow_answer_is_given_up_in_time() {
 #[tokio::test]
 async fn what_can_never_succeed_is_not_repeated() {
     let store = open().await;
-    claim(&*store, "faults").await;
+    let hold = claim(&*store, "faults").await;
     store.ground.gateway.will([]);
     let endless = Duration::from_secs(u64::MAX);
-    let refused = store.renew(&server(), endless).await;
+    let refused = store.renew(&server(), &[hold], endless).await;
     assert!(
         matches!(refused, Err(StoreError::Corrupt(_))),
         "{refused:?}"

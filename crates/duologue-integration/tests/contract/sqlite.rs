@@ -227,6 +227,7 @@ async fn migrating_says_what_it_did() {
         "0001_sessions",
         "0002_jobs",
         "0003_former_rows",
+        "0004_renew_holds",
         "0005_operators",
     ];
     assert_eq!(applied, all);

@@ -66,9 +66,10 @@ impl Waits {
         self.left = self.pattern.build();
     }
 
-    /// The next wait, at least as long as the server asked for; `None` when it is time to give up.
+    /// The next wait: as long as the server asked for, and a random time more; `None` when it is time
+    /// to give up.
     pub(super) fn next(&mut self, at_least: Duration) -> Option<Duration> {
-        Some(self.left.next()?.max(at_least))
+        Some(at_least + self.left.next()?)
     }
 }
 
@@ -107,10 +108,10 @@ mod tests {
         let mut waits = Waits::new(waits());
         let first = waits.next(Duration::ZERO).unwrap();
         assert!(first <= Duration::from_secs(1), "{first:?}");
-        assert_eq!(
-            waits.next(Duration::from_mins(1)),
-            Some(Duration::from_mins(1))
-        );
+        let asked = Duration::from_mins(1);
+        let second = waits.next(asked).unwrap();
+        assert!(second > asked, "{second:?}");
+        assert!(second <= asked + Duration::from_secs(2), "{second:?}");
         while waits.next(Duration::ZERO).is_some() {}
         waits.begin_anew();
         assert!(waits.next(Duration::ZERO).is_some());

@@ -7,7 +7,7 @@ use duologue_protocol::{SessionId, UserId};
 use sqlx::{SqliteConnection, SqlitePool, query, query_scalar};
 
 use super::failure::{Failure, store_error};
-use crate::stored::{ClaimedRow, from_json, integer, text_of_time};
+use crate::stored::{ClaimedRow, LostRows, from_json, integer, text_of_time};
 
 /// A session's row as JSON.
 macro_rules! session_json {
@@ -140,18 +140,32 @@ async fn read_claimed(connection: &mut SqliteConnection, id: &str) -> Result<Cla
 pub(super) async fn renew(
     connection: &mut SqliteConnection,
     server: ServerId,
+    holds: String,
     lease: Duration,
-) -> Result<(), Failure> {
+) -> Result<LostRows, Failure> {
     query(concat!(
         "update sessions set lease_until = ",
-        in_seconds!("?2"),
-        " where owner = ?1 and status = 'active'"
+        in_seconds!("?3"),
+        " where owner = ?1 and status = 'active' and (session_id, epoch) in (
+            select value ->> 'session_id', value ->> 'epoch' from json_each(?2)
+        )"
     ))
     .bind(server.0)
+    .bind(&*holds)
     .bind(lease.as_secs_f64())
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(())
+    let lost: String = query_scalar(
+        "select json_group_array(json(value)) from json_each(?1)
+        where not exists (
+            select 1 from sessions as s
+            where s.session_id = value ->> 'session_id' and s.epoch = value ->> 'epoch'
+        )",
+    )
+    .bind(holds)
+    .fetch_one(connection)
+    .await?;
+    Ok(from_json(&lost)?)
 }
 
 pub(super) async fn release(connection: &mut SqliteConnection, hold: Hold) -> Result<(), Failure> {

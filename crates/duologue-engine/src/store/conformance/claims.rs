@@ -9,7 +9,7 @@ use super::fixture::{
     LONG, SHORT, alice, assert_conflict, claim, claim_of, ended, log, moment, record, said, server,
     session_id, start, start_and_end, until,
 };
-use crate::store::{Claim, Claimed, SessionStatus, Store};
+use crate::store::{Claim, Claimed, Hold, SessionStatus, Store};
 
 /// A new session has an empty log, and what the claim said.
 pub async fn a_claim_creates_the_session(store: &dyn Store) {
@@ -220,16 +220,19 @@ pub async fn lapsed_sessions_are_claimed_up_to_the_limit(store: &dyn Store) {
     .await;
 }
 
-/// A session whose short lease is renewed is never found, while one beside it, held by another
-/// server and not renewed, is.
-pub async fn renewing_keeps_sessions_from_lapsing(store: &dyn Store) {
-    for (session, by) in [("kept", "alive"), ("left", "dead")] {
+/// Of two sessions that one server holds with short leases, the one that it does not name lapses:
+/// so a claim lapses whose answer was lost.
+pub async fn renewing_keeps_what_is_named_from_lapsing(store: &dyn Store) {
+    for session in ["kept", "left"] {
         let claim = Claim {
             lease: SHORT,
-            ..claim_of(session, by)
+            ..claim_of(session, "here")
         };
-        store.claim(&claim).await.unwrap().unwrap();
-        store.renew(&server("alive"), LONG).await.unwrap();
+        let hold = store.claim(&claim).await.unwrap().unwrap().hold;
+        if session == "kept" {
+            let lost = store.renew(&server("here"), &[hold], LONG).await.unwrap();
+            assert_eq!(lost, []);
+        }
     }
     let found = swept(store, "sweeper", Duration::ZERO).await;
     assert_eq!(found.session.session_id, session_id("left"));
@@ -239,17 +242,26 @@ pub async fn renewing_keeps_sessions_from_lapsing(store: &dyn Store) {
     assert_eq!(rest.unwrap().len(), 0);
 }
 
-/// Renewing concerns what a server holds now, not what it held once.
-pub async fn renewing_leaves_what_others_hold_and_what_was_released(store: &dyn Store) {
+/// What was released is neither renewed nor lost; what another has claimed since is lost, and does
+/// not get the longer lease.
+pub async fn renewing_tells_what_is_lost_and_leaves_what_was_released(store: &dyn Store) {
     let released = start(store, "released").await;
     store.release(&released).await.unwrap();
-    start(store, "taken").await;
+    let taken = start(store, "taken").await;
+    let kept = start(store, "kept").await;
     let claim = Claim {
         lease: SHORT,
         ..claim_of("taken", "there")
     };
     store.claim(&claim).await.unwrap().unwrap();
-    store.renew(&server("here"), LONG).await.unwrap();
+    let gone = Hold {
+        session_id: session_id("never"),
+        ..kept.clone()
+    };
+    let holds = [kept, taken.clone(), released, gone.clone()];
+    let mut lost = store.renew(&server("here"), &holds, LONG).await.unwrap();
+    lost.sort_by(|a, b| a.session_id.cmp(&b.session_id));
+    assert_eq!(lost, [gone, taken]);
     let mut found = Vec::new();
     until("both have lapsed", async || {
         let sweep = store
@@ -266,6 +278,34 @@ pub async fn renewing_leaves_what_others_hold_and_what_was_released(store: &dyn 
     .await;
     found.sort();
     assert_eq!(found, [session_id("released"), session_id("taken")]);
+}
+
+/// An epoch is one claim of one server: under another's name it renews nothing.
+pub async fn nobody_renews_what_another_server_holds(store: &dyn Store) {
+    let claim = Claim {
+        lease: SHORT,
+        ..claim_of("s", "here")
+    };
+    let hold = store.claim(&claim).await.unwrap().unwrap().hold;
+    let lost = store.renew(&server("there"), &[hold], LONG).await.unwrap();
+    assert_eq!(lost, []);
+    swept(store, "sweeper", Duration::ZERO).await;
+}
+
+/// More than a page of anything, in one call.
+pub async fn a_thousand_holds_are_renewed_at_once(store: &dyn Store) {
+    let hold = start(store, "s").await;
+    let stale = |number| Hold {
+        session_id: session_id(&format!("gone-{number}")),
+        ..hold.clone()
+    };
+    let mut holds: Vec<_> = (0..999).map(stale).collect();
+    holds.push(hold.clone());
+    let lost = store.renew(&server("here"), &holds, LONG).await.unwrap();
+    assert_eq!(lost.len(), 999);
+    assert!(!lost.contains(&hold));
+    let lost = store.renew(&server("here"), &[], LONG).await.unwrap();
+    assert_eq!(lost, []);
 }
 
 /// One harmless round trip.

@@ -78,7 +78,8 @@ pub async fn an_ended_session_takes_no_writes(store: &dyn Store) {
     assert_conflict(&store.end(&hold, Seq(2), &[ended(3)]).await);
     assert_conflict(&store.save_draft(&hold, &draft("late")).await);
     store.release(&hold).await.unwrap();
-    store.renew(&server("here"), LONG).await.unwrap();
+    let lost = store.renew(&server("here"), &[hold], LONG).await.unwrap();
+    assert_eq!(lost, [], "it has ended, and is not another's");
     assert_eq!(log(store, "s").await.len(), 2);
     assert_eq!(record(store, "s").await.status, SessionStatus::Ended);
 }

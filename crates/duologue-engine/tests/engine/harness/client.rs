@@ -238,6 +238,8 @@ fn name(frame: &ServerFrame) -> &'static str {
         ServerFrame::Replayed { .. } => "replayed",
         ServerFrame::Error(_) => "error",
         ServerFrame::GoAway { .. } => "goaway",
+        ServerFrame::Degraded { .. } => "degraded",
+        ServerFrame::Recovered { .. } => "recovered",
         ServerFrame::Pong => "pong",
     }
 }

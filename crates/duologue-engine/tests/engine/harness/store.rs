@@ -208,9 +208,14 @@ impl Store for WatchedStore {
         self.memory.claim_lapsed(server, lease, grace, limit).await
     }
 
-    async fn renew(&self, server: &ServerId, lease: Duration) -> Result<(), StoreError> {
+    async fn renew(
+        &self,
+        server: &ServerId,
+        holds: &[Hold],
+        lease: Duration,
+    ) -> Result<Vec<Hold>, StoreError> {
         self.meet(Call::Renew).await?;
-        self.memory.renew(server, lease).await
+        self.memory.renew(server, holds, lease).await
     }
 
     async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
@@ -282,8 +287,8 @@ impl Store for WatchedStore {
     }
 
     async fn close(&self) {
-        self.watched
-            .send_modify(|watched| watched.calls.push((Call::Close, Instant::now())));
+        let met = self.meet(Call::Close).await;
+        met.expect("closing cannot fail");
         self.memory.close().await;
     }
 }

@@ -11,11 +11,12 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row, postgres::PgConnectOpti
 use crate::scene::{claim, log, refusal};
 
 /// Every migration, by name.
-const ALL: [&str; 5] = [
+const ALL: [&str; 6] = [
     "0000_former_layouts",
     "0001_sessions",
     "0002_jobs",
     "0003_former_rows",
+    "0004_renew_holds",
     "0005_operators",
 ];
 

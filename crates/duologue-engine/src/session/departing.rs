@@ -1,0 +1,88 @@
+//! How a server that stops sends its clients off: one after the other, and asked to come back so.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
+
+use duologue_protocol::SessionId;
+
+/// How long each session adds to the window: a hundred clients a second are no flood for anyone.
+const WINDOW_PER_SESSION: Duration = Duration::from_millis(10);
+
+/// The least that a client is asked to wait, so that it does not meet the server that is stopping.
+const RECONNECT_AFTER_MIN: Duration = Duration::from_millis(500);
+
+/// When sessions are let go of, and when their clients are asked to be back.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Departures {
+    window: Duration,
+}
+
+impl Departures {
+    /// So many sessions depart within `window_max`.
+    pub(crate) fn of(sessions: usize, window_max: Duration) -> Self {
+        let count = u32::try_from(sessions).unwrap_or(u32::MAX);
+        Self {
+            window: WINDOW_PER_SESSION.saturating_mul(count).min(window_max),
+        }
+    }
+
+    /// How long after the beginning of the drain a session is let go of.
+    pub(super) fn leave_after(&self, session: &SessionId) -> Duration {
+        self.window.mul_f64(fraction(session, "leave"))
+    }
+
+    /// How long its clients are asked to wait from then on.
+    pub(super) fn reconnect_after(&self, session: &SessionId) -> Duration {
+        RECONNECT_AFTER_MIN + self.window.mul_f64(fraction(session, "return"))
+    }
+}
+
+/// A number from 0 up to 1, as good as random, but the same for the same session.
+fn fraction(session: &SessionId, what: &str) -> f64 {
+    let mut hasher = DefaultHasher::new();
+    session.as_str().hash(&mut hasher);
+    what.hash(&mut hasher);
+    let drawn = u32::try_from(hasher.finish() >> 32).expect("half of it fits");
+    f64::from(drawn) / (f64::from(u32::MAX) + 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thousand sessions: in each tenth of the window about a hundred leave, and return.
+    #[test]
+    fn departures_and_returns_are_spread_evenly() {
+        let departures = Departures::of(1000, Duration::from_secs(10));
+        let mut tenths = [[0_u32; 10]; 2];
+        for number in 0..1000 {
+            let session = SessionId::new(&format!("session-{number}")).expect("an id");
+            let leave = departures.leave_after(&session);
+            let back = departures.reconnect_after(&session);
+            let back = back.saturating_sub(RECONNECT_AFTER_MIN);
+            for (tenths, time) in tenths.iter_mut().zip([leave, back]) {
+                tenths[usize::try_from(time.as_secs()).expect("a few seconds")] += 1;
+            }
+        }
+        for tenth in tenths.concat() {
+            assert!((60..140).contains(&tenth), "{tenths:?}");
+        }
+    }
+
+    #[test]
+    fn few_sessions_take_less_time_and_none_takes_longer_than_the_window() {
+        let session = SessionId::new("s").expect("an id");
+        let window = Duration::from_secs(10);
+        for (sessions, window_max, at_most) in [
+            (1, window, Duration::from_millis(10)),
+            (100, window, Duration::from_secs(1)),
+            (usize::MAX, window, window),
+            (1000, Duration::ZERO, Duration::ZERO),
+        ] {
+            let departures = Departures::of(sessions, window_max);
+            assert!(departures.leave_after(&session) <= at_most, "{sessions}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! A turn whose server was lost while tools were at work, and that another one goes on with.
+
+use std::sync::Arc;
+
+use duologue_protocol::TurnId;
+use tokio::sync::mpsc;
+
+use crate::{
+    agent::Step,
+    engine::Context,
+    provider::Message,
+    store::Hold,
+    transcript::Transcript,
+    turn::{Node, Output, Turn},
+};
+
+impl Turn {
+    /// The open turn of a log whose last holder was lost while tools were at work: it calls them
+    /// again and goes on from there. What it then offers to a model is what a turn on the same
+    /// message would offer now.
+    pub(crate) fn resumed(
+        context: Arc<Context>,
+        hold: &Hold,
+        id: TurnId,
+        transcript: &Transcript,
+    ) -> Option<(Self, mpsc::Receiver<Output>)> {
+        let (text, after) = last_question(&transcript.messages)?;
+        let calls_made = after.iter().map(|message| match message {
+            Message::Assistant { calls, .. } => calls.len(),
+            Message::User(_) | Message::Tool { .. } => 0,
+        });
+        let calls_made = calls_made.sum::<usize>();
+        let (mut turn, outputs) = Self::new(context, hold, id, text, transcript);
+        // It is in the transcript already.
+        turn.messages.pop();
+        turn.calls_made = calls_made.try_into().unwrap_or(u16::MAX);
+        if let Step::Generate { tools } = turn.plan().step {
+            turn.tools = tools;
+        }
+        turn.start = Node::CallAgain(transcript.open_calls.clone());
+        Some((turn, outputs))
+    }
+}
+
+/// The last message of the user, and what came after it.
+fn last_question(messages: &[Message]) -> Option<(&Arc<str>, &[Message])> {
+    let last = |message: &Message| matches!(message, Message::User(_));
+    let (before, after) = messages.split_at(messages.iter().rposition(last)? + 1);
+    match before.last() {
+        Some(Message::User(text)) => Some((text, after)),
+        _ => None,
+    }
+}

@@ -1,0 +1,1 @@
+-- Nothing to do here: the server itself says what is renewed.
