@@ -124,6 +124,16 @@ impl ServerProcess {
         self.address
     }
 
+    /// Its id in the system.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("the process runs")
+    }
+
+    /// The path of its database.
+    pub fn database(&self) -> PathBuf {
+        self.folder.path().join("duologue.db")
+    }
+
     /// The address of a session's socket.
     pub fn socket_url(&self, session: &str, query: &str) -> String {
         format!("ws://{}/ws/session/{session}{query}", self.address)
@@ -131,7 +141,7 @@ impl ServerProcess {
 
     /// Memory in use, in KiB.
     pub fn resident_kib(&self) -> u64 {
-        let pid = self.child.id().expect("the process runs");
+        let pid = self.id();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it is ours");
         let line = status
             .lines()
@@ -158,7 +168,7 @@ impl ServerProcess {
 
     /// Asks it to stop by SIGTERM, and returns its exit code.
     pub async fn terminate(mut self) -> Option<i32> {
-        let pid = self.child.id().expect("the process runs").to_string();
+        let pid = self.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status().await;
         assert!(sent.expect("kill is there").success());
         let exited = tokio::time::timeout(DEADLINE, self.child.wait()).await;
@@ -170,8 +180,9 @@ impl ServerProcess {
 
     /// Reads one column of its database until `is_so` says that the rows are as expected.
     pub async fn database_until(&self, query: &'static str, is_so: impl Fn(&[String]) -> bool) {
-        let file = self.folder.path().join("duologue.db");
-        let options = SqliteConnectOptions::new().filename(file).read_only(true);
+        let options = SqliteConnectOptions::new()
+            .filename(self.database())
+            .read_only(true);
         let mut database = options.connect().await.expect("the database can be read");
         let asking = async {
             loop {

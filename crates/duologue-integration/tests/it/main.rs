@@ -4,6 +4,8 @@ mod check;
 mod conversation;
 mod database;
 mod deployment;
+mod disk;
+mod echo;
 mod ending;
 mod follow_ups;
 mod frames;
