@@ -7,10 +7,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-};
+use tokio::process::{Child, Command};
 
 use crate::{DEADLINE, child::find};
 
@@ -37,6 +34,7 @@ impl Trace {
     async fn attach(process: u32, arguments: &[&str]) -> Self {
         let strace = find("strace", &[], "strace").unwrap_or_else(|error| panic!("{error:#}"));
         let folder = tempfile::tempdir().expect("there is room for temporary files");
+        let said = folder.path().join("said");
         // Each call with its thread and with the files it concerns, and with whole pages.
         let mut command = Command::new(strace);
         command
@@ -47,42 +45,29 @@ impl Trace {
             .args(["-p", &process.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            // A file, since it says more later, and must not find that nobody listens any more.
+            .stderr(std::fs::File::create(&said).expect("the folder is ours"))
             .kill_on_drop(true);
-        let mut strace = command.spawn().expect("strace runs");
-        let stderr = strace.stderr.take().expect("its output is piped");
-        let mut lines = BufReader::new(stderr).lines();
-        let attaching = async {
-            let line = lines.next_line().await.expect("it speaks text");
-            line.unwrap_or_default()
-        };
-        let said = tokio::time::timeout(DEADLINE, attaching).await;
-        let said = said.expect("strace attaches in time");
-        assert!(said.contains("attached"), "strace cannot attach: {said}");
+        let strace = command.spawn().expect("strace runs");
+        let attaching = until(|| read(&said).contains("attached"));
+        assert!(attaching.await, "strace cannot attach: {}", read(&said));
         Self { strace, folder }
     }
 
     /// The calls so far, one per line, as `strace` writes them.
     pub fn calls(&self) -> Vec<String> {
-        let log = std::fs::read(log(&self.folder)).expect("strace writes its log at once");
-        let log = String::from_utf8_lossy(&log);
-        log.lines().map(str::to_owned).collect()
+        let calls = read(&log(&self.folder));
+        calls.lines().map(str::to_owned).collect()
     }
 
     /// Waits until so many calls were refused.
     pub async fn until_refused(&self, count: usize) {
-        let looking = async {
-            loop {
-                let calls = self.calls();
-                let refused = calls.iter().filter(|call| call.contains("(INJECTED)"));
-                if refused.count() >= count {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+        let refused = || {
+            let calls = self.calls().into_iter();
+            calls.filter(|call| call.contains("(INJECTED)")).count()
         };
-        let refused = tokio::time::timeout(DEADLINE, looking).await;
-        refused.expect("the process makes the calls that are refused");
+        let made = until(|| refused() >= count).await;
+        assert!(made, "only {} calls were refused", refused());
     }
 
     /// Lets go of the process, which goes on, and returns the calls.
@@ -100,4 +85,19 @@ impl Trace {
 
 fn log(folder: &TempDir) -> PathBuf {
     folder.path().join("calls")
+}
+
+fn read(file: &Path) -> String {
+    let bytes = std::fs::read(file).expect("strace writes there");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Whether it comes to be so in time.
+async fn until(is_so: impl Fn() -> bool) -> bool {
+    let looking = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, looking).await.is_ok()
 }
