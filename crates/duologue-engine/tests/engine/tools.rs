@@ -8,6 +8,7 @@ use crate::harness::{
     World,
     client::{Answer, body, errors, names},
     log::types,
+    seconds,
     tool::Act,
 };
 

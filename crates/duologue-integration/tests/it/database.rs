@@ -240,12 +240,11 @@ async fn wait_for_a_lock(database: &Database) {
     let waiting = async {
         let sql = "select count(*) from pg_stat_activity
             where wait_event_type = 'Lock' and datname = current_database()";
-        while sqlx::query_scalar::<_, i64>(sql)
-            .fetch_one(&mut connection)
-            .await
-            .unwrap()
-            == 0
-        {
+        loop {
+            let waiting = sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut connection);
+            if waiting.await.expect("the database answers") > 0 {
+                return;
+            }
             tokio::task::yield_now().await;
         }
     };

@@ -46,7 +46,8 @@ async fn the_disk_refuses(calls: &str, error: &str) {
     let facts = server.session_until("disk", "alice", |_| true).await;
     assert_eq!(facts["status"], "active");
     let health = format!("http://{}/healthz", server.address());
-    assert_eq!(http().get(health).send().await.unwrap().status(), 200);
+    let health = http().get(health).send().await;
+    assert_eq!(health.expect("the server answers").status(), 200);
     let refused = Client::try_open(&server.socket_url("other", "?user_id=alice")).await;
     let Err(tokio_tungstenite::tungstenite::Error::Http(response)) = refused else {
         panic!("a session was opened that cannot be stored")
@@ -64,11 +65,11 @@ async fn the_disk_refuses(calls: &str, error: &str) {
     let file = server.database();
     let folder = server.kill().await;
     let options = SqliteConnectOptions::new().filename(&file);
-    let mut database = options.connect().await.unwrap();
+    let mut database = options.connect().await.expect("it is a database");
     let integrity: String = sqlx::query_scalar("pragma integrity_check")
         .fetch_one(&mut database)
         .await
-        .unwrap();
+        .expect("it can be read");
     assert_eq!(integrity, "ok");
     drop(folder);
 }
