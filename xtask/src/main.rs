@@ -8,6 +8,7 @@
     reason = "a command line tool talks to its terminal"
 )]
 
+mod autobahn;
 mod browser;
 mod external;
 mod schema;

@@ -50,6 +50,10 @@ const NEEDS: &[Need] = &[
         found: |_| on_path("npm"),
     },
     Need {
+        package: "strace",
+        found: |_| on_path("strace"),
+    },
+    Need {
         package: "python3-websockets",
         found: |root| {
             // Debian's own Python sees Debian's packages, and need not be the first on the path.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    browser,
+    autobahn, browser,
     external::{cargo, complaint, run},
     setup, tidy,
 };
@@ -66,6 +66,11 @@ pub(crate) const ALL: &[Step] = &[
         name: "test",
         about: "run all tests, on all databases",
         run: |root| done(&mut cargo(root, "test --workspace")),
+    },
+    Step {
+        name: "autobahn",
+        about: "check the WebSocket against the Autobahn suite, where Python 2.7 can be had",
+        run: autobahn::run,
     },
     Step {
         name: "deny",

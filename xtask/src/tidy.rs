@@ -8,6 +8,7 @@ mod documents;
 mod files;
 mod machines;
 mod migrations;
+mod promises;
 mod wire;
 
 use std::{fmt, fs, path::Path};
@@ -30,6 +31,7 @@ const CHECKERS: &[fn(&Tree) -> Vec<Violation>] = &[
     wire::check,
     documents::settings,
     documents::links,
+    promises::check,
     machines::check,
 ];
 
@@ -68,6 +70,7 @@ enum Rule {
     Wire,
     Settings,
     Links,
+    Promises,
     Machines,
 }
 

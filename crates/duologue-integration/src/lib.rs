@@ -19,6 +19,8 @@ pub mod raw;
 pub mod server;
 pub mod store;
 pub mod supabase;
+pub mod trace;
+pub mod wire;
 
 use std::time::Duration;
 

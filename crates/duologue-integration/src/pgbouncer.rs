@@ -23,7 +23,14 @@ pub struct PgBouncer {
 impl PgBouncer {
     /// The pooler of this process, started by whoever asks first.
     pub async fn get() -> &'static Self {
-        let pooler = POOLER.get_or_try_init(Self::start).await;
+        let starting = async || Self::start("pgbouncer", Cluster::get().await).await;
+        let pooler = POOLER.get_or_try_init(starting).await;
+        pooler.unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    /// A pooler before a cluster of a test's own, after which it is named.
+    pub async fn before(cluster: &Cluster, name: &str) -> Self {
+        let pooler = Self::start(&format!("pgbouncer-{name}"), cluster).await;
         pooler.unwrap_or_else(|error| panic!("{error:#}"))
     }
 
@@ -33,9 +40,9 @@ impl PgBouncer {
         format!("postgres://{OWNER}@127.0.0.1:{port}/{name}?sslmode=disable")
     }
 
-    async fn start() -> Result<Self> {
+    async fn start(name: &str, cluster: &Cluster) -> Result<Self> {
         let pgbouncer = find("pgbouncer", &["/usr/sbin".into()], "pgbouncer")?;
-        let folder = run_folder("pgbouncer")?;
+        let folder = run_folder(name)?;
         let mut make_folder = unprivileged(Path::new("mkdir"), AtOurEnd::Leave);
         make_folder.arg(&folder);
         run(make_folder)?;
@@ -57,8 +64,9 @@ impl PgBouncer {
                  pool_mode = transaction\n\
                  default_pool_size = 3\n\
                  server_round_robin = 1\n\
+                 server_login_retry = 0.1\n\
                  max_client_conn = 500\n",
-                cluster = Cluster::get().await.port(),
+                cluster = cluster.port(),
                 users = users.display(),
             ),
         )?;

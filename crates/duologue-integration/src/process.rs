@@ -129,6 +129,16 @@ impl ServerProcess {
         self.folder.path()
     }
 
+    /// Its id in the system.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("the process runs")
+    }
+
+    /// The path of its database.
+    pub fn database(&self) -> PathBuf {
+        self.folder.path().join("duologue.db")
+    }
+
     /// The address of a session's socket.
     pub fn socket_url(&self, session: &str, query: &str) -> String {
         format!("ws://{}/ws/session/{session}{query}", self.address)
@@ -136,7 +146,7 @@ impl ServerProcess {
 
     /// Memory in use, in KiB.
     pub fn resident_kib(&self) -> u64 {
-        let pid = self.child.id().expect("the process runs");
+        let pid = self.id();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it is ours");
         let line = status
             .lines()
@@ -174,7 +184,7 @@ impl ServerProcess {
 
     /// Sends it a signal, such as `STOP` or `CONT`.
     pub async fn signal(&self, signal: &str) {
-        let pid = self.child.id().expect("the process runs").to_string();
+        let pid = self.id().to_string();
         let mut kill = Command::new("kill");
         kill.args([&format!("-{signal}"), &pid]);
         let sent = kill.status().await;
@@ -192,8 +202,9 @@ impl ServerProcess {
 
     /// Reads one column of its database until `is_so` says that the rows are as expected.
     pub async fn database_until(&self, query: &'static str, is_so: impl Fn(&[String]) -> bool) {
-        let file = self.folder.path().join("duologue.db");
-        let options = SqliteConnectOptions::new().filename(file).read_only(true);
+        let options = SqliteConnectOptions::new()
+            .filename(self.database())
+            .read_only(true);
         let mut database = options.connect().await.expect("the database can be read");
         let asking = async {
             loop {

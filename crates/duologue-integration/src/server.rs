@@ -25,6 +25,7 @@ const SETTINGS: &[(&str, &str)] = &[
 pub struct ServerBuilder {
     folder: TempDir,
     settings: Vec<(String, String)>,
+    echoes: bool,
 }
 
 /// A running server. [`TestServer::stop`] it, so that what it leaves behind is checked.
@@ -53,6 +54,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Gives it the route `/testing/echo`, a WebSocket that sends back what it gets.
+    #[must_use]
+    pub fn with_echo(mut self) -> Self {
+        self.echoes = true;
+        self
+    }
+
     /// The folder that holds the server's files until it is dropped.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -78,7 +86,10 @@ impl ServerBuilder {
     )]
     pub async fn try_start(self) -> Result<TestServer, StartError> {
         install_crypto();
-        let application = Application::build(&self.config()).await?;
+        let mut application = Application::build(&self.config()).await?;
+        if self.echoes {
+            application = application.with_echo();
+        }
         let address = application.address();
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
         let task = tokio::task::spawn(application.run(drain.clone(), stop.clone()));
@@ -100,6 +111,7 @@ impl TestServer {
         let builder = ServerBuilder {
             folder,
             settings: Vec::new(),
+            echoes: false,
         };
         SETTINGS
             .iter()

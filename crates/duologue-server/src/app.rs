@@ -69,6 +69,9 @@ pub(crate) struct App {
     pub(crate) origins: Arc<Origins>,
     /// Sockets and connections. Shutdown waits for it.
     pub(crate) tasks: TaskTracker,
+    /// Whether there is a route that sends back what it gets.
+    #[cfg(feature = "testing")]
+    pub(crate) echoes: bool,
 }
 
 /// A server, bound and ready to run.
@@ -124,6 +127,8 @@ impl Application {
             socket: Arc::new(config.socket.clone()),
             origins: Arc::new(Origins::new(&config.server.origins_allowed)),
             tasks: TaskTracker::new(),
+            #[cfg(feature = "testing")]
+            echoes: false,
         };
         let limits = ListenerLimits::from(&config.server);
         let drain_timeout = config.server.drain_timeout;
@@ -135,6 +140,16 @@ impl Application {
             drain_timeout,
             description,
         })
+    }
+
+    /// Adds `/testing/echo`, a WebSocket under the limits of all others that sends back what it gets.
+    ///
+    /// The program never asks for it, however it is built.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn with_echo(mut self) -> Self {
+        self.app.echoes = true;
+        self
     }
 
     /// Where it listens.

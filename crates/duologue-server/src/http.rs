@@ -1,5 +1,7 @@
 //! The list of routes.
 
+#[cfg(feature = "testing")]
+mod echo;
 pub(crate) mod error;
 mod headers;
 mod health;
@@ -22,6 +24,12 @@ pub(crate) fn router(app: App) -> Router {
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .layer(middleware::from_fn_with_state(app.clone(), origin::check));
+    #[cfg(feature = "testing")]
+    let guarded = if app.echoes {
+        guarded.route("/testing/echo", get(echo::connect))
+    } else {
+        guarded
+    };
     Router::new()
         .route("/", get(pages::root))
         .route("/demo", get(pages::demo_redirect))

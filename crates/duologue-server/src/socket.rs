@@ -3,6 +3,8 @@
 //! The socket knows nothing of what it carries. It translates, keeps the peer honest (pings, write
 //! timeout), and says how the peer left.
 
+#[cfg(feature = "testing")]
+pub(crate) mod echo;
 mod heartbeat;
 mod outgoing;
 
@@ -37,7 +39,7 @@ pub(crate) struct Socket {
 
 /// How the connection came to its end.
 enum End {
-    /// The peer left.
+    /// The peer left, by a close frame or without one.
     Left(DisconnectReason),
     /// We close, and this is why; the reason is what the log says of it.
     Close(CloseCode, DisconnectReason),
@@ -73,16 +75,10 @@ impl Socket {
                 break end;
             }
         };
-        let reason = match end {
-            End::Left(reason) => reason,
-            End::Close(code, reason) => {
-                // The session hears of it now; the peer may take its time with the handshake.
-                self.reader.leave(reason);
-                close(&mut sink, &mut stream, code).await;
-                return;
-            }
-        };
+        // The session hears of it now; the peer may take its time with the handshake.
+        let (End::Left(reason) | End::Close(_, reason)) = end;
         self.reader.leave(reason);
+        part(&mut sink, &mut stream, &end).await;
     }
 
     /// Translates what the peer sent.
@@ -209,6 +205,24 @@ fn failure(error: axum::Error) -> End {
             End::Close(CloseCode::Protocol, DisconnectReason::Protocol)
         }
         _ => End::Left(DisconnectReason::Lost),
+    }
+}
+
+/// Lets go of the connection in the way that its end asks for.
+async fn part(
+    sink: &mut SplitSink<WebSocket, Message>,
+    stream: &mut SplitStream<WebSocket>,
+    end: &End,
+) {
+    match end {
+        End::Close(code, _) => close(sink, stream, *code).await,
+        // tungstenite has the answer to a close frame ready, and sends it with the next flush.
+        End::Left(_) => match tokio::time::timeout(CLOSE_TIMEOUT, sink.flush()).await {
+            Ok(Ok(())) => {}
+            // Whoever left without a word hears no answer either.
+            Ok(Err(error)) => tracing::debug!(%error, "farewell.failed"),
+            Err(_elapsed) => tracing::debug!("farewell.timed_out"),
+        },
     }
 }
 

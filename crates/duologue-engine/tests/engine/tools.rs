@@ -8,6 +8,7 @@ use crate::harness::{
     World,
     client::{Answer, body, errors, names},
     log::types,
+    seconds,
     tool::Act,
 };
 
@@ -159,6 +160,34 @@ async fn a_tool_that_breaks_ends_its_turn_and_nothing_else() {
             "the call has a result"
         );
     }
+}
+
+/// A tool that never lets go of its thread is a mistake, but its session's alone: others are answered
+/// meanwhile. Threads and time are real here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tool_that_holds_its_thread_does_not_hold_up_others() {
+    let world = World::start();
+    let (release, released) = std::sync::mpsc::channel();
+    world.tools.will("fetch_order", Act::Block(released));
+    let mut held = world.connect("held").await;
+    held.say(REQUEST);
+    world.tools.wait_for_uses(1).await;
+    let others = async {
+        for n in 0..5 {
+            world.provider.will_say("Hello.");
+            let mut other = world.connect(&format!("other-{n}")).await;
+            other.say("hi");
+            let answer = other.answer().await;
+            assert_eq!(answer.done.finish_reason, FinishReason::Stop);
+        }
+    };
+    // Less than the harness's patience, which is for paused time.
+    let answered = tokio::time::timeout(seconds(30), others).await;
+    answered.expect("others are answered meanwhile");
+    world.provider.will_say("Here it is.");
+    drop(release);
+    let answer = held.answer().await;
+    assert_eq!(answer.done.finish_reason, FinishReason::Stop);
 }
 
 /// A NUL cannot be stored. If it were told, and another character were kept, replay and live would

@@ -7,11 +7,17 @@ use std::{
 };
 
 use duologue_integration::{
-    Client, TestServer, database_proxy::DatabaseProxy, postgres::Cluster, store::OpenStore,
+    Client, DEADLINE, TestServer,
+    database_proxy::DatabaseProxy,
+    pgbouncer::PgBouncer,
+    postgres::{Cluster, Database},
+    server::http,
+    store::OpenStore,
 };
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
-use sqlx::Row;
+use sqlx::{Connection, Executor, Row};
+use tokio_tungstenite::tungstenite;
 
 /// How often the database crashes.
 const CRASHES: usize = 5;
@@ -32,8 +38,22 @@ const MESSAGES: usize = 20;
 async fn crashes_of_the_database_lose_nothing_that_was_acknowledged() {
     let cluster = Cluster::of_its_own("crashing").await;
     let database = cluster.database().await;
+    outlive_crashes(cluster, &database.url()).await;
+}
+
+/// The same behind a transaction pooler, which goes on handing out connections that are dead, and
+/// refuses new ones in its own words.
+#[tokio::test]
+async fn crashes_of_the_database_lose_nothing_behind_a_transaction_pooler() {
+    let cluster = Cluster::of_its_own("crashing-pooled").await;
+    let database = cluster.database().await;
+    let pooler = PgBouncer::before(cluster, "crashing").await;
+    outlive_crashes(cluster, &pooler.url(&database)).await;
+}
+
+async fn outlive_crashes(cluster: &Cluster, url: &str) {
     let server = TestServer::builder()
-        .set("DATABASE_URL", &database.url())
+        .set("DATABASE_URL", url)
         .without_file()
         .start()
         .await;
@@ -132,6 +152,104 @@ fn is_answered(client: &Client, before: usize) -> bool {
     client.seen[before..]
         .iter()
         .any(|frame| frame["type"] == "done")
+}
+
+/// Goal: who cannot be served is told at the door, in time, with a time to come back; nobody is let half
+/// in, and those inside are not thrown out.
+#[tokio::test]
+async fn while_the_database_is_away_newcomers_are_refused_before_the_upgrade() {
+    const NEWCOMERS: usize = 20;
+    const IN_TIME: Duration = Duration::from_secs(4);
+    let cluster = Cluster::of_its_own("away").await;
+    let database = cluster.database().await;
+    let server = TestServer::builder()
+        .set("DATABASE_URL", &database.url())
+        .without_file()
+        .start()
+        .await;
+    let mut inside = server.connect("inside", "alice").await;
+    inside.ask("hello").await;
+    cluster.stop().await;
+
+    let urls: Vec<_> = (0..NEWCOMERS)
+        .map(|n| server.socket_url(&format!("new-{n}"), "?user_id=bob"))
+        .collect();
+    let asking = join_all(urls.iter().map(|url| Client::try_open(url)));
+    let refused = tokio::time::timeout(IN_TIME, asking).await;
+    for refused in refused.expect("nobody is kept waiting at the door") {
+        let Err(tungstenite::Error::Http(response)) = refused else {
+            panic!("somebody was let in: {refused:?}")
+        };
+        assert_eq!(response.status(), 503);
+        assert!(response.headers().contains_key("retry-after"));
+    }
+    for (path, status) in [("/readyz", 503), ("/healthz", 200)] {
+        let response = http().get(server.url(path)).send().await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+    }
+    inside.ping().await;
+
+    cluster.crash_and_restart().await;
+    let mut connection = database.connect().await;
+    let sessions: Vec<String> = sqlx::query_scalar("select session_id from sessions")
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(sessions, ["inside"]);
+    assert_eq!(inside.ask("again").await.done["finish_reason"], "stop");
+    server.connect("new-0", "bob").await.ask("now?").await;
+    server.stop().await;
+}
+
+/// Goal: a row that somebody has locked holds up its own session, and no other.
+#[tokio::test]
+async fn a_locked_row_holds_up_its_own_session_only() {
+    const PROMPT: Duration = Duration::from_millis(500);
+    let database = Cluster::get().await.database().await;
+    let server = TestServer::builder()
+        .set("DATABASE_URL", &database.url())
+        .without_file()
+        .start()
+        .await;
+    let mut held = server.connect("held", "alice").await;
+    let mut other = server.connect("other", "bob").await;
+    let mut locking = database.connect().await;
+    let mut lock = locking.begin().await.unwrap();
+    lock.execute("select 1 from sessions where session_id = 'held' for update")
+        .await
+        .unwrap();
+    let first = held.seen.len();
+    held.send("wait for me").await;
+    wait_for_a_lock(&database).await;
+
+    assert_eq!(other.ask("and me?").await.done["finish_reason"], "stop");
+    let ping = held.ping().await;
+    assert!(ping < PROMPT, "a ping took {ping:?}");
+    let is_told = held.seen[first..]
+        .iter()
+        .any(|frame| frame["type"] == "user_message");
+    assert!(!is_told, "it was told before it was stored");
+    lock.rollback().await.unwrap();
+    assert_eq!(held.answer().await.done["finish_reason"], "stop");
+    server.stop().await;
+}
+
+/// Waits until a call of the server waits for somebody's lock.
+async fn wait_for_a_lock(database: &Database) {
+    let mut connection = database.connect_as_superuser().await;
+    let waiting = async {
+        let sql = "select count(*) from pg_stat_activity
+            where wait_event_type = 'Lock' and datname = current_database()";
+        loop {
+            let waiting = sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut connection);
+            if waiting.await.expect("the database answers") > 0 {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let waits = tokio::time::timeout(DEADLINE, waiting).await;
+    waits.expect("the call waits for the lock");
 }
 
 /// `sslmode=verify-full` connects to a server whose certificate was signed by the authority given,

@@ -5,6 +5,8 @@ mod check;
 mod conversation;
 mod database;
 mod deployment;
+mod disk;
+mod echo;
 mod ending;
 mod follow_ups;
 mod frames;

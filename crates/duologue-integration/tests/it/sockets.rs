@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use duologue_integration::{DEADLINE, TestServer, process::ServerProcess, raw::Handshake};
+use duologue_integration::{
+    Client, DEADLINE, TestServer, process::ServerProcess, raw::Handshake, wire::Wire,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    process::Command,
 };
 
 /// Every shape of a request that never comes is closed by the server: silence, half a line, half a
@@ -128,4 +131,118 @@ async fn an_idle_connection_costs_tens_of_kib() {
     let each = server.resident_kib().saturating_sub(before) / CONNECTIONS;
     assert!(each < 64, "an idle connection costs {each} KiB");
     server.kill().await;
+}
+
+/// The network loses a client without a word to either side. The server notices by itself, and the client
+/// gets on another way what it has missed.
+#[tokio::test]
+async fn a_client_behind_a_cut_wire_is_noticed_and_may_resume() {
+    let server = TestServer::builder()
+        .set("DUOLOGUE_SOCKET__PING_INTERVAL", "200ms")
+        .set("DUOLOGUE_SOCKET__PONG_TIMEOUT", "200ms")
+        .start()
+        .await;
+    let wire = Wire::start(server.address(), DEADLINE).await;
+    let url = format!("ws://{}/ws/session/cut?user_id=alice", wire.address());
+    let mut far = Client::open(&url).await;
+    let mut near = server.connect("cut", "alice").await;
+    far.ask("can you hear me?").await;
+    near.answer().await;
+    let last_seq = far.last_seq;
+    wire.cut();
+    let gone = near.until("client_disconnected").await;
+    assert_eq!(gone["reason"], "unresponsive");
+    near.ask("the other one is gone").await;
+
+    let mut back = server.resume("cut", "alice", last_seq).await;
+    back.last_seq = last_seq;
+    back.until("replayed").await;
+    let said = back
+        .seen
+        .iter()
+        .filter(|frame| frame["type"] == "user_message");
+    let said: Vec<_> = said.map(|frame| &frame["text"]).collect();
+    assert_eq!(said, ["the other one is gone"]);
+    server.stop().await;
+}
+
+/// Load balancers drop connections on which nothing is said. Pings are enough to be said.
+#[tokio::test]
+async fn pings_keep_a_silent_connection_alive_behind_a_proxy_that_drops_those() {
+    const PINGS: usize = 10;
+    let server = TestServer::builder()
+        .set("DUOLOGUE_SOCKET__PING_INTERVAL", "100ms")
+        .start()
+        .await;
+    let wire = Wire::start(server.address(), Duration::from_millis(800)).await;
+    let url = format!("ws://{}/ws/session/idle?user_id=alice", wire.address());
+    let mut client = Client::open(&url).await;
+    while client.receive().await["type"] != "client_connected" {}
+    tokio::select! {
+        () = wire.until_passed(PINGS) => {}
+        frame = client.try_receive() => panic!("nothing was to be said, but {frame:?}"),
+    }
+    assert_eq!(
+        client.ask("still there?").await.done["finish_reason"],
+        "stop"
+    );
+    server.stop().await;
+}
+
+/// With no file descriptor left, newcomers wait outside, those inside are served, and nothing has to be
+/// restarted when there are some again.
+#[tokio::test]
+async fn without_file_descriptors_those_inside_are_served_and_newcomers_later() {
+    const SPARE: usize = 10;
+    let settings = [("DUOLOGUE_SERVER__HEADER_READ_TIMEOUT", "10m")];
+    let server = ServerProcess::start_with(&settings).await;
+    let url = server.socket_url("inside", "?user_id=alice");
+    let mut client = Client::open(&url).await;
+    client.ask("hello").await;
+    let open = || {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", server.id()));
+        open.expect("the process is ours").count()
+    };
+    let limit = open() + SPARE;
+    let process = server.id().to_string();
+    let limited = Command::new("prlimit")
+        .args(["--pid", &process, &format!("--nofile={limit}:")])
+        .status()
+        .await;
+    assert!(limited.expect("prlimit is there").success());
+    let mut silent = Vec::new();
+    for _ in 0..3 * SPARE {
+        silent.push(TcpStream::connect(server.address()).await.unwrap());
+    }
+    let exhausted = async {
+        while open() < limit {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, exhausted)
+        .await
+        .expect("the server takes what it can");
+    for _ in 0..5 {
+        assert_eq!(client.ask("and now?").await.done["finish_reason"], "stop");
+    }
+    drop(silent);
+    let url = server.socket_url("outside", "?user_id=bob");
+    let mut newcomer = Client::open(&url).await;
+    assert_eq!(newcomer.ask("at last").await.done["finish_reason"], "stop");
+    server.kill().await;
+}
+
+/// Whoever says goodbye is answered, so that its library does not report a broken connection.
+#[tokio::test]
+async fn a_goodbye_is_answered_with_the_same_code() {
+    let server = TestServer::start().await;
+    for code in [1000_u16, 1001, 4321] {
+        let mut leaving = Handshake::new(&server, &format!("bye-{code}")).await;
+        // A masked close frame with a mask of zeros.
+        let mut frame = vec![0x88, 0x82, 0, 0, 0, 0];
+        frame.extend(code.to_be_bytes());
+        leaving.stream.write_all(&frame).await.unwrap();
+        assert_eq!(leaving.close_code().await, code);
+    }
+    server.stop().await;
 }

@@ -15,7 +15,7 @@ use tracing::Instrument;
 
 use crate::{
     app::App,
-    config::Dialect,
+    config::{Dialect, SocketConfig},
     http::{error::ApiError, session::Asking},
     listener::Place,
     socket::Socket,
@@ -50,24 +50,27 @@ pub(crate) async fn connect(
     let socket = Socket::new(reader, dialect, app.socket.clone());
     let span = tracing::info_span!("socket", session.id = %session_id);
     let tasks = app.tasks.clone();
-    let limits = &app.socket;
-    Ok(upgrade
+    Ok(limited(upgrade, &app.socket).on_upgrade(move |connection| {
+        tasks.track_future(
+            async move {
+                socket.run(connection).await;
+                // The place is kept for as long as the socket lives.
+                drop(place);
+            }
+            .instrument(span),
+        )
+    }))
+}
+
+/// Bounds what the connection may send and hold.
+pub(crate) fn limited(upgrade: WebSocketUpgrade, limits: &SocketConfig) -> WebSocketUpgrade {
+    upgrade
         // tungstenite's own buffers would cost 130 KiB for each idle socket.
         .read_buffer_size(limits.read_buffer_bytes as usize)
         .write_buffer_size(limits.write_buffer_bytes as usize)
         .max_write_buffer_size(limits.write_buffer_bytes_max as usize)
         .max_message_size(limits.frame_bytes_max as usize)
         .max_frame_size(limits.frame_bytes_max as usize)
-        .on_upgrade(move |connection| {
-            tasks.track_future(
-                async move {
-                    socket.run(connection).await;
-                    // The place is kept for as long as the socket lives.
-                    drop(place);
-                }
-                .instrument(span),
-            )
-        }))
 }
 
 fn position(after: &str) -> Result<Seq, ApiError> {

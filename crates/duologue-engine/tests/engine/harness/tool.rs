@@ -22,6 +22,8 @@ pub(crate) enum Act {
     Panic,
     /// Never answers.
     Hang,
+    /// Holds its thread, as no tool should, until the sender is dropped.
+    Block(std::sync::mpsc::Receiver<()>),
     /// Answers once so many calls have come to the barrier.
     Meet(Arc<Barrier>),
 }
@@ -131,6 +133,10 @@ impl Tool for BoxedTool {
             Act::Fail => Err(ToolError::Failed("the test's tool is broken".into())),
             Act::Panic => panic!("the test's tool panics"),
             Act::Hang => std::future::pending().await,
+            Act::Block(released) => {
+                let _ = released.recv();
+                Ok(json!({ "blocked": true }))
+            }
             Act::Meet(barrier) => {
                 barrier.wait().await;
                 Ok(json!({ "met": true }))
