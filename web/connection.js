@@ -28,6 +28,9 @@ const FINAL_CLOSES = new Map([
   [1009, "The message was too long for the server."],
 ]);
 
+/** What a message is answered by: either of its receipts, or a refusal. */
+const ANSWERS = new Set(["user_message", "message_queued", "error"]);
+
 const RECONNECT = { firstMs: 500, mostMs: 30_000 };
 /** A connection that held this long was a good one: the next pause is short again. */
 const GOOD_AFTER_MS = 10_000;
@@ -141,7 +144,7 @@ export class Connection {
       this.#forget();
     }
     // Also an event that was seen before may be the receipt of a message that was sent twice.
-    const isAnswer = frame.type === "user_message" || frame.type === "error";
+    const isAnswer = ANSWERS.has(frame.type);
     if (isAnswer && typeof frame.id === "string") this.#outbox.settle(frame.id);
     if (typeof frame.seq === "number" && frame.type !== "replayed") {
       if (frame.seq <= this.#lastSeq) return;

@@ -4,11 +4,13 @@
 import { element } from "./dom.js";
 import { Ending } from "./ending.js";
 import { Turn } from "./turn.js";
+import { WaitingMessages } from "./waiting.js";
 
 /** @typedef {import("./socket.js").Frame} Frame */
 /**
  * @typedef {object} Callbacks
  * @property {(text: string) => void} say speaks in the user's name
+ * @property {() => void} hurry stops the running answer, for the sake of the next message
  * @property {() => void} onChange the conversation may be empty, or run, where it did not before
  * @property {(text: string) => void} announce tells those who listen to the page
  * @property {() => void} onFreshSession the user wants another session
@@ -38,6 +40,8 @@ export class Conversation {
   #running = 0;
   /** Messages without a receipt. @type {Map<string, HTMLElement>} */
   #unheard = new Map();
+  /** Messages with a receipt, but without a turn. */
+  #waiting;
   /** What is shown below the last turn of a session that has ended. @type {Ending | null} */
   #ending = null;
   /** Replayed news is old; it is not read out. */
@@ -47,6 +51,7 @@ export class Conversation {
   constructor(place, callbacks) {
     this.#place = place;
     this.#callbacks = callbacks;
+    this.#waiting = new WaitingMessages(place, callbacks.hurry);
   }
 
   get isEmpty() {
@@ -64,15 +69,16 @@ export class Conversation {
     this.#latest = null;
     this.#running = 0;
     this.#unheard.clear();
+    this.#waiting.clear();
     this.#ending = null;
     this.#callbacks.onChange();
   }
 
   /** Shows a message that is on its way. @param {string} id @param {string} text */
   send(id, text) {
-    const state = element("p", { class: "receipt" }, "Waiting…");
+    const state = element("p", { class: "receipt" }, "Sending…");
     const said = element("p", { class: "text" }, text);
-    const shown = element("div", { class: "said", "data-state": "waiting" }, said, state);
+    const shown = element("div", { class: "said", "data-state": "sending" }, said, state);
     this.#unheard.set(id, shown);
     this.#place.append(shown);
     this.#callbacks.onChange();
@@ -106,6 +112,8 @@ export class Conversation {
       case "client_connected":
         if (frame.reopened) this.#reopened();
         return;
+      case "message_queued":
+        return this.#queued(frame);
       case "session_ended":
         return this.end().ended(String(frame.reason));
       case "session_summarized":
@@ -135,15 +143,29 @@ export class Conversation {
     this.#latest = turn;
     this.#running += 1;
     this.#turns.set(id, turn);
-    // What is not yet received comes after what is.
-    const [firstUnheard] = this.#unheard.values();
-    this.#place.insertBefore(turn.element, firstUnheard ?? null);
+    // What waits comes after what has a turn, and last of all what is not yet received.
+    this.#place.insertBefore(turn.element, this.#waiting.first ?? this.#firstUnheard);
     this.#callbacks.onChange();
     return turn;
   }
 
+  get #firstUnheard() {
+    const [first] = this.#unheard.values();
+    return first ?? null;
+  }
+
+  /** The receipt of a message that has to wait for its turn. @param {Frame} frame */
+  #queued(frame) {
+    const sent = this.#unheard.get(String(frame.id));
+    this.#unheard.delete(String(frame.id));
+    sent?.remove();
+    this.#waiting.add(frame, this.#firstUnheard);
+    this.#callbacks.onChange();
+  }
+
   /** The receipt of a message: from now on its turn shows it. @param {Turn} turn @param {Frame} frame */
   #received(turn, frame) {
+    if (typeof frame.queued_seq === "number") this.#waiting.remove(frame.queued_seq);
     const shown = typeof frame.id === "string" ? this.#unheard.get(frame.id) : undefined;
     if (!shown) return;
     this.#unheard.delete(frame.id);

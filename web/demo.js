@@ -23,6 +23,10 @@ class Demo {
   #events = new EventPanel();
   #conversation = new Conversation(byId("turns", HTMLElement), {
     say: (text) => this.#say(text),
+    hurry: () => {
+      this.#connection?.cancel();
+      this.#composer.focus();
+    },
     onChange: () => this.#conversationChanged(),
     announce: (text) => byId("announcement", HTMLElement).replaceChildren(`Assistant: ${text}`),
     onFreshSession: () => this.#startAfresh(),

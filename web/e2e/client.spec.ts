@@ -136,7 +136,7 @@ test("a message without a receipt is sent again under its id", async ({ demo, se
   await expect.poll(() => second.messages()).toEqual([sent]);
   second.send(turnEvent(4, "user_message", { text: "Hello", id: sent.id }));
   await expect(demo.turns.locator(".said")).toHaveText(/Hello/);
-  await expect(demo.log.getByText("Waiting…")).toHaveCount(0);
+  await expect(demo.log.getByText("Sending…")).toHaveCount(0);
 });
 
 test("a message whose receipt is in the replay is not sent again", async ({ demo, server }) => {

@@ -10,6 +10,7 @@ export class DemoPage {
   readonly stopButton: Locator;
   readonly log: Locator;
   readonly turns: Locator;
+  readonly waiting: Locator;
   readonly ending: Locator;
   readonly events: Locator;
 
@@ -21,6 +22,7 @@ export class DemoPage {
     this.stopButton = page.getByRole("button", { name: "Stop" });
     this.log = page.getByRole("log", { name: "Messages" });
     this.turns = this.log.locator(".turn");
+    this.waiting = this.log.locator('.said[data-state="queued"]');
     this.ending = page.getByRole("region", { name: "Session summary" });
     this.events = page.getByRole("complementary", { name: "Events" });
   }

@@ -74,11 +74,11 @@ test("a message that is written while the connection is down is answered once", 
   await expect(demo.status).toHaveText("Reconnecting…");
   await demo.message.fill("What can you do?");
   await demo.message.press("Enter");
-  await expect(demo.log.getByText("Waiting…")).toBeVisible();
+  await expect(demo.log.getByText("Sending…")).toBeVisible();
   wire.mend();
   await expect(demo.status).toHaveText("Connected");
   await expect(demo.log.locator(".outcome")).toHaveCount(1);
-  await expect(demo.log.getByText("Waiting…")).toBeHidden();
+  await expect(demo.log.getByText("Sending…")).toBeHidden();
   expect(await demo.frames("user_message")).toHaveLength(1);
 });
 

@@ -45,14 +45,40 @@ test("what is shown in the end is what the log says", async ({ demo }) => {
   expect(await turn.text()).toBe(done.text);
 });
 
-test("a message that is sent during an answer is answered after it", async ({ demo }) => {
-  const first = await demo.say("mock:words=40 mock:delay_ms=20");
+test("a message that is sent during an answer waits, and is answered after it", async ({ demo }) => {
+  const first = await demo.say(LONG);
   await demo.message.fill("What can you do?");
   await demo.message.press("Enter");
-  await expect(demo.turns).toHaveCount(2);
+  await expect(demo.waiting).toHaveText(/What can you do\?\s*Waiting/);
+  await expect(demo.turns).toHaveCount(1);
+  await demo.stopButton.click();
   await first.isOver();
+  await expect(demo.turns).toHaveCount(2);
+  await expect(demo.waiting).toHaveCount(0);
   await expect(demo.log.locator(".outcome")).toHaveCount(2);
+  await expect(demo.turns.nth(1).locator(".said")).toHaveText(/What can you do\?$/);
+});
+
+// Goal: only the next message can be sent now, and that stops the running answer and no other.
+test("a message that waits can be sent now", async ({ demo, page }) => {
+  const first = await demo.say(LONG);
+  for (const text of ["What can you do?", "mock:words=3"]) {
+    await demo.message.fill(text);
+    await demo.message.press("Enter");
+  }
+  await expect(demo.waiting).toHaveCount(2);
+  const now = page.getByRole("button", { name: "Send now" });
+  await expect(now).toHaveCount(1);
+  await expect(demo.waiting.first().getByRole("button")).toBeVisible();
+  await page.screenshot({ path: "artifacts/waiting.png" });
+  await now.click();
+  await expect(demo.message).toBeFocused();
+  await expect(first.outcome).toContainText("Stopped");
+  await expect(demo.log.locator(".outcome")).toHaveCount(3);
+  await expect(demo.waiting).toHaveCount(0);
+  await expect(demo.log.getByText("Stopped")).toHaveCount(1);
   await expect(demo.turns.nth(1).locator(".said")).toContainText("What can you do?");
+  await expect(demo.turns.nth(2).locator(".said")).toContainText("mock:words=3");
 });
 
 // Whoever reads further up must not lose their place to news below.

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use duologue_protocol::OnBusy;
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
 use serde::Deserialize;
 
@@ -39,6 +40,8 @@ pub struct SessionLimits {
     pub draft_interval: Duration,
     /// Sockets and mirrors attached to one session. One more is refused with `busy`.
     pub readers_max: u16,
+    /// What becomes of a message that comes while a turn is running and does not say so itself.
+    pub on_busy: OnBusy,
     /// User messages that wait for the running turn. One more is refused with `busy`.
     pub messages_queued_max: u16,
     /// Requests from all readers that the session has not looked at. One more is refused with

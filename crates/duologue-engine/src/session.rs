@@ -13,8 +13,10 @@
 //!
 //! * Only this task appends to the log, so events need no lock and have one order.
 //! * An event reaches readers after the store has it; a delta is never stored.
-//! * At most one turn runs. What arrives meanwhile waits in a bounded queue.
-//! * A session is only let go of between turns, so every user's message gets its end.
+//! * At most one turn runs. What arrives meanwhile waits in a bounded queue, which is in the log.
+//! * As long as the session has a reader, a message only waits while a turn runs.
+//! * A session is only let go of between turns, so every user's message gets its end; what waits is
+//!   left to the next holder.
 //!
 //! Not here: what a turn does (`turn`), sockets (`duologue-server`), SQL (`duologue-store`).
 
@@ -30,11 +32,11 @@ mod running;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use duologue_protocol::{
     ClientFrame, CloseCode, DisconnectReason, EndReason, ErrorCode, ErrorFrame, FinishReason,
-    MessageId, Seq, ServerFrame, UserInput,
+    MessageId, Seq, ServerFrame,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -136,7 +138,6 @@ pub(crate) struct Session {
     readers: Vec<Outlet>,
     turn: Option<RunningTurn>,
     last_heard: Side,
-    waiting: VecDeque<UserInput>,
     /// Set when the session is to end as soon as its turn is over.
     ending: Option<EndReason>,
     /// Set once the server has asked for sessions to be let go of.
@@ -189,7 +190,7 @@ impl Session {
 
     async fn answer(&mut self, connection: u64, frame: ClientFrame) -> Step {
         match frame {
-            ClientFrame::Message(input) => self.hear(connection, input).await,
+            ClientFrame::Message(input) => return self.hear(connection, input).await,
             ClientFrame::End => return self.request_end(EndReason::Requested).await,
             ClientFrame::Cancel => self.cancel_turn(),
             ClientFrame::Ping => self.tell(connection, ServerFrame::Pong),

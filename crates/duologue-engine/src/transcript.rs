@@ -1,24 +1,24 @@
 //! What a session knows, folded from its log: the conversation as models see it, what is pending,
-//! what is still open.
+//! what is still open, and what waits.
 //!
 //! Invariant: the fold of a log read back from the store equals the fold of the events as they were
 //! appended. So a session that moved, or came back after a restart, goes on where it was.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+mod message_ids;
+mod queue;
+
+use std::sync::Arc;
 
 use duologue_protocol::{
-    Event, EventBody, FollowUp, MessageId, Seq, Timestamp, ToolCall, ToolOutcome, ToolResult,
-    TurnId,
+    Event, EventBody, FollowUp, Seq, Timestamp, ToolCall, ToolOutcome, ToolResult, TurnId,
 };
 
-use crate::provider::{Message, ModelCall};
+use crate::{
+    provider::{Message, ModelCall},
+    transcript::{message_ids::MessageIds, queue::Queue},
+};
 
-/// Message ids that a session remembers. A client sends again what it has no receipt for, which is
-/// rarely more than one message; but a session may go on for months.
-pub(crate) const MESSAGE_IDS_MAX: usize = 1024;
+pub(crate) use message_ids::{MESSAGE_IDS_MAX, Place};
 
 /// A session's state, as far as its log determines it. Bounded, however long the log is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,33 +44,10 @@ pub(crate) struct Transcript {
     pub(crate) open_turn: Option<TurnId>,
     /// Its tool calls that have no result yet.
     pub(crate) open_calls: Vec<ToolCall>,
+    /// The messages that wait for their turns.
+    pub(crate) queue: Queue,
     /// Where the latest messages are that bore an id of the client's.
     pub(crate) message_ids: MessageIds,
-}
-
-/// The latest ids, and where their messages are.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct MessageIds {
-    places: HashMap<MessageId, Seq>,
-    oldest_first: VecDeque<MessageId>,
-}
-
-impl MessageIds {
-    pub(crate) fn get(&self, id: &MessageId) -> Option<Seq> {
-        self.places.get(id).copied()
-    }
-
-    fn remember(&mut self, id: &MessageId, seq: Seq) {
-        if self.places.insert(id.clone(), seq).is_some() {
-            return;
-        }
-        self.oldest_first.push_back(id.clone());
-        if self.oldest_first.len() > MESSAGE_IDS_MAX
-            && let Some(oldest) = self.oldest_first.pop_front()
-        {
-            self.places.remove(&oldest);
-        }
-    }
 }
 
 impl Transcript {
@@ -88,12 +65,21 @@ impl Transcript {
         self.last_occurred_at = Some(event.occurred_at);
         match &event.body {
             EventBody::ClientConnected(connected) => self.connections = connected.connection,
+            EventBody::MessageQueued(message) => {
+                self.queue.add(event.seq, message);
+                if let Some(id) = &message.id {
+                    self.message_ids.queued(id, event.seq);
+                }
+            }
             EventBody::UserMessage(message) => {
+                if let Some(queued_seq) = message.queued_seq {
+                    self.queue.remove(queued_seq);
+                }
                 self.open_turn = event.turn_id;
                 self.turns = event.turn_id.map_or(self.turns, |turn| turn.0);
                 self.messages.push(Message::User(Arc::clone(&message.text)));
                 if let Some(id) = &message.id {
-                    self.message_ids.remember(id, event.seq);
+                    self.message_ids.said(id, event.seq, message.queued_seq);
                 }
             }
             // Whatever the router chose, it has dealt with the question; if it still stands, a
@@ -227,18 +213,5 @@ mod tests {
         let messages = [user("before"), user(&"x".repeat(200))];
         assert_eq!(recent(&messages, 100), &messages[1..]);
         assert_eq!(recent(&[], 100), []);
-    }
-
-    #[test]
-    fn the_latest_message_ids_are_remembered_and_no_more() {
-        let mut ids = MessageIds::default();
-        let id = |number: usize| MessageId::new(&number.to_string()).expect("an id");
-        for number in 0..MESSAGE_IDS_MAX + 3 {
-            ids.remember(&id(number), Seq(number as u64));
-        }
-        assert_eq!(ids.get(&id(2)), None);
-        assert_eq!(ids.get(&id(3)), Some(Seq(3)));
-        assert_eq!(ids.places.len(), MESSAGE_IDS_MAX);
-        assert_eq!(ids.oldest_first.len(), MESSAGE_IDS_MAX);
     }
 }

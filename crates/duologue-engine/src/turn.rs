@@ -19,7 +19,6 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use duologue_protocol::{
     CallId, ErrorCode, EventBody, FinishReason, FollowUp, Routed, ToolCall, TurnId, Usage,
-    UserInput,
 };
 use futures_util::FutureExt;
 use serde_json::Value;
@@ -130,23 +129,23 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// A turn on `input`, and where its outputs will appear.
+    /// A turn on the user's `text`, and where its outputs will appear.
     pub(crate) fn new(
         context: Arc<Context>,
         hold: &Hold,
         id: TurnId,
-        input: &UserInput,
+        text: &Arc<str>,
         transcript: &Transcript,
     ) -> (Self, mpsc::Receiver<Output>) {
         let (outputs, receiver) = mpsc::channel(OUTPUTS_QUEUED_MAX);
         let mut messages =
             recent(&transcript.messages, context.limits.turn.prompt_bytes_max).to_vec();
-        messages.push(Message::User(Arc::clone(&input.text)));
+        messages.push(Message::User(Arc::clone(text)));
         let turn = Self {
             context,
             hold: hold.clone(),
             id,
-            text: Arc::clone(&input.text),
+            text: Arc::clone(text),
             pending: transcript.pending.clone(),
             last_call: transcript.last_call.clone(),
             messages,

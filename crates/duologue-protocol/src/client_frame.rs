@@ -7,7 +7,7 @@
 use std::{cell::Cell, fmt, sync::Arc};
 
 use serde::{
-    Deserializer,
+    Deserialize, Deserializer, Serialize,
     de::{IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::Value;
@@ -39,6 +39,20 @@ pub struct UserInput {
     pub text: Arc<str>,
     /// The client's own name for the message.
     pub id: Option<MessageId>,
+    /// What becomes of it if a turn is running. `None`: as the server is set.
+    pub on_busy: Option<OnBusy>,
+}
+
+/// What becomes of a message that comes while a turn is running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBusy {
+    /// It waits, in order, for the turns before it.
+    Queue,
+    /// It is refused with `busy`.
+    Reject,
+    /// It stops the running turn, and runs before all that wait as `queue`.
+    Interrupt,
 }
 
 /// Why a frame was refused. The connection stays open.
@@ -69,14 +83,25 @@ impl ClientFrame {
     /// Reads one text frame.
     pub fn read(text: &str) -> Result<Self, FrameError> {
         match Fields::read(text)? {
-            None => UserInput::new(text, None).map(Self::Message),
+            None => UserInput::new(text, None, None).map(Self::Message),
             Some(fields) => fields.into_frame(),
         }
     }
 }
 
+impl OnBusy {
+    fn read(name: &str) -> Option<Self> {
+        match name {
+            "queue" => Some(Self::Queue),
+            "reject" => Some(Self::Reject),
+            "interrupt" => Some(Self::Interrupt),
+            _ => None,
+        }
+    }
+}
+
 impl UserInput {
-    fn new(text: &str, id: Option<MessageId>) -> Result<Self, FrameError> {
+    fn new(text: &str, id: Option<MessageId>, on_busy: Option<OnBusy>) -> Result<Self, FrameError> {
         if text.trim().is_empty() {
             let message = "the message is empty; send some text";
             return Err(FrameError {
@@ -89,7 +114,7 @@ impl UserInput {
         } else {
             text.into()
         };
-        Ok(Self { text, id })
+        Ok(Self { text, id, on_busy })
     }
 }
 
@@ -99,6 +124,7 @@ struct Fields {
     r#type: Option<Value>,
     message: Option<Value>,
     id: Option<Value>,
+    on_busy: Option<Value>,
     token: Option<Value>,
 }
 
@@ -168,10 +194,20 @@ impl Fields {
                 return refuse(ErrorCode::BadRequest, message);
             }
         }
-        match self.message {
-            Some(Value::String(text)) => UserInput::new(&text, id).map(ClientFrame::Message),
-            _ => refuse(ErrorCode::BadRequest, "`message` must be a string".into()),
-        }
+        let Some(Value::String(text)) = self.message else {
+            return refuse(ErrorCode::BadRequest, "`message` must be a string".into());
+        };
+        let on_busy = match self.on_busy {
+            None | Some(Value::Null) => None,
+            Some(value) => {
+                let Some(on_busy) = value.as_str().and_then(OnBusy::read) else {
+                    let message = "`on_busy` must be `queue`, `reject` or `interrupt`".into();
+                    return refuse(ErrorCode::BadRequest, message);
+                };
+                Some(on_busy)
+            }
+        };
+        UserInput::new(&text, id, on_busy).map(ClientFrame::Message)
     }
 }
 
@@ -193,6 +229,7 @@ impl<'de> Visitor<'de> for FieldsVisitor<'_> {
                 "type" => &mut fields.r#type,
                 "message" => &mut fields.message,
                 "id" => &mut fields.id,
+                "on_busy" => &mut fields.on_busy,
                 "token" => &mut fields.token,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
@@ -216,6 +253,7 @@ mod tests {
         ClientFrame::Message(UserInput {
             text: text.into(),
             id: None,
+            on_busy: None,
         })
     }
 
@@ -278,9 +316,45 @@ mod tests {
             ClientFrame::read(r#"{"type":"message","message":"hi","id":"m1"}"#).unwrap(),
             ClientFrame::Message(UserInput {
                 text: "hi".into(),
-                id
+                id,
+                on_busy: None
             })
         );
+    }
+
+    #[test]
+    fn a_message_says_what_becomes_of_it_while_a_turn_runs() {
+        for (value, expected) in [
+            (r#""queue""#, Some(OnBusy::Queue)),
+            (r#""reject""#, Some(OnBusy::Reject)),
+            (r#""interrupt""#, Some(OnBusy::Interrupt)),
+            ("null", None),
+        ] {
+            let frame = format!(r#"{{"message":"hi","on_busy":{value}}}"#);
+            let Ok(ClientFrame::Message(input)) = ClientFrame::read(&frame) else {
+                panic!("{frame} is a message");
+            };
+            assert_eq!(input.on_busy, expected, "{frame}");
+        }
+        for value in [
+            r#""wait""#,
+            r#""Queue""#,
+            "1",
+            "true",
+            "{}",
+            r#"{"queue":null}"#,
+        ] {
+            let frame = format!(r#"{{"message":"hi","id":"m1","on_busy":{value}}}"#);
+            let error = ClientFrame::read(&frame).unwrap_err();
+            assert_eq!(error.code, ErrorCode::BadRequest, "{frame}");
+            assert_eq!(error.id.unwrap().as_str(), "m1", "{frame}");
+            for allowed in ["`queue`", "`reject`", "`interrupt`"] {
+                assert!(error.message.contains(allowed), "{}", error.message);
+            }
+        }
+        // Other frames do not know the key, and so ignore it.
+        let cancel = ClientFrame::read(r#"{"type":"cancel","on_busy":7}"#).unwrap();
+        assert_eq!(cancel, ClientFrame::Cancel);
     }
 
     #[test]

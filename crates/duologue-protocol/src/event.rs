@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{CallId, ErrorCode, MessageId, Seq, SessionId, Timestamp, TurnId, UserId};
+use crate::{CallId, ErrorCode, MessageId, OnBusy, Seq, SessionId, Timestamp, TurnId, UserId};
 
 /// One entry of a session's log.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +34,8 @@ pub enum EventBody {
     ClientConnected(ClientConnected),
     /// A reader left, or was lost.
     ClientDisconnected(ClientDisconnected),
+    /// The user said something while a turn was running: it has to wait for its own.
+    MessageQueued(MessageQueued),
     /// The user said something: a turn begins.
     UserMessage(UserMessage),
     /// The router chose what the turn does.
@@ -100,6 +102,18 @@ pub enum DisconnectReason {
     Protocol,
 }
 
+/// See [`EventBody::MessageQueued`]. The event belongs to no turn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MessageQueued {
+    /// What the user wrote.
+    pub text: Arc<str>,
+    /// The client's own name for the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<MessageId>,
+    /// Which place it takes among those that wait. Never `reject`.
+    pub on_busy: OnBusy,
+}
+
 /// See [`EventBody::UserMessage`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UserMessage {
@@ -108,6 +122,9 @@ pub struct UserMessage {
     /// The client's own name for the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<MessageId>,
+    /// The `message_queued` that this was, where it had to wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued_seq: Option<Seq>,
 }
 
 /// See [`EventBody::Routed`].
@@ -202,11 +219,11 @@ pub enum FinishReason {
     FollowUp,
     /// The model reached its output limit.
     Length,
-    /// A reader cancelled it.
+    /// A reader cancelled it, said something that took its place, or ended the session.
     Cancelled,
     /// Something failed; `error` says what.
     Error,
-    /// The server went away in the middle of it.
+    /// The server went away in the middle of it, or the session was abandoned before it began.
     Interrupted,
 }
 
@@ -318,6 +335,7 @@ impl EventBody {
             Self::SessionStarted(_) => "session_started",
             Self::ClientConnected(_) => "client_connected",
             Self::ClientDisconnected(_) => "client_disconnected",
+            Self::MessageQueued(_) => "message_queued",
             Self::UserMessage(_) => "user_message",
             Self::Routed(_) => "routed",
             Self::ToolCall(_) => "tool_call",
@@ -342,6 +360,7 @@ impl EventBody {
             "session_started" => body(payload, Self::SessionStarted),
             "client_connected" => body(payload, Self::ClientConnected),
             "client_disconnected" => body(payload, Self::ClientDisconnected),
+            "message_queued" => body(payload, Self::MessageQueued),
             "user_message" => body(payload, Self::UserMessage),
             "routed" => body(payload, Self::Routed),
             "tool_call" => body(payload, Self::ToolCall),

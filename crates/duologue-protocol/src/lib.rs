@@ -10,13 +10,13 @@ mod id;
 mod server_frame;
 
 pub use crate::{
-    client_frame::{ClientFrame, FrameError, UserInput},
+    client_frame::{ClientFrame, FrameError, OnBusy, UserInput},
     code::{CloseCode, ErrorCode},
     event::{
         AssistantMessage, ClientConnected, ClientDisconnected, DisconnectReason, EndReason, Event,
-        EventBody, FinishReason, FollowUp, Imported, PayloadError, Routed, SessionEnded,
-        SessionStarted, SessionSummarized, SummaryStatus, ToolCall, ToolOutcome, ToolResult, Usage,
-        UserMessage,
+        EventBody, FinishReason, FollowUp, Imported, MessageQueued, PayloadError, Routed,
+        SessionEnded, SessionStarted, SessionSummarized, SummaryStatus, ToolCall, ToolOutcome,
+        ToolResult, Usage, UserMessage,
     },
     id::{CallId, IdError, MessageId, Seq, SessionId, TurnId, UserId},
     server_frame::{END_OF_RESPONSE, ErrorFrame, ServerFrame, TextFrames},

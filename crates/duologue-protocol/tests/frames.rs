@@ -10,9 +10,10 @@
 
 use duologue_protocol::{
     AssistantMessage, CallId, ClientConnected, ClientDisconnected, DisconnectReason, EndReason,
-    ErrorCode, ErrorFrame, Event, EventBody, FinishReason, FollowUp, Imported, MessageId, Routed,
-    Seq, ServerFrame, SessionEnded, SessionId, SessionStarted, SessionSummarized, SummaryStatus,
-    TextFrames, ToolCall, ToolOutcome, ToolResult, TurnId, Usage, UserId, UserMessage,
+    ErrorCode, ErrorFrame, Event, EventBody, FinishReason, FollowUp, Imported, MessageId,
+    MessageQueued, OnBusy, Routed, Seq, ServerFrame, SessionEnded, SessionId, SessionStarted,
+    SessionSummarized, SummaryStatus, TextFrames, ToolCall, ToolOutcome, ToolResult, TurnId, Usage,
+    UserId, UserMessage,
 };
 use insta::assert_snapshot;
 use serde_json::json;
@@ -140,10 +141,34 @@ fn user_message_has_the_id_that_the_client_gave() {
         in_turn(EventBody::UserMessage(UserMessage {
             text: "say \"hello\"\n🦀".into(),
             id,
+            queued_seq: None,
         }))
     };
     assert_snapshot!(message(None), @r#"json: {"type":"user_message","seq":7,"occurred_at":"2026-01-01T09:00:00.000125Z","turn_id":"turn-1","text":"say \"hello\"\n🦀"}"#);
     assert_snapshot!(message(Some(message_id())), @r#"json: {"type":"user_message","seq":7,"occurred_at":"2026-01-01T09:00:00.000125Z","turn_id":"turn-1","text":"say \"hello\"\n🦀","id":"m-1"}"#);
+}
+
+#[test]
+fn user_message_names_the_message_queued_that_it_was() {
+    let message = UserMessage {
+        text: "hi".into(),
+        id: Some(message_id()),
+        queued_seq: Some(Seq(5)),
+    };
+    assert_snapshot!(in_turn(EventBody::UserMessage(message)), @r#"json: {"type":"user_message","seq":7,"occurred_at":"2026-01-01T09:00:00.000125Z","turn_id":"turn-1","text":"hi","id":"m-1","queued_seq":5}"#);
+}
+
+#[test]
+fn message_queued_says_which_place_it_takes_and_nothing_as_text() {
+    let queued = |id, on_busy| {
+        outside(EventBody::MessageQueued(MessageQueued {
+            text: "hi".into(),
+            id,
+            on_busy,
+        }))
+    };
+    assert_snapshot!(queued(None, OnBusy::Queue), @r#"json: {"type":"message_queued","seq":7,"occurred_at":"2026-01-01T09:00:00.000125Z","text":"hi","on_busy":"queue"}"#);
+    assert_snapshot!(queued(Some(message_id()), OnBusy::Interrupt), @r#"json: {"type":"message_queued","seq":7,"occurred_at":"2026-01-01T09:00:00.000125Z","text":"hi","id":"m-1","on_busy":"interrupt"}"#);
 }
 
 #[test]

@@ -70,6 +70,8 @@ impl Session {
         self.readers.push(outlet);
         // If nobody waits for it, the reader is dropped here, which detaches it again.
         drop(reply.send(Ok(reader)));
+        // What the session's last holder left to be done, now that there is somebody to see it.
+        self.start_waiting();
         Ok(())
     }
 

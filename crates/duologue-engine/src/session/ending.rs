@@ -1,12 +1,13 @@
 //! How a session ends, and how one is let go of without ending.
 
 use duologue_protocol::{
-    EndReason, ErrorCode, ErrorFrame, EventBody, FinishReason, ServerFrame, SessionEnded,
+    AssistantMessage, EndReason, EventBody, FinishReason, ServerFrame, SessionEnded, TurnId,
 };
 
 use crate::{
     log::Entry,
     session::{Exit, Session, Step},
+    transcript::Transcript,
 };
 
 impl Session {
@@ -33,18 +34,9 @@ impl Session {
             self.turn.is_none(),
             "a turn must have its end before the session has"
         );
-        for input in std::mem::take(&mut self.waiting) {
-            let message = "the session ended before this message's turn came".to_owned();
-            let error = ErrorFrame {
-                code: ErrorCode::Busy,
-                message,
-                id: input.id,
-                turn_id: None,
-            };
-            self.broadcast(ServerFrame::Error(error));
-        }
         let mut entries = self.beginning();
         entries.extend(what);
+        entries.extend(unspoken(&self.transcript, reason));
         entries.push((None, EventBody::SessionEnded(SessionEnded { reason })));
         let events = self.log.append(&mut self.transcript, entries).await?;
         for event in events {
@@ -83,4 +75,32 @@ impl Session {
             .as_ref()
             .is_some_and(|turn| turn.stop_reason == Some(FinishReason::Interrupted))
     }
+}
+
+/// The turns of the messages that still wait when their session ends: each gets its end, so that
+/// nobody waits for it any more.
+fn unspoken(transcript: &Transcript, reason: EndReason) -> impl Iterator<Item = Entry> {
+    let finish_reason = match reason {
+        EndReason::Closed | EndReason::Requested => FinishReason::Cancelled,
+        EndReason::Abandoned | EndReason::Idle => FinishReason::Interrupted,
+    };
+    let answer = AssistantMessage {
+        text: "".into(),
+        finish_reason,
+        error: None,
+        usage: None,
+        ttft_ms: None,
+        duration_ms: 0,
+        model: "none".to_owned(),
+    };
+    let numbers = transcript.turns + 1..;
+    numbers
+        .zip(transcript.queue.all())
+        .flat_map(move |(number, message)| {
+            let turn_id = Some(TurnId(number));
+            [
+                (turn_id, EventBody::UserMessage(message)),
+                (turn_id, EventBody::AssistantMessage(answer.clone())),
+            ]
+        })
 }

@@ -2,58 +2,92 @@
 
 use std::sync::Arc;
 
-use duologue_protocol::{ErrorCode, Event, EventBody, Seq, ServerFrame, UserInput};
-
-use crate::{
-    session::Session,
-    store::{Hold, Store, StoreError},
+use duologue_protocol::{
+    ErrorCode, Event, EventBody, FinishReason, MessageQueued, OnBusy, Seq, ServerFrame, UserInput,
+    UserMessage,
 };
 
-/// Events read at a time to find a message and the end of its turn. Few turns have more.
+use crate::{
+    session::{Session, Step, recording::Moment},
+    store::{Hold, Store, StoreError},
+    transcript::Place,
+};
+
+/// Events read at a time to find the end of a message's turn. Few turns have more.
 const RECEIPT_PAGE_EVENTS: u32 = 16;
 
 impl Session {
-    /// Takes a user's message: starts its turn, or lets it wait for the running one.
-    pub(super) async fn hear(&mut self, connection: u64, input: UserInput) {
-        if self.ending.is_some() || self.draining {
-            let message = "the session is closing; send this again after reconnecting";
-            self.refuse(connection, ErrorCode::Busy, message, input.id);
-            return;
-        }
+    /// Takes a user's message: starts its turn, or does what the message wants of a busy session.
+    pub(super) async fn hear(&mut self, connection: u64, input: UserInput) -> Step {
         if let Some(heard) = self.heard_before(&input) {
-            return self.repeat_receipt(connection, input, heard).await;
+            self.repeat_receipt(connection, input, heard).await;
+            return Ok(());
         }
-        if self.turn.is_none() {
-            self.start_turn(input);
-        } else if self.waiting.len() < usize::from(self.context.limits.session.messages_queued_max)
-        {
-            self.waiting.push_back(input);
+        let limits = &self.context.limits.session;
+        let is_full = self.waiting_count() >= usize::from(limits.messages_queued_max);
+        let on_busy = input.on_busy.unwrap_or(limits.on_busy);
+        let why_not = if self.ending.is_some() || self.draining {
+            "the session is closing; send this again after reconnecting"
+        } else if self.turn.is_none() {
+            self.start_turn(UserMessage {
+                text: input.text,
+                id: input.id,
+                queued_seq: None,
+            });
+            return Ok(());
+        } else if on_busy == OnBusy::Reject {
+            "a turn is running; send this again when it is over"
+        } else if is_full {
+            "too many messages wait for the running turn; send this again later"
         } else {
-            let message = "too many messages wait for the running turn; send this again later";
-            self.refuse(connection, ErrorCode::Busy, message, input.id);
+            return self.queue(input, on_busy).await;
+        };
+        self.refuse(connection, ErrorCode::Busy, why_not, input.id);
+        Ok(())
+    }
+
+    /// Lets a message wait for the running turn, which it may stop. It is stored before anyone is
+    /// told, and the running turn's own message before it, so that the log has the users' order.
+    async fn queue(&mut self, input: UserInput, on_busy: OnBusy) -> Step {
+        let mut moment = Moment::default();
+        if let Some(turn) = &mut self.turn {
+            moment.begin(turn);
         }
+        let UserInput { text, id, .. } = input;
+        let queued = MessageQueued { text, id, on_busy };
+        moment.event(None, EventBody::MessageQueued(queued));
+        self.commit(moment).await?;
+        if let (OnBusy::Interrupt, Some(turn)) = (on_busy, &mut self.turn) {
+            turn.stop(FinishReason::Cancelled);
+        }
+        Ok(())
+    }
+
+    /// How many messages wait. One whose turn has started is in the queue until that is stored.
+    fn waiting_count(&self) -> usize {
+        let starts = self.turn.as_ref().and_then(|turn| turn.unrecorded.as_ref());
+        let is_starting = starts.is_some_and(|message| message.queued_seq.is_some());
+        self.transcript.queue.len() - usize::from(is_starting)
     }
 
     /// What was said before under this message's id, if anything was.
     fn heard_before(&self, input: &UserInput) -> Option<Heard> {
         let id = input.id.as_ref()?;
-        if let Some(seq) = self.transcript.message_ids.get(id) {
-            return Some(Heard::Stored(seq));
+        if let Some(place) = self.transcript.message_ids.get(id) {
+            return Some(Heard::Stored(place));
         }
-        let starts = self.turn.as_ref().and_then(|turn| turn.unrecorded.as_ref());
-        let mut unstored = self.waiting.iter().chain(starts);
-        let waiting = unstored.find(|waiting| waiting.id.as_ref() == Some(id))?;
-        Some(Heard::Waits(Arc::clone(&waiting.text)))
+        let unrecorded = self.turn.as_ref()?.unrecorded.as_ref()?;
+        (unrecorded.id.as_ref() == Some(id)).then(|| Heard::Starts(Arc::clone(&unrecorded.text)))
     }
 
-    /// Answers a message that was sent before: by its receipt and, if its turn is over, its end.
+    /// Answers a message that was sent before: by what is stored of it, up to the end of its turn.
     async fn repeat_receipt(&mut self, connection: u64, input: UserInput, heard: Heard) {
         let said = match heard {
-            // Its receipt will come with its turn.
-            Heard::Waits(text) => Ok((text, Vec::new())),
-            Heard::Stored(seq) => {
+            // Its receipt is about to come.
+            Heard::Starts(text) => Ok((text, Vec::new())),
+            Heard::Stored(place) => {
                 let (store, hold) = (self.log.store(), self.log.hold());
-                message_and_end(&**store, hold, seq).await
+                story(&**store, hold, place).await
             }
         };
         let (code, message) = match said {
@@ -82,39 +116,71 @@ impl Session {
 /// What became of a message that was sent before.
 enum Heard {
     /// It is in the log.
-    Stored(Seq),
-    /// It waits for its turn, or for its turn to be stored. This is what it says.
-    Waits(Arc<str>),
+    Stored(Place),
+    /// Its turn starts, and is about to be stored. This is what it says.
+    Starts(Arc<str>),
 }
 
-/// Reads the text of the message at `seq`, and its event with the end of its turn, if that is there.
+/// Reads what is stored of a message: that it had to wait, that its turn began, and that it is over.
+/// Its text comes with it.
+async fn story(
+    store: &dyn Store,
+    hold: &Hold,
+    place: Place,
+) -> Result<(Arc<str>, Vec<Event>), StoreError> {
+    let mut events = Vec::new();
+    if let Some(seq) = place.queued {
+        events.extend(page(store, hold, seq, 1).await?);
+    }
+    if let Some(seq) = place.said {
+        events.extend(message_and_end(store, hold, seq).await?);
+    }
+    let text = match events.first().map(|event| &event.body) {
+        Some(
+            EventBody::MessageQueued(MessageQueued { text, .. })
+            | EventBody::UserMessage(UserMessage { text, .. }),
+        ) => Arc::clone(text),
+        _ => {
+            return Err(StoreError::Corrupt(
+                "the log lacks a message that it had".into(),
+            ));
+        }
+    };
+    Ok((text, events))
+}
+
+/// Reads the message at `seq`, and the end of its turn, if that is there.
 async fn message_and_end(
     store: &dyn Store,
     hold: &Hold,
     seq: Seq,
-) -> Result<(Arc<str>, Vec<Event>), StoreError> {
-    let mut after = Seq(seq.0 - 1);
-    let mut found: Option<(Arc<str>, Event)> = None;
+) -> Result<Vec<Event>, StoreError> {
+    let mut found = Vec::new();
+    let mut next = seq;
     loop {
-        let (user, session) = (&hold.user_id, &hold.session_id);
-        let page = store
-            .read(user, session, after, RECEIPT_PAGE_EVENTS)
-            .await?;
+        let page = page(store, hold, next, RECEIPT_PAGE_EVENTS).await?;
         let Some(last) = page.last() else { break };
-        after = last.seq;
+        next = last.seq.next();
         for event in page {
-            match (&event.body, &found) {
-                (EventBody::UserMessage(message), None) => {
-                    found = Some((Arc::clone(&message.text), event));
-                }
-                (EventBody::AssistantMessage(_), Some((text, message))) => {
-                    return Ok((Arc::clone(text), vec![message.clone(), event]));
-                }
-                _ => {}
+            let is_end = matches!(event.body, EventBody::AssistantMessage(_));
+            if is_end || event.seq == seq {
+                found.push(event);
+            }
+            if is_end {
+                return Ok(found);
             }
         }
     }
-    let missing = || StoreError::Corrupt("the log lacks a message that it had".into());
-    let (text, message) = found.ok_or_else(missing)?;
-    Ok((text, vec![message]))
+    Ok(found)
+}
+
+/// Reads the events from `seq` on.
+async fn page(
+    store: &dyn Store,
+    hold: &Hold,
+    seq: Seq,
+    limit: u32,
+) -> Result<Vec<Event>, StoreError> {
+    let (user, session) = (&hold.user_id, &hold.session_id);
+    store.read(user, session, Seq(seq.0 - 1), limit).await
 }

@@ -1,6 +1,6 @@
 //! How a session's task begins and ends: claim, catch up with the log, run, let go.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use duologue_protocol::{ClientFrame, CloseCode, ErrorCode, ServerFrame, SessionId, UserId};
 use tokio::{sync::mpsc, time::Instant};
@@ -192,7 +192,6 @@ impl Session {
             readers: Vec::new(),
             turn: None,
             last_heard: Side::default(),
-            waiting: VecDeque::new(),
             ending: None,
             draining: false,
             grace_until: Some(now + grace),

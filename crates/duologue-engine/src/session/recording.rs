@@ -2,13 +2,12 @@
 
 use duologue_protocol::{
     ErrorCode, ErrorFrame, EventBody, ServerFrame, ToolCall, ToolOutcome, ToolResult, TurnId,
-    UserInput, UserMessage,
 };
 use tokio::sync::oneshot;
 
 use crate::{
     log::Entry,
-    session::{Session, Step},
+    session::{Session, Step, running::RunningTurn},
     turn::Output,
 };
 
@@ -18,9 +17,9 @@ enum Item {
     Frame(ServerFrame),
 }
 
-/// Outputs of one moment, sorted into what is stored and what is told.
+/// What happens in one moment, sorted into what is stored and what is told.
 #[derive(Default)]
-struct Moment {
+pub(super) struct Moment {
     entries: Vec<Entry>,
     items: Vec<Item>,
     barriers: Vec<oneshot::Sender<()>>,
@@ -28,8 +27,16 @@ struct Moment {
 }
 
 impl Moment {
-    fn event(&mut self, turn_id: TurnId, body: EventBody) {
-        self.entries.push((Some(turn_id), body));
+    /// A turn begins, unless it has: its message is stored before anything else is.
+    pub(super) fn begin(&mut self, turn: &mut RunningTurn) {
+        if let Some(message) = turn.unrecorded.take() {
+            self.event(Some(turn.id), EventBody::UserMessage(message));
+            self.frame(ServerFrame::Start { turn_id: turn.id });
+        }
+    }
+
+    pub(super) fn event(&mut self, turn_id: Option<TurnId>, body: EventBody) {
+        self.entries.push((turn_id, body));
         self.items.push(Item::Event);
     }
 
@@ -41,12 +48,24 @@ impl Moment {
 impl Session {
     /// Stores what the turn put out, all in one commit, and then tells it.
     pub(super) async fn record(&mut self, outputs: Vec<Output>) -> Step {
+        let moment = self.sort(outputs);
+        let is_last = moment.is_last;
+        self.commit(moment).await?;
+        if is_last {
+            self.turn_is_over().await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Stores what happened in one moment, all in one commit, and then tells it.
+    pub(super) async fn commit(&mut self, moment: Moment) -> Step {
         let Moment {
             entries,
             items,
             barriers,
-            is_last,
-        } = self.sort(outputs);
+            ..
+        } = moment;
         let events = if entries.is_empty() {
             Vec::new()
         } else {
@@ -67,11 +86,7 @@ impl Session {
                 tracing::debug!("a cancelled turn does not wait for its barrier any more");
             }
         }
-        if is_last {
-            self.turn_is_over().await
-        } else {
-            Ok(())
-        }
+        Ok(())
     }
 
     fn sort(&mut self, outputs: Vec<Output>) -> Moment {
@@ -81,10 +96,7 @@ impl Session {
             .as_mut()
             .expect("only a running turn puts something out");
         let mut moment = Moment::default();
-        if let Some(UserInput { text, id }) = turn.unrecorded.take() {
-            moment.event(turn.id, EventBody::UserMessage(UserMessage { text, id }));
-            moment.frame(ServerFrame::Start { turn_id: turn.id });
-        }
+        moment.begin(turn);
         let mut open_calls = self.transcript.open_calls.clone();
         for output in outputs {
             match output {
@@ -96,14 +108,14 @@ impl Session {
                         }
                         _ => {}
                     }
-                    moment.event(turn.id, body);
+                    moment.event(Some(turn.id), body);
                 }
                 Output::Text(text) => moment.frame(turn.extend(text, draft_interval)),
                 Output::Barrier(barrier) => moment.barriers.push(barrier),
                 Output::Done(outcome) => {
                     let calls = std::mem::take(&mut open_calls);
                     for body in abandoned(calls, "the turn was stopped before the tool answered") {
-                        moment.event(turn.id, body);
+                        moment.event(Some(turn.id), body);
                     }
                     if let Some(code) = outcome.error {
                         moment.frame(ServerFrame::Error(ErrorFrame {
@@ -114,7 +126,7 @@ impl Session {
                         }));
                     }
                     let answer = turn.answer(outcome);
-                    moment.event(turn.id, EventBody::AssistantMessage(answer));
+                    moment.event(Some(turn.id), EventBody::AssistantMessage(answer));
                     moment.is_last = true;
                 }
             }

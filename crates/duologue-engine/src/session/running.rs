@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use duologue_protocol::{
-    AssistantMessage, ErrorCode, FinishReason, ServerFrame, TurnId, UserInput,
+    AssistantMessage, ErrorCode, FinishReason, ServerFrame, TurnId, UserMessage,
 };
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -28,7 +28,7 @@ pub(super) struct RunningTurn {
     _cancel_on_drop: DropGuard,
     pub(super) stop_reason: Option<FinishReason>,
     /// The user's message, until it is stored together with the turn's first output.
-    pub(super) unrecorded: Option<UserInput>,
+    pub(super) unrecorded: Option<UserMessage>,
     started: Instant,
     ttft: Option<Duration>,
     text: String,
@@ -121,7 +121,7 @@ impl RunningTurn {
 
 impl Session {
     /// Starts the turn of a user's message. None may be running.
-    pub(super) fn start_turn(&mut self, input: UserInput) {
+    pub(super) fn start_turn(&mut self, message: UserMessage) {
         let id = TurnId(self.transcript.turns + 1);
         let cancel = CancellationToken::new();
         let hold = self.log.hold();
@@ -129,7 +129,7 @@ impl Session {
             Arc::clone(&self.context),
             hold,
             id,
-            &input,
+            &message.text,
             &self.transcript,
         );
         self.context.tasks.spawn(turn.run(cancel.clone()));
@@ -139,7 +139,7 @@ impl Session {
             _cancel_on_drop: cancel.clone().drop_guard(),
             cancel,
             stop_reason: None,
-            unrecorded: Some(input),
+            unrecorded: Some(message),
             started: Instant::now(),
             ttft: None,
             text: String::new(),
@@ -165,10 +165,19 @@ impl Session {
         if self.draining {
             return self.start_draining();
         }
-        if let Some(input) = self.waiting.pop_front() {
-            self.start_turn(input);
-        }
+        self.start_waiting();
         Ok(())
+    }
+
+    /// Starts the turn of the message that waits first, if one does and no turn is running.
+    ///
+    /// It leaves the queue when its `user_message` is stored, so that it is not lost in between.
+    pub(super) fn start_waiting(&mut self) {
+        if self.turn.is_none()
+            && let Some(message) = self.transcript.queue.first()
+        {
+            self.start_turn(message);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use duologue_protocol::{SessionId, UserId};
+use duologue_protocol::{OnBusy, SessionId, UserId, UserInput};
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -55,12 +55,25 @@ const TEXTS: [&str; 9] = [
 
 #[derive(Clone, Debug)]
 enum Action {
-    Say { text: usize, id: Option<u8> },
+    Say {
+        text: usize,
+        id: Option<u8>,
+        on_busy: Option<OnBusy>,
+    },
     Cancel,
-    Come { after: Option<u64> },
-    Go { reason: DisconnectReason },
-    Pass { millis: u64 },
-    WritesFail { count: u32, fault: Fault },
+    Come {
+        after: Option<u64>,
+    },
+    Go {
+        reason: DisconnectReason,
+    },
+    Pass {
+        millis: u64,
+    },
+    WritesFail {
+        count: u32,
+        fault: Fault,
+    },
 }
 
 /// How one life of the session comes to its end.
@@ -72,11 +85,20 @@ enum End {
 }
 
 fn action() -> impl Strategy<Value = Action> {
-    let say = (0..TEXTS.len(), prop::option::of(0_u8..4));
+    let on_busy = prop_oneof![
+        Just(OnBusy::Queue),
+        Just(OnBusy::Reject),
+        Just(OnBusy::Interrupt)
+    ];
+    let say = (
+        0..TEXTS.len(),
+        prop::option::of(0_u8..4),
+        prop::option::of(on_busy),
+    );
     let reason = prop_oneof![Just(DisconnectReason::Lost), Just(DisconnectReason::Closed)];
     let fault = prop_oneof![Just(Fault::BeforeEffect), Just(Fault::AfterEffect)];
     prop_oneof![
-        6 => say.prop_map(|(text, id)| Action::Say { text, id }),
+        6 => say.prop_map(|(text, id, on_busy)| Action::Say { text, id, on_busy }),
         1 => Just(Action::Cancel),
         2 => prop::option::of(0_u64..9).prop_map(|after| Action::Come { after }),
         1 => reason.prop_map(|reason| Action::Go { reason }),
@@ -160,10 +182,15 @@ async fn act(actions: &[Action], commands: &mpsc::Sender<Command>, store: &Memor
     let mut readers: Vec<Reader> = Vec::new();
     for action in actions {
         match action {
-            Action::Say { text, id } => {
+            Action::Say { text, id, on_busy } => {
                 let id = id.map(|id| MessageId::new(&id.to_string()).expect("an id"));
                 let text = TEXTS[*text].into();
-                submit(&readers, ClientFrame::Message(UserInput { text, id }));
+                let input = UserInput {
+                    text,
+                    id,
+                    on_busy: *on_busy,
+                };
+                submit(&readers, ClientFrame::Message(input));
             }
             Action::Cancel => submit(&readers, ClientFrame::Cancel),
             Action::Come { after } => {
@@ -219,6 +246,7 @@ async fn live(context: &Arc<Context>, store: &MemoryStore, (actions, end): Life)
     assert_eq!(replayed.expect("the log is read"), session.transcript);
     assert_eq!(session.transcript.open_turn, None);
     assert_eq!(session.transcript.open_calls, []);
+    assert_eq!(session.transcript.queue.len(), 0);
 }
 
 proptest! {

@@ -104,6 +104,7 @@ mod tests {
             body: EventBody::UserMessage(UserMessage {
                 text: text.into(),
                 id: None,
+                queued_seq: None,
             }),
         }
     }

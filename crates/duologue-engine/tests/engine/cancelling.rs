@@ -1,7 +1,11 @@
 //! A turn can be cancelled at every moment, and ends exactly once.
 
-use duologue_engine::provider::{ProviderError, scripted::Step};
-use duologue_protocol::{ClientFrame, ErrorCode, EventBody, FinishReason, ToolOutcome};
+use duologue_engine::provider::{ModelCall, ProviderError, StopReason, scripted::Step};
+use duologue_protocol::{
+    ClientFrame, DisconnectReason, ErrorCode, EventBody, FinishReason, ServerFrame, ToolOutcome,
+    Usage,
+};
+use serde_json::json;
 
 use crate::harness::{
     World,
@@ -63,7 +67,7 @@ async fn in_mid_answer() {
     let mut client = world.connect("s").await;
     client.say("hi");
     client
-        .until(|frame| matches!(frame, duologue_protocol::ServerFrame::Token { .. }))
+        .until(|frame| matches!(frame, ServerFrame::Token { .. }))
         .await;
     client.send(ClientFrame::Cancel);
     world.provider.wait_for_dropped(1).await;
@@ -95,6 +99,84 @@ async fn while_a_tool_runs() {
     let outcome = &result.expect("the call has a result").outcome;
     assert!(matches!(outcome, ToolOutcome::Error(_)), "{outcome:?}");
     assert!(answer.done.duration_ms < 1000);
+}
+
+/// The first request of the turn was counted by the endpoint before the second one is cancelled.
+#[tokio::test(start_paused = true)]
+async fn what_was_counted_until_then_is_kept() {
+    let world = World::with_model_tools(|_| {});
+    let usage = Usage {
+        input_tokens: 100,
+        output_tokens: 7,
+    };
+    let call = ModelCall {
+        id: "a".to_owned(),
+        name: "fetch_order".to_owned(),
+        arguments: json!({ "order_id": "ORD-1" }),
+    };
+    world.provider.will([
+        Step::Say("Let me see. ".to_owned()),
+        Step::Call(call),
+        Step::Finish(StopReason::Stop, Some(usage)),
+    ]);
+    world.provider.will(stalling("It is "));
+    let mut client = world.connect("s").await;
+    client.say("where is ORD-1?");
+    world.provider.wait_for_requests(2).await;
+    client
+        .until(|frame| matches!(frame, ServerFrame::Token { index: 1, .. }))
+        .await;
+    client.send(ClientFrame::Cancel);
+    world.provider.wait_for_dropped(1).await;
+    let frames = client.until(is_done).await;
+    let Some(EventBody::AssistantMessage(done)) = frames.last().and_then(body) else {
+        panic!("it is done");
+    };
+    assert_eq!(done.finish_reason, FinishReason::Cancelled);
+    assert_eq!(done.usage, Some(usage));
+    assert_eq!(&*done.text, "Let me see. It is ");
+    world.log("s").await;
+}
+
+/// A socket that is lost is no cancel: the answer goes on, and its upstream connection stays open.
+#[tokio::test(start_paused = true)]
+async fn the_loss_of_the_socket_is_none() {
+    let world = World::start();
+    world.provider.will([
+        Step::Say("Half".to_owned()),
+        Step::Hold("half-way"),
+        Step::Say(" and half.".to_owned()),
+    ]);
+    let mut client = world.connect("s").await;
+    client.say("hi");
+    client
+        .until(|frame| matches!(frame, ServerFrame::Token { .. }))
+        .await;
+    client.leave(DisconnectReason::Lost);
+    let mut client = world.resume("s", 0).await;
+    client.settle().await;
+    assert_eq!(world.provider.streams_dropped(), 0);
+    assert_eq!(world.provider.streams_open(), 1);
+    world.provider.release("half-way");
+    let frames = client.until(is_done).await;
+    let Some(EventBody::AssistantMessage(done)) = frames.last().and_then(body) else {
+        panic!("it is done");
+    };
+    assert_eq!(&*done.text, "Half and half.");
+}
+
+/// Who reads may cancel, also where another one asked.
+#[tokio::test(start_paused = true)]
+async fn from_any_reader() {
+    let world = World::start();
+    world.provider.will([Step::Stall]);
+    let mut client = world.connect("s").await;
+    let other = world.connect("s").await;
+    client.say("hi");
+    world.provider.wait_for_requests(1).await;
+    other.send(ClientFrame::Cancel);
+    world.provider.wait_for_dropped(1).await;
+    cancelled(&world, &mut client).await;
 }
 
 /// The wait between two attempts is long; a cancel must not wait for it.

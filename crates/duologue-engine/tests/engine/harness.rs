@@ -16,7 +16,7 @@ use duologue_engine::{
     provider::{Provider, scripted::ScriptedProvider},
     store::{ServerId, SessionRecord, SessionStatus, Store},
 };
-use duologue_protocol::{Event, Seq, SessionId, UserId};
+use duologue_protocol::{Event, OnBusy, Seq, SessionId, UserId};
 
 use self::{client::Client, clock::SteppingClock, store::WatchedStore, tool::Toolbox};
 
@@ -228,6 +228,7 @@ fn limits() -> Limits {
             storage_retry_timeout: seconds(60),
             draft_interval: millis(500),
             readers_max: 10,
+            on_busy: OnBusy::Queue,
             messages_queued_max: 4,
             commands_queued_max: 64,
             reader_frames_max: 4096,

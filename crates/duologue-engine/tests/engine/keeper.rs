@@ -48,6 +48,7 @@ async fn leave_unanswered(store: &WatchedStore, name: &str) {
     let asked = UserMessage {
         text: "Is anybody there?".into(),
         id: None,
+        queued_seq: None,
     };
     let events = [
         event(1, None, EventBody::SessionStarted(started)),

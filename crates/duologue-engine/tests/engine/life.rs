@@ -12,7 +12,7 @@ use duologue_protocol::{
 
 use crate::harness::{
     World,
-    client::{body, errors, is_done, names},
+    client::{body, errors, names},
     log::{departures, types},
     pass, seconds, session_id,
     store::{Call, Weather},
@@ -168,34 +168,6 @@ async fn an_end_in_mid_turn_cancels_the_turn_first() {
     assert_eq!(code, CloseCode::Ended);
     world.provider.wait_for_dropped(1).await;
     world.log("s").await;
-}
-
-/// Each message that has no turn any more is refused by its id, and is not in the log.
-#[tokio::test(start_paused = true)]
-async fn an_end_refuses_the_messages_that_wait() {
-    let world = World::start();
-    world.provider.will([Step::Stall]);
-    let mut client = world.connect("s").await;
-    client.say_as("m1", "one");
-    client.say_as("m2", "two");
-    client.say_as("m3", "three");
-    world.provider.wait_for_requests(1).await;
-    client.send(ClientFrame::End);
-    let (frames, _) = client.closed().await;
-    let refused: Vec<&str> = errors(&frames)
-        .iter()
-        .filter_map(|error| error.id.as_ref().map(MessageId::as_str))
-        .collect();
-    assert_eq!(refused, ["m2", "m3"]);
-    assert_eq!(frames.iter().filter(|frame| is_done(frame)).count(), 1);
-    let log = world.log("s").await;
-    assert_eq!(
-        types(&log)
-            .iter()
-            .filter(|name| **name == "user_message")
-            .count(),
-        1
-    );
 }
 
 /// 1000 means that the user is done with the session, in all tabs.

@@ -3,6 +3,7 @@
 //! Time passes only while everything waits for it, so a test may wait for an hour at no cost and
 //! still sees every timer fire in its order.
 
+mod busy;
 mod cancelling;
 mod commits;
 mod harness;
@@ -16,3 +17,4 @@ mod resuming;
 mod shutdown;
 mod storage;
 mod tools;
+mod waiting;

@@ -55,8 +55,8 @@ async fn sessions_between_turns_are_let_go_of_at_once_and_not_ended() {
     world.log("s").await;
 }
 
-/// The answer is complete before the client is sent away. A message that waits has no turn any
-/// more, and is not in the log.
+/// The answer is complete before the client is sent away. A message that waits has no turn here any
+/// more, and one that comes is not taken.
 #[tokio::test(start_paused = true)]
 async fn a_running_turn_may_finish() {
     let world = World::start();

@@ -29,7 +29,14 @@ pub(crate) async fn claim(store: &dyn Store, session: &str) -> Hold {
 
 pub(crate) fn said(seq: u64, text: &str) -> Event {
     let text = text.into();
-    event(seq, EventBody::UserMessage(UserMessage { text, id: None }))
+    event(
+        seq,
+        EventBody::UserMessage(UserMessage {
+            text,
+            id: None,
+            queued_seq: None,
+        }),
+    )
 }
 
 pub(crate) fn ended(seq: u64) -> Event {

@@ -215,6 +215,7 @@ impl<W: Write> Conversation<W> {
             Body::UserMessage { text, id } if !self.dialogue.is_ours(id.as_deref()) => {
                 self.view.other_said(text)
             }
+            Body::MessageQueued { id } if self.dialogue.is_ours(id.as_deref()) => self.view.waits(),
             _ => self.view.show(frame),
         };
         if matches!(frame.body, Body::SessionStarted { .. }) {

@@ -56,6 +56,8 @@ enum Stage {
     Unsent,
     /// Sent over this connection.
     Sent,
+    /// The server has it, and its turn waits for a running one.
+    Queued,
     /// The server has it; its turn's id.
     Received(Option<String>),
 }
@@ -174,12 +176,10 @@ impl Dialogue {
                 self.is_ready = true;
             }
             Body::Replayed => self.is_ready = true,
-            Body::UserMessage { id, .. } if self.is_ours(id.as_deref()) => {
-                if let Some(out) = &mut self.out
-                    && Some(&out.id) == id.as_ref()
-                {
-                    out.stage = Stage::Received(frame.turn_id.clone());
-                }
+            Body::MessageQueued { id } => self.advance(id.as_deref(), Stage::Queued),
+            Body::UserMessage { id, .. } => {
+                let stage = Stage::Received(frame.turn_id.clone());
+                self.advance(id.as_deref(), stage);
             }
             Body::Done { .. } => {
                 self.cancel = Cancel::No;
@@ -197,6 +197,15 @@ impl Dialogue {
             _ => {}
         }
         true
+    }
+
+    /// The message that is out has come so far, if it is the one with this id.
+    fn advance(&mut self, id: Option<&str>, stage: Stage) {
+        if let Some(out) = &mut self.out
+            && Some(out.id.as_str()) == id
+        {
+            out.stage = stage;
+        }
     }
 
     /// Whether a message with this id was sent from here.
@@ -281,6 +290,30 @@ mod tests {
         assert!(!dialogue.is_over());
         hear(&mut dialogue, &receipt(5, "run-2"));
         hear(&mut dialogue, &done(6, "turn-1"));
+        assert!(dialogue.is_over());
+    }
+
+    /// Somebody else's turn is running in the same session.
+    #[test]
+    fn a_message_that_waits_is_not_answered_by_the_turn_before_it() {
+        let mut dialogue = dialogue(Input::Piped);
+        dialogue.line("one");
+        dialogue.input_ended();
+        sent(&mut dialogue);
+        hear(
+            &mut dialogue,
+            &json!({"type": "message_queued", "seq": 2, "text": "one", "id": "run-1"}),
+        );
+        hear(&mut dialogue, &done(3, "turn-1"));
+        assert!(!dialogue.is_over());
+        // The server has it, so it is not sent again over the next connection.
+        dialogue.lost();
+        hear(&mut dialogue, &json!({"type": "replayed"}));
+        assert_eq!(sent(&mut dialogue), None);
+        let mut said = receipt(4, "run-1");
+        said["turn_id"] = json!("turn-2");
+        hear(&mut dialogue, &said);
+        hear(&mut dialogue, &done(5, "turn-2"));
         assert!(dialogue.is_over());
     }
 

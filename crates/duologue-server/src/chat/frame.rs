@@ -31,6 +31,10 @@ pub(super) enum Body {
         #[serde(default)]
         last_seq: u64,
     },
+    MessageQueued {
+        #[serde(default)]
+        id: Option<String>,
+    },
     UserMessage {
         #[serde(default)]
         text: String,

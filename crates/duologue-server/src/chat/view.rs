@@ -129,10 +129,17 @@ impl View {
                 self.note(&format!("The session has ended ({reason})."))
             }
             // What this client says itself, or what it acts upon without a word.
-            Body::UserMessage { .. } | Body::Replayed | Body::Goaway { .. } | Body::Unknown => {
-                String::new()
-            }
+            Body::MessageQueued { .. }
+            | Body::UserMessage { .. }
+            | Body::Replayed
+            | Body::Goaway { .. }
+            | Body::Unknown => String::new(),
         }
+    }
+
+    /// A message of one's own that the server has, but not yet answers.
+    pub(super) fn waits(&mut self) -> String {
+        self.note("· waiting for the running answer; Ctrl-C stops that")
     }
 
     /// A message of somebody else in the same session.
@@ -395,6 +402,12 @@ mod tests {
         text += &view.note("· stopping");
         text += &show(&mut view, &[done("one ", "cancelled")]);
         assert_eq!(text, "one \n· stopping\n· stopped\n");
+        let mut text = show(&mut view, &[token(0, "two ")]);
+        text += &view.waits();
+        assert_eq!(
+            text,
+            "two \n· waiting for the running answer; Ctrl-C stops that\n"
+        );
     }
 
     #[test]

@@ -101,7 +101,14 @@ pub(super) fn started(session: &str) -> Event {
 
 pub(super) fn said(seq: u64, text: &str) -> Event {
     let text = text.into();
-    event(seq, EventBody::UserMessage(UserMessage { text, id: None }))
+    event(
+        seq,
+        EventBody::UserMessage(UserMessage {
+            text,
+            id: None,
+            queued_seq: None,
+        }),
+    )
 }
 
 pub(super) fn answered(seq: u64, text: &str) -> Event {

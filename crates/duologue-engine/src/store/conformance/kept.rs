@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use duologue_protocol::{
     AssistantMessage, CallId, ClientConnected, ClientDisconnected, DisconnectReason, ErrorCode,
-    Event, EventBody, FinishReason, FollowUp, MessageId, Routed, Seq, ToolCall, ToolOutcome,
-    ToolResult, TurnId, Usage, UserMessage,
+    Event, EventBody, FinishReason, FollowUp, MessageId, MessageQueued, OnBusy, Routed, Seq,
+    ToolCall, ToolOutcome, ToolResult, TurnId, Usage, UserMessage,
 };
 use serde_json::json;
 
@@ -57,6 +57,17 @@ fn bodies() -> Vec<EventBody> {
         EventBody::UserMessage(UserMessage {
             text: "where is it?".into(),
             id: Some(MessageId::new("m-1").expect("a message id")),
+            queued_seq: None,
+        }),
+        EventBody::MessageQueued(MessageQueued {
+            text: "and the other?".into(),
+            id: Some(MessageId::new("m-2").expect("a message id")),
+            on_busy: OnBusy::Interrupt,
+        }),
+        EventBody::UserMessage(UserMessage {
+            text: "and the other?".into(),
+            id: Some(MessageId::new("m-2").expect("a message id")),
+            queued_seq: Some(Seq(3)),
         }),
         EventBody::Routed(Routed {
             route: "orders".to_owned(),

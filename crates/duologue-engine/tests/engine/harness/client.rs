@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use duologue_engine::{Delivery, Reader, SharedFrame};
 use duologue_protocol::{
     AssistantMessage, ClientFrame, CloseCode, DisconnectReason, ErrorFrame, Event, EventBody,
-    MessageId, ServerFrame, TurnId, UserInput,
+    MessageId, OnBusy, ServerFrame, TurnId, UserInput,
 };
 use futures_util::FutureExt;
 
@@ -47,6 +47,15 @@ impl Client {
     pub(crate) fn say_as(&self, id: &str, text: &str) {
         self.submit(message(text, Some(id)))
             .expect("the inbox has room");
+    }
+
+    /// The user says something, and what becomes of it if a turn is running.
+    pub(crate) fn say_with(&self, id: &str, text: &str, on_busy: OnBusy) {
+        let ClientFrame::Message(input) = message(text, Some(id)) else {
+            unreachable!("a message is a message");
+        };
+        let on_busy = Some(on_busy);
+        self.send(ClientFrame::Message(UserInput { on_busy, ..input }));
     }
 
     pub(crate) fn send(&self, frame: ClientFrame) {
@@ -199,6 +208,7 @@ pub(crate) fn message(text: &str, id: Option<&str>) -> ClientFrame {
     ClientFrame::Message(UserInput {
         text: text.into(),
         id: id.map(|id| MessageId::new(id).expect("a message id")),
+        on_busy: None,
     })
 }
 

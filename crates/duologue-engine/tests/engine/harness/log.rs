@@ -1,15 +1,17 @@
 //! What holds for every log, whatever happened.
 
-use duologue_protocol::{CallId, DisconnectReason, Event, EventBody, TurnId};
+use duologue_protocol::{CallId, DisconnectReason, Event, EventBody, MessageQueued, Seq, TurnId};
 
 /// Panics, saying where, unless the log keeps the invariants.
 ///
 /// Numbers without gaps, time that does not go back, the session's start first; one turn at a time,
-/// each with one end; every tool call with one result; nobody leaves twice.
+/// each with one end; every tool call with one result; every message that waited with one turn, in
+/// which it says the same; nobody leaves twice.
 pub(crate) fn check(log: &[Event]) {
     let mut open_turn: Option<TurnId> = None;
     let mut open_calls: Vec<&CallId> = Vec::new();
     let mut gone: Vec<u64> = Vec::new();
+    let mut waiting: Vec<(Seq, &MessageQueued)> = Vec::new();
     let mut last_turn = 0;
     for (event, seq) in log.iter().zip(1..) {
         let place = || format!("event {seq} in {:?}", types(log));
@@ -18,7 +20,17 @@ pub(crate) fn check(log: &[Event]) {
         let is_start = matches!(event.body, EventBody::SessionStarted(_));
         assert_eq!(is_first, is_start, "{}", place());
         match &event.body {
-            EventBody::UserMessage(_) => {
+            EventBody::MessageQueued(queued) => {
+                assert_eq!(event.turn_id, None, "{}", place());
+                waiting.push((event.seq, queued));
+            }
+            EventBody::UserMessage(message) => {
+                if let Some(seq) = message.queued_seq {
+                    let found = waiting.iter().position(|(queued, _)| *queued == seq);
+                    let found = found.unwrap_or_else(|| panic!("{}", place()));
+                    let (_, queued) = waiting.remove(found);
+                    assert_eq!((&message.text, &message.id), (&queued.text, &queued.id));
+                }
                 assert_eq!(open_turn, None, "{}", place());
                 open_turn = event.turn_id;
                 last_turn += 1;
@@ -52,7 +64,10 @@ pub(crate) fn check(log: &[Event]) {
                 assert!(open_calls.is_empty(), "{}", place());
                 open_turn = None;
             }
-            EventBody::SessionEnded(_) => assert_eq!(open_turn, None, "{}", place()),
+            EventBody::SessionEnded(_) => {
+                assert_eq!(open_turn, None, "{}", place());
+                assert_eq!(waiting, [], "{}", place());
+            }
             EventBody::ClientDisconnected(left) => {
                 assert!(!gone.contains(&left.connection), "{}", place());
                 gone.push(left.connection);

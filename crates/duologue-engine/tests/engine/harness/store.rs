@@ -74,6 +74,8 @@ pub(crate) enum Weather {
 struct Watched {
     calls: Vec<(Call, Instant)>,
     weather: HashMap<Call, Weather>,
+    /// The one call that waits, whatever the weather: which, and the how manieth of its kind.
+    hangs: Option<(Call, usize)>,
 }
 
 /// See the module.
@@ -102,6 +104,17 @@ impl WatchedStore {
                 watched.weather.insert(call, weather);
             }
         });
+    }
+
+    /// Lets one call wait that is still to come: the how manieth of its kind, counted from 1.
+    pub(crate) fn hang_at(&self, call: Call, number: usize) {
+        self.watched
+            .send_modify(|watched| watched.hangs = Some((call, number)));
+    }
+
+    /// Lets the call go on that was made to wait.
+    pub(crate) fn hang_no_more(&self) {
+        self.watched.send_modify(|watched| watched.hangs = None);
     }
 
     /// Changes the weather for all calls.
@@ -150,9 +163,19 @@ impl WatchedStore {
 
     /// Notes a call, and lets it meet the weather.
     async fn meet(&self, call: Call) -> Result<(), StoreError> {
-        self.watched
-            .send_modify(|watched| watched.calls.push((call, Instant::now())));
+        let mut number = 0;
+        self.watched.send_modify(|watched| {
+            watched.calls.push((call, Instant::now()));
+            number = watched
+                .calls
+                .iter()
+                .filter(|(made, _)| *made == call)
+                .count();
+        });
         let weather = |watched: &Watched| {
+            if watched.hangs == Some((call, number)) {
+                return Weather::Hanging;
+            }
             let weather = watched.weather.get(&call);
             weather.copied().unwrap_or(Weather::Fair)
         };

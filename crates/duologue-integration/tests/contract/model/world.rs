@@ -412,7 +412,11 @@ fn connected(hold: &Hold, reopened: bool) -> EventBody {
 /// The epoch in the text tells one holder's events from another's.
 fn said(hold: &Hold) -> EventBody {
     let text = format!("under {}", hold.epoch).into();
-    EventBody::UserMessage(UserMessage { text, id: None })
+    EventBody::UserMessage(UserMessage {
+        text,
+        id: None,
+        queued_seq: None,
+    })
 }
 
 fn answered(hold: &Hold) -> EventBody {

@@ -1,0 +1,97 @@
+//! Where the latest messages are that bore an id of the client's, so that one that is sent again is
+//! stored once.
+
+use std::collections::{HashMap, VecDeque};
+
+use duologue_protocol::{MessageId, Seq};
+
+/// Message ids that a session remembers. A client sends again what it has no receipt for, which is
+/// rarely more than one message; but a session may go on for months.
+pub(crate) const MESSAGE_IDS_MAX: usize = 1024;
+
+/// The latest ids, and where their messages are.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct MessageIds {
+    places: HashMap<MessageId, Place>,
+    oldest_first: VecDeque<MessageId>,
+}
+
+/// Where a message is in the log: one of the two at least.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Place {
+    /// Its `message_queued`, where it had to wait.
+    pub(crate) queued: Option<Seq>,
+    /// Its `user_message`, unless it waits still.
+    pub(crate) said: Option<Seq>,
+}
+
+impl MessageIds {
+    pub(crate) fn get(&self, id: &MessageId) -> Option<Place> {
+        self.places.get(id).copied()
+    }
+
+    /// A message waits for its turn.
+    pub(super) fn queued(&mut self, id: &MessageId, at: Seq) {
+        let place = Place {
+            queued: Some(at),
+            said: None,
+        };
+        self.remember(id, place);
+    }
+
+    /// A message's turn has begun.
+    pub(super) fn said(&mut self, id: &MessageId, at: Seq, queued: Option<Seq>) {
+        let place = Place {
+            queued,
+            said: Some(at),
+        };
+        self.remember(id, place);
+    }
+
+    fn remember(&mut self, id: &MessageId, place: Place) {
+        if self.places.insert(id.clone(), place).is_some() {
+            return;
+        }
+        self.oldest_first.push_back(id.clone());
+        if self.oldest_first.len() > MESSAGE_IDS_MAX
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.places.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: usize) -> MessageId {
+        MessageId::new(&number.to_string()).expect("an id")
+    }
+
+    #[test]
+    fn the_latest_message_ids_are_remembered_and_no_more() {
+        let mut ids = MessageIds::default();
+        for number in 0..MESSAGE_IDS_MAX + 3 {
+            ids.said(&id(number), Seq(number as u64), None);
+        }
+        assert_eq!(ids.get(&id(2)), None);
+        let place = ids.get(&id(3)).expect("it is remembered");
+        assert_eq!(place.said, Some(Seq(3)));
+        assert_eq!(ids.places.len(), MESSAGE_IDS_MAX);
+        assert_eq!(ids.oldest_first.len(), MESSAGE_IDS_MAX);
+    }
+
+    #[test]
+    fn a_message_that_waited_has_two_places_under_one_id() {
+        let mut ids = MessageIds::default();
+        ids.queued(&id(1), Seq(5));
+        ids.said(&id(1), Seq(8), Some(Seq(5)));
+        let place = Place {
+            queued: Some(Seq(5)),
+            said: Some(Seq(8)),
+        };
+        assert_eq!(ids.get(&id(1)), Some(place));
+        assert_eq!(ids.oldest_first.len(), 1);
+    }
+}
