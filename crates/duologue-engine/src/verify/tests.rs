@@ -151,13 +151,13 @@ const BREACHES: [Breach; 48] = [
         },
     ),
     ("an event is gone", Invariant::GapFree, |kept| {
-        drop(kept.log.remove(4))
+        drop(kept.log.remove(4));
     }),
     ("the log's end is gone", Invariant::GapFree, |kept| {
-        kept.head.log_end = Seq(14)
+        kept.head.log_end = Seq(14);
     }),
     ("the log's beginning is gone", Invariant::GapFree, |kept| {
-        drop(kept.log.remove(0))
+        drop(kept.log.remove(0));
     }),
     ("one id on two messages", Invariant::MessageOnce, |kept| {
         if let EventBody::UserMessage(message) = kept.body(10) {
@@ -278,7 +278,7 @@ const BREACHES: [Breach; 48] = [
         },
     ),
     ("a wrong last event", Invariant::RowIsFold, |kept| {
-        kept.head.record.last_seq = Seq(12)
+        kept.head.record.last_seq = Seq(12);
     }),
     ("a log of another session", Invariant::RowIsFold, |kept| {
         kept.head.record.session_id = SessionId::new("t").expect("an id");
@@ -327,7 +327,7 @@ const BREACHES: [Breach; 48] = [
         },
     ),
     ("an ending without a job", Invariant::JobPerEnding, |kept| {
-        drop(kept.head.jobs.remove(0))
+        drop(kept.head.jobs.remove(0));
     }),
     ("a job without an ending", Invariant::JobPerEnding, |kept| {
         kept.head.jobs[0].last_seq = Seq(6);
