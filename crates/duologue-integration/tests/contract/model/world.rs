@@ -26,7 +26,7 @@ const LONG: Duration = Duration::from_mins(10);
 /// A difference, in words.
 type Checked = Result<(), String>;
 
-/// An append, or an end, as it was sent.
+/// An append, or an end, that was accepted.
 #[derive(Clone)]
 struct Write {
     hold: Hold,
@@ -217,7 +217,10 @@ impl<'a> World<'a> {
             self.store.append(hold, *after, events).await
         };
         let expected = self.model.write(hold, *after, events);
-        self.writes.push(write);
+        // Whoever was refused gives up: what it wanted to say would make no sense any more.
+        if expected.is_ok() {
+            self.writes.push(write);
+        }
         same(answer(written)?, expected)
     }
 
