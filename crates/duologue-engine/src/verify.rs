@@ -6,6 +6,7 @@
 
 mod endings;
 mod log;
+mod queue;
 mod reading;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,8 @@ pub enum Invariant {
     GapFree,
     /// A message with an id is stored once.
     MessageOnce,
+    /// A message that had to wait is taken up once, before the session's end.
+    QueueTakenUp,
     /// Each user's message has exactly one end, before the next one and before the session's end.
     TurnClosed,
     /// A tool call has exactly one result, and no result is without a call.
@@ -54,10 +57,11 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them, for whoever must be sure to know each.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Readable,
         Self::GapFree,
         Self::MessageOnce,
+        Self::QueueTakenUp,
         Self::TurnClosed,
         Self::CallAnswered,
         Self::EndedOnce,
@@ -73,6 +77,7 @@ impl Invariant {
             Self::Readable => "readable",
             Self::GapFree => "gap-free",
             Self::MessageOnce => "message-once",
+            Self::QueueTakenUp => "queue-taken-up",
             Self::TurnClosed => "turn-closed",
             Self::CallAnswered => "call-answered",
             Self::EndedOnce => "ended-once",
@@ -128,6 +133,7 @@ pub fn violations(kept: &Kept) -> Vec<Violation> {
         log::has_messages_once(&log, &mut findings);
         log::has_a_single_writer(kept.head.epoch, &log, &mut findings);
         log::has_time_going_forward(&log, &mut findings);
+        queue::is_taken_up(&kept.head.record, &log, &mut findings);
         turns::are_closed(&kept.head.record, &log, &mut findings);
         turns::have_their_calls_answered(&log, &mut findings);
         endings::are_single(&kept.head, &log, &mut findings);

@@ -45,10 +45,13 @@ pub(super) fn has_messages_once(log: &[Entry<'_>], findings: &mut Findings<'_>) 
     let mut remembered = HashSet::new();
     let mut oldest_first = VecDeque::new();
     for Entry { event, .. } in log {
-        let EventBody::UserMessage(message) = &event.body else {
-            continue;
+        let id = match &event.body {
+            EventBody::MessageQueued(message) => &message.id,
+            // One that waited was counted when it came.
+            EventBody::UserMessage(message) if message.queued_seq.is_none() => &message.id,
+            _ => continue,
         };
-        let Some(id) = &message.id else { continue };
+        let Some(id) = id else { continue };
         if !remembered.insert(id) {
             findings.add(
                 Invariant::MessageOnce,

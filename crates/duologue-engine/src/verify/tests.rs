@@ -119,10 +119,30 @@ fn a_session_of_this_servers_predecessors_is_sound() {
     assert_sound(&kept);
 }
 
+fn queued(text: &str) -> serde_json::Value {
+    json!({"text": text, "id": "m9", "on_busy": "queue"})
+}
+
+fn taken_up(queued: u64) -> serde_json::Value {
+    json!({"turn_id": "turn-1", "text": "hello", "id": "m9", "queued_seq": queued})
+}
+
+/// Waiting is no breach, nor is what became of it.
+#[test]
+fn a_message_that_waited_is_sound_while_it_waits_and_after() {
+    let mut kept = while_active(2);
+    kept.put(2, "message_queued", queued("hello"));
+    assert_sound(&kept);
+    let mut kept = session();
+    kept.put(2, "message_queued", queued("hello"));
+    kept.put(3, "user_message", taken_up(2));
+    assert_sound(&kept);
+}
+
 /// A breach, and what it breaks.
 type Breach = (&'static str, Invariant, fn(&mut Kept));
 
-const BREACHES: [Breach; 43] = [
+const BREACHES: [Breach; 48] = [
     (
         "an event that nobody can read",
         Invariant::Readable,
@@ -131,13 +151,13 @@ const BREACHES: [Breach; 43] = [
         },
     ),
     ("an event is gone", Invariant::GapFree, |kept| {
-        drop(kept.log.remove(4))
+        drop(kept.log.remove(4));
     }),
     ("the log's end is gone", Invariant::GapFree, |kept| {
-        kept.head.log_end = Seq(14)
+        kept.head.log_end = Seq(14);
     }),
     ("the log's beginning is gone", Invariant::GapFree, |kept| {
-        drop(kept.log.remove(0))
+        drop(kept.log.remove(0));
     }),
     ("one id on two messages", Invariant::MessageOnce, |kept| {
         if let EventBody::UserMessage(message) = kept.body(10) {
@@ -258,7 +278,7 @@ const BREACHES: [Breach; 43] = [
         },
     ),
     ("a wrong last event", Invariant::RowIsFold, |kept| {
-        kept.head.record.last_seq = Seq(12)
+        kept.head.record.last_seq = Seq(12);
     }),
     ("a log of another session", Invariant::RowIsFold, |kept| {
         kept.head.record.session_id = SessionId::new("t").expect("an id");
@@ -307,7 +327,7 @@ const BREACHES: [Breach; 43] = [
         },
     ),
     ("an ending without a job", Invariant::JobPerEnding, |kept| {
-        drop(kept.head.jobs.remove(0))
+        drop(kept.head.jobs.remove(0));
     }),
     ("a job without an ending", Invariant::JobPerEnding, |kept| {
         kept.head.jobs[0].last_seq = Seq(6);
@@ -322,6 +342,43 @@ const BREACHES: [Breach; 43] = [
     ("a job of another user", Invariant::JobPerEnding, |kept| {
         kept.head.jobs[1].user_id = UserId::new("bob").expect("an id");
     }),
+    (
+        "a message that waits for ever",
+        Invariant::QueueTakenUp,
+        |kept| {
+            kept.put(2, "message_queued", queued("hello"));
+        },
+    ),
+    (
+        "a message that waits when its session has ended",
+        Invariant::QueueTakenUp,
+        |kept| {
+            kept.put(13, "message_queued", queued("hello"));
+        },
+    ),
+    (
+        "a message that becomes another",
+        Invariant::QueueTakenUp,
+        |kept| {
+            kept.put(2, "message_queued", queued("something else"));
+            kept.put(3, "user_message", taken_up(2));
+        },
+    ),
+    (
+        "a message that was taken up and never waited",
+        Invariant::QueueTakenUp,
+        |kept| {
+            kept.put(3, "user_message", taken_up(2));
+        },
+    ),
+    (
+        "one id on two messages that waited",
+        Invariant::MessageOnce,
+        |kept| {
+            kept.put(2, "message_queued", queued("hello"));
+            kept.put(4, "message_queued", queued("hello"));
+        },
+    ),
 ];
 
 #[test]

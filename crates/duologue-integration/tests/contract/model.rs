@@ -123,7 +123,7 @@ fn postgres_agrees_with_the_model() {
         &runtime,
         &opened.0,
         |database: &Database| database,
-        opened.1,
+        &opened.1,
         24,
     );
 }
@@ -139,7 +139,7 @@ fn the_rest_interface_agrees_with_the_model() {
             .inspected()
             .await
     });
-    agrees_in(&runtime, &opened.0, Project::database, opened.1, 16);
+    agrees_in(&runtime, &opened.0, Project::database, &opened.1, 16);
 }
 
 /// Runs plans on a store in Postgres, however it is reached.
@@ -147,7 +147,7 @@ fn agrees_in<G>(
     runtime: &Runtime,
     store: &OpenStore<G>,
     database: impl Fn(&G) -> &Database,
-    inspect: Arc<dyn Inspect>,
+    inspect: &Arc<dyn Inspect>,
     cases: u32,
 ) {
     let other = runtime.block_on(database(&store.ground).connect());
@@ -157,7 +157,7 @@ fn agrees_in<G>(
         runtime
             .block_on(other.borrow_mut().execute(truncate))
             .unwrap();
-        (store.handle(), Arc::clone(&inspect))
+        (store.handle(), Arc::clone(inspect))
     };
     assert_agrees(cases, fresh, runtime);
     runtime.block_on(store.close());

@@ -26,13 +26,38 @@ fn is_completed(session: &Value) -> bool {
 /// Runs a command on the server's database; what it says, and its exit code.
 async fn run(folder: &Path, command: &[&str]) -> (String, Option<i32>) {
     let output = run_to_end(folder, command, &[]).await;
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = String::from_utf8(output.stdout).expect("it is text");
     (text, output.status.code())
 }
 
 /// The summary's request shows the transcript, so the upstream knows the poison by what was said.
 fn summary_of(session: &str) -> String {
     format!("user: this {session}")
+}
+
+/// The poisonous sessions' jobs are those that failed, after all their attempts.
+async fn assert_listed(folder: &Path) {
+    let (listed, code) = run(folder, &["jobs", "list", "--failed", "--json"]).await;
+    assert_eq!(code, Some(0));
+    let jobs: Vec<Value> = listed
+        .lines()
+        .map(|job| serde_json::from_str(job).expect("JSON"))
+        .collect();
+    let mut sessions: Vec<_> = jobs
+        .iter()
+        .map(|job| job["session_id"].as_str().expect("a string"))
+        .collect();
+    sessions.sort_unstable();
+    assert_eq!(sessions, POISON);
+    for job in &jobs {
+        // The one that kills is given up by whoever finds that its attempts are used up.
+        let attempts = if job["session_id"] == "kills" { 4 } else { 3 };
+        assert_eq!(
+            (&job["state"], &job["attempt"]),
+            (&"failed".into(), &attempts.into()),
+            "{job}"
+        );
+    }
 }
 
 /// Goal: a transcript that makes the model fail, or hang, or the process die, is given up after its
@@ -76,27 +101,7 @@ async fn a_poisonous_transcript_stops_nobody_else_and_can_be_tried_again() {
         .await;
     assert_eq!(facts["summary_status"], "done", "{facts}");
 
-    let (listed, code) = run(server.folder(), &["jobs", "list", "--failed", "--json"]).await;
-    assert_eq!(code, Some(0));
-    let jobs: Vec<Value> = listed
-        .lines()
-        .map(|job| serde_json::from_str(job).unwrap())
-        .collect();
-    let mut sessions: Vec<_> = jobs
-        .iter()
-        .map(|job| job["session_id"].as_str().unwrap())
-        .collect();
-    sessions.sort_unstable();
-    assert_eq!(sessions, POISON);
-    for job in &jobs {
-        // The one that kills is given up by whoever finds that its attempts are used up.
-        let attempts = if job["session_id"] == "kills" { 4 } else { 3 };
-        assert_eq!(
-            (&job["state"], &job["attempt"]),
-            (&"failed".into(), &attempts.into()),
-            "{job}"
-        );
-    }
+    assert_listed(server.folder()).await;
 
     // The model has been mended.
     for session in POISON {

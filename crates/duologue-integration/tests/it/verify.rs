@@ -15,7 +15,7 @@ use sqlx::{ConnectOptions, Connection, Executor, sqlite::SqliteConnectOptions};
 
 /// What is found, its lines without their details, and the exit code.
 fn verdict(output: &Output) -> (Vec<String>, Option<i32>) {
-    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    let text = String::from_utf8(output.stdout.clone()).expect("it is text");
     let found = text.lines().map(|line| {
         let mut parts = line.split(": ");
         format!(
@@ -97,10 +97,10 @@ const TAMPERING: [(&str, &str); 12] = [
 
 async fn tamper(file: &Path, sql: &'static str) {
     let database = SqliteConnectOptions::new().filename(file);
-    let mut database = database.connect().await.unwrap();
-    let changed = database.execute(sql).await.unwrap();
+    let mut database = database.connect().await.expect("it is a database");
+    let changed = database.execute(sql).await.expect(sql);
     assert!(changed.rows_affected() > 0, "{sql}");
-    database.close().await.unwrap();
+    database.close().await.expect("it closes");
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn what_cannot_be_checked_is_told_from_what_is_broken() {
 
 /// Talks, looks, tampers, and looks again.
 async fn is_verified(server: ServerBuilder, database: &Database, settings: &[(&str, &str)]) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("there is room for temporary files");
     let server = server.start().await;
     converse(server.connect("s", "alice").await).await;
     server.session_until("s", "alice", is_done).await;
@@ -162,8 +162,10 @@ async fn is_verified(server: ServerBuilder, database: &Database, settings: &[(&s
 
     let mut admin = database.connect().await;
     let forged = "update session_events set occurred_at = '2001-01-01' where seq = 5";
-    assert!(admin.execute(forged).await.unwrap().rows_affected() > 0);
-    admin.execute("delete from session_jobs").await.unwrap();
+    let forged = admin.execute(forged).await.expect("the owner may");
+    assert!(forged.rows_affected() > 0);
+    let deleted = admin.execute("delete from session_jobs").await;
+    deleted.expect("the owner may");
     let output = run_to_end(folder.path(), &["verify"], settings).await;
     let expected = ["s: time-forward", "s: job-per-ending"].map(str::to_owned);
     assert_eq!(verdict(&output), (expected.to_vec(), Some(1)));

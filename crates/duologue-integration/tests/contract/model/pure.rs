@@ -142,8 +142,9 @@ impl Model {
     /// The session, if this hold may write to it.
     fn held(&mut self, hold: &Hold) -> Result<&mut Session, Conflict> {
         let session = self.sessions.get_mut(&hold.session_id);
-        let held = session.filter(|session| session.epoch == hold.epoch && session.is_active());
-        held.ok_or(Conflict)
+        session
+            .filter(|session| session.epoch == hold.epoch && session.is_active())
+            .ok_or(Conflict)
     }
 
     /// An append, or an end where the last event is one.
