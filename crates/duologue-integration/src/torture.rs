@@ -174,8 +174,7 @@ pub async fn run(options: &Options) -> Result<Verdict> {
         }
     }
     let logs = ground.logs(&histories).await?;
-    findings.extend(check::findings(&histories, &logs, GRACE));
-    findings.extend(said_in_server_log(&server)?);
+    findings.extend(judge(&server, &ground, &histories, &logs).await?);
     let kept = !findings.is_empty();
     if kept {
         write_evidence(folder.path(), &histories, &logs, &findings)?;
@@ -232,6 +231,23 @@ async fn quiet(server: SocketAddr, histories: &[History]) -> Result<()> {
         anyhow::Ok(())
     };
     tokio::time::timeout(QUIET_TIMEOUT, waiting).await.unwrap_or(Ok(()))
+}
+
+/// Looks at what is left from all three sides: the clients', the checker's, and the server's own.
+async fn judge(
+    server: &Server,
+    ground: &Ground,
+    histories: &[History],
+    logs: &Logs,
+) -> Result<Vec<Finding>> {
+    let mut findings = check::findings(histories, logs, GRACE);
+    findings.extend(said_in_server_log(server)?);
+    let violations = ground.violations().await?;
+    findings.extend(violations.into_iter().map(|violation| {
+        let what = format!("{}: {}", violation.invariant, violation.what);
+        Finding::new(FindingKind::Verify, violation.session_id.to_string(), what)
+    }));
+    Ok(findings)
 }
 
 /// What users say must not be in the server's own log.

@@ -17,3 +17,4 @@ mod resume;
 mod sockets;
 mod supabase;
 mod text;
+mod torture;
