@@ -34,7 +34,11 @@ async fn main() -> Result<ExitCode> {
         ..Options::new(store, kills, arguments.seed)
     };
     eprintln!("seed {}, {kills} kills per store", arguments.seed);
-    let runs: Vec<_> = arguments.stores.iter().map(|store| options(*store)).collect();
+    let runs: Vec<_> = arguments
+        .stores
+        .iter()
+        .map(|store| options(*store))
+        .collect();
     let running = runs.iter().map(torture::run);
     let verdicts: Vec<Verdict> = futures_util::future::try_join_all(running).await?;
     let mut exit = ExitCode::SUCCESS;
@@ -57,14 +61,18 @@ impl Arguments {
             stores: vec![StoreKind::Sqlite, StoreKind::Postgres],
         };
         while let Some(name) = words.next() {
-            let value = words.next().with_context(|| format!("{name} needs a value"))?;
+            let value = words
+                .next()
+                .with_context(|| format!("{name} needs a value"))?;
             match (name.as_str(), value.as_str()) {
                 ("--kills", number) => read.kills = number.parse().context("--kills")?,
                 ("--seed", number) => read.seed = number.parse().context("--seed")?,
                 ("--store", "sqlite") => read.stores = vec![StoreKind::Sqlite],
                 ("--store", "postgres") => read.stores = vec![StoreKind::Postgres],
                 ("--store", "both") => {}
-                _ => bail!("`{name} {value}` is none of --kills N, --seed S, --store sqlite|postgres|both"),
+                _ => bail!(
+                    "`{name} {value}` is none of --kills N, --seed S, --store sqlite|postgres|both"
+                ),
             }
         }
         Ok(read)

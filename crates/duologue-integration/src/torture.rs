@@ -139,7 +139,10 @@ pub async fn run(options: &Options) -> Result<Verdict> {
     let mut clients = JoinSet::new();
     for mut client in cast(&place, &mut rng) {
         let arrived = client.arrive().await;
-        anyhow::ensure!(arrived == Outcome::Ok, "a client is not let in at the start");
+        anyhow::ensure!(
+            arrived == Outcome::Ok,
+            "a client is not let in at the start"
+        );
         clients.spawn(client.live());
     }
     let mut nemesis = Nemesis {
@@ -154,7 +157,9 @@ pub async fn run(options: &Options) -> Result<Verdict> {
         findings: Vec::new(),
     };
     let pauses = options.pauses_milliseconds.clone();
-    let raged = nemesis.rage(options.kills, pauses, options.only_kills).await;
+    let raged = nemesis
+        .rage(options.kills, pauses, options.only_kills)
+        .await;
     let (faults, mut findings) = (nemesis.faults, nemesis.findings);
     if let Err(error) = raged {
         // Without a server there is nothing more to do; what is there is still to be looked at.
@@ -230,7 +235,9 @@ async fn quiet(server: SocketAddr, histories: &[History]) -> Result<()> {
         }
         anyhow::Ok(())
     };
-    tokio::time::timeout(QUIET_TIMEOUT, waiting).await.unwrap_or(Ok(()))
+    tokio::time::timeout(QUIET_TIMEOUT, waiting)
+        .await
+        .unwrap_or(Ok(()))
 }
 
 /// Looks at what is left from all three sides: the clients', the checker's, and the server's own.

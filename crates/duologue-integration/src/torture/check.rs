@@ -24,11 +24,7 @@ const NOTICE_MILLISECONDS_MAX: i64 = 700;
 pub type Logs = BTreeMap<String, Vec<Value>>;
 
 /// What is broken. `grace` is how long a session waits for a client to come back.
-pub fn findings(
-    histories: &[History],
-    logs: &Logs,
-    grace: std::time::Duration,
-) -> Vec<Finding> {
+pub fn findings(histories: &[History], logs: &Logs, grace: std::time::Duration) -> Vec<Finding> {
     let mut findings: Vec<Finding> = histories
         .iter()
         .flat_map(|history| history.breaches.clone())
@@ -143,7 +139,9 @@ impl Report<'_> {
                 _ => {}
             }
         }
-        if ended_at.is_none() || log.last().map(|event| string(event, "type")) != Some("session_summarized") {
+        if ended_at.is_none()
+            || log.last().map(|event| string(event, "type")) != Some("session_summarized")
+        {
             let last = log.last().map_or("nothing", |event| string(event, "type"));
             let what = format!("the log ends with {last}");
             self.found(FindingKind::NotCompleted, what);
@@ -166,7 +164,8 @@ impl Report<'_> {
 
     /// Nobody is given up who is there, or has been gone for less than the grace.
     fn earliness(&mut self, histories: &[&History], log: &[Value], grace: std::time::Duration) {
-        let abandoned = of_type(log, "session_ended").filter(|event| event["reason"] == "abandoned");
+        let abandoned =
+            of_type(log, "session_ended").filter(|event| event["reason"] == "abandoned");
         let grace = jiff::SignedDuration::try_from(grace).expect("a grace is short");
         let notice = NOTICE_MILLISECONDS_MAX.milliseconds();
         for event in abandoned {
@@ -211,11 +210,16 @@ impl Report<'_> {
         let mut before: Option<u64> = None;
         for (seq, seen) in &history.events {
             if before.is_some_and(|before| seq - before != 1) {
-                let what = format!("{} saw nothing between {before:?} and {seq}", history.client);
+                let what = format!(
+                    "{} saw nothing between {before:?} and {seq}",
+                    history.client
+                );
                 self.found(FindingKind::Gap, what);
             }
             before = Some(*seq);
-            let place = usize::try_from(*seq).ok().and_then(|seq| seq.checked_sub(1));
+            let place = usize::try_from(*seq)
+                .ok()
+                .and_then(|seq| seq.checked_sub(1));
             match place.and_then(|place| log.get(place)) {
                 Some(logged) if logged == seen => {}
                 Some(logged) => self.found(

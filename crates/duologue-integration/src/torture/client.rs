@@ -99,7 +99,8 @@ impl Tab {
 
     /// Connects, once, and resumes after the last event seen.
     pub(crate) async fn connect(&mut self) -> Outcome {
-        let connecting = tokio::time::timeout(CONNECT_TIMEOUT, self.handshake(&self.history.session));
+        let connecting =
+            tokio::time::timeout(CONNECT_TIMEOUT, self.handshake(&self.history.session));
         let outcome = match connecting.await {
             Ok(Ok(socket)) => {
                 self.socket = Some(socket);
@@ -302,7 +303,10 @@ impl Tab {
 
     fn resumed(&mut self, frame: &Value) {
         let last_seq = self.history.last_seq();
-        if frame["last_seq"].as_u64().is_none_or(|last| last < last_seq) {
+        if frame["last_seq"]
+            .as_u64()
+            .is_none_or(|last| last < last_seq)
+        {
             let what = format!("{frame} after event {last_seq}");
             self.history.breach(FindingKind::LogWentBack, what);
         }

@@ -127,7 +127,9 @@ impl Nemesis<'_> {
             Ground::Postgres { .. } => FAULTS_OF_POSTGRES,
         };
         let all = FAULTS_OF_ALL.iter().chain(of_postgres).copied();
-        self.rng.choice(all.collect::<Vec<_>>()).expect("there are some")
+        self.rng
+            .choice(all.collect::<Vec<_>>())
+            .expect("there are some")
     }
 
     async fn inflict(&mut self, fault: Fault) -> Result<()> {
@@ -203,7 +205,10 @@ impl Nemesis<'_> {
         let mut ss = Command::new("ss");
         ss.args(["-K", "-t", "-n", "-H", "state", "established"]);
         ss.arg(format!("( sport = :{port} )"));
-        let output = ss.output().await.context("`ss` is missing; install it: apt-get install iproute2")?;
+        let output = ss
+            .output()
+            .await
+            .context("`ss` is missing; install it: apt-get install iproute2")?;
         Ok(output.status.success() && !output.stdout.is_empty())
     }
 

@@ -136,7 +136,9 @@ impl Client {
             // Once more, for no reason: it must be answered from the log.
             self.say(&text, id.as_deref()).await;
         }
-        self.tab.history.record(Request::Message { text, id }, outcome);
+        self.tab
+            .history
+            .record(Request::Message { text, id }, outcome);
         if self.rng.u8(..10) < 7 {
             self.hear_the_answer().await;
         }
@@ -188,7 +190,9 @@ impl Client {
         }
         let heard = if self.rng.bool() {
             self.tab.send(Message::text(r#"{"type":"end"}"#)).await;
-            let heard = self.tab.hear_until(|frame| frame["type"] == "session_ended");
+            let heard = self
+                .tab
+                .hear_until(|frame| frame["type"] == "session_ended");
             heard.await
         } else {
             self.tab.close(1000).await
@@ -208,10 +212,19 @@ impl Client {
         let deep = format!(r#"{{"message":{}1{}}}"#, "[".repeat(9000), "]".repeat(9000));
         let long_id = json!({ "message": "hello", "id": "i".repeat(129) }).to_string();
         let nonsense = [
-            (Message::text(r#"{"type":"message","message":5}"#), "bad_request"),
-            (Message::text(r#"{"type":"message","message":"cut"#), "bad_request"),
+            (
+                Message::text(r#"{"type":"message","message":5}"#),
+                "bad_request",
+            ),
+            (
+                Message::text(r#"{"type":"message","message":"cut"#),
+                "bad_request",
+            ),
             (Message::text(r#"{"type":"surrender"}"#), "unknown_type"),
-            (Message::text(r#"{"type":"auth","token":"x"}"#), "unsupported"),
+            (
+                Message::text(r#"{"type":"auth","token":"x"}"#),
+                "unsupported",
+            ),
             (Message::text("  "), "empty_message"),
             (Message::text(deep), "bad_request"),
             (Message::text(long_id), "bad_request"),

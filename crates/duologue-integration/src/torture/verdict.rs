@@ -77,11 +77,20 @@ impl fmt::Display for Verdict {
         let store = self.store.as_str();
         let seconds = self.took.as_secs_f64();
         writeln!(f, "{store}, seed {}, {seconds:.1} s", self.seed)?;
-        writeln!(f, "  {:<30} {:>8} {:>8} {:>8}", "operations", "ok", "failed", "unknown")?;
+        writeln!(
+            f,
+            "  {:<30} {:>8} {:>8} {:>8}",
+            "operations", "ok", "failed", "unknown"
+        )?;
         for (name, [ok, failed, unknown]) in &self.operations {
             writeln!(f, "    {name:<28} {ok:>8} {failed:>8} {unknown:>8}")?;
         }
-        writeln!(f, "  {:<30} {:>8}", "faults", self.faults.values().sum::<u32>())?;
+        writeln!(
+            f,
+            "  {:<30} {:>8}",
+            "faults",
+            self.faults.values().sum::<u32>()
+        )?;
         for (name, count) in &self.faults {
             writeln!(f, "    {name:<28} {count:>8}")?;
         }
@@ -90,7 +99,11 @@ impl fmt::Display for Verdict {
         writeln!(f, "  {:<30} {:>8}", "frames", self.frames)?;
         writeln!(f, "  {:<30} {:>8}", "findings", self.findings.len())?;
         for finding in self.findings.iter().take(FINDINGS_SHOWN_MAX) {
-            let line: String = finding.to_string().chars().take(FINDING_CHARS_MAX).collect();
+            let line: String = finding
+                .to_string()
+                .chars()
+                .take(FINDING_CHARS_MAX)
+                .collect();
             writeln!(f, "    {line}")?;
         }
         if let Some(folder) = &self.folder {

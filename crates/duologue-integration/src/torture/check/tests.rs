@@ -160,7 +160,11 @@ fn a_session_given_up_while_a_client_is_there_is_found() {
     };
     assert_eq!(until(None), [FindingKind::EarlyEnding]);
     let early = [FindingKind::EarlyEnding];
-    assert_eq!(until(Some("2026-01-01T09:00:04Z")), early, "within its grace");
+    assert_eq!(
+        until(Some("2026-01-01T09:00:04Z")),
+        early,
+        "within its grace"
+    );
 }
 
 #[test]
@@ -193,7 +197,9 @@ fn an_event_that_differs_from_the_log_is_found() {
 fn a_view_beyond_the_end_of_the_log_is_found() {
     let kinds = found(|history, _| {
         let beyond = json!({"type": "client_connected", "seq": 8});
-        history.events.extend((5..=8).map(|seq| (seq, beyond.clone())));
+        history
+            .events
+            .extend((5..=8).map(|seq| (seq, beyond.clone())));
     });
     assert!(kinds.contains(&FindingKind::LogWentBack), "{kinds:?}");
 }
@@ -211,7 +217,10 @@ fn a_foreign_canary_is_found() {
 fn a_canary_that_was_cut_short_is_not_foreign() {
     assert_eq!(foreign_canary("you said canary-a", "canary-aa"), None);
     assert_eq!(foreign_canary("canary-aa, canary-aa.", "canary-aa"), None);
-    assert_eq!(foreign_canary("canary-aa canary-b", "canary-aa"), Some("canary-b"));
+    assert_eq!(
+        foreign_canary("canary-aa canary-b", "canary-aa"),
+        Some("canary-b")
+    );
 }
 
 #[test]
