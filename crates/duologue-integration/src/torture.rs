@@ -60,7 +60,7 @@ pub use crate::torture::{ground::StoreKind, verdict::Verdict};
 const FINISH_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How long sessions may take to end and be summarised once all clients have gone.
-const QUIET_TIMEOUT: Duration = Duration::from_secs(60);
+const QUIET_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How long all goes well between the last fault and the clients' leave.
 const CALM: Duration = Duration::from_millis(500);
@@ -122,15 +122,53 @@ const CAST: &[(&str, &[Persona])] = &[
     ("mallory", &[Persona::Hostile]),
 ];
 
+/// What came of letting clients and nemesis loose on each other.
+struct Performance {
+    histories: Vec<History>,
+    faults: BTreeMap<&'static str, u32>,
+    /// What the server itself did that it must not.
+    findings: Vec<Finding>,
+}
+
 /// Tortures a server, and says what came of it. An error is a failure of the torture itself.
 pub async fn run(options: &Options) -> Result<Verdict> {
     let started = Instant::now();
-    let mut rng = Rng::with_seed(options.seed);
     let folder = tempfile::Builder::new()
         .prefix(&format!("duologue-torture-{}-", options.store.as_str()))
         .tempdir()?;
     let ground = Ground::prepare(options.store, folder.path()).await?;
     let mut server = Server::new(folder.path().to_owned(), ground.url_for_server());
+    let performance = perform(options, &mut server, &ground, folder.path()).await?;
+    let (histories, mut findings) = (performance.histories, performance.findings);
+    let logs = ground.logs(&histories).await?;
+    findings.extend(judge(&server, &ground, &histories, &logs).await?);
+    let kept = !findings.is_empty();
+    if kept {
+        write_evidence(folder.path(), &histories, &logs, &findings)?;
+        ground.keep(folder.path()).await?;
+    }
+    Ok(Verdict {
+        seed: options.seed,
+        store: options.store,
+        operations: verdict::count_operations(&histories),
+        faults: performance.faults,
+        sessions: logs.len(),
+        events: verdict::count_events(&logs),
+        frames: histories.iter().map(|history| history.frames_seen).sum(),
+        findings,
+        took: started.elapsed(),
+        folder: kept.then(|| folder.keep()),
+    })
+}
+
+/// Lets clients and nemesis loose on each other, until all is quiet and the server has stopped.
+async fn perform(
+    options: &Options,
+    server: &mut Server,
+    ground: &Ground,
+    folder: &Path,
+) -> Result<Performance> {
+    let mut rng = Rng::with_seed(options.seed);
     let link = Link::start(Some(server.start().await?)).await?;
     let place = Place {
         server: link.address(),
@@ -147,10 +185,10 @@ pub async fn run(options: &Options) -> Result<Verdict> {
     }
     let mut nemesis = Nemesis {
         rng: rng.fork(),
-        server: &mut server,
+        server: &mut *server,
         clients: &link,
-        ground: &ground,
-        folder: folder.path(),
+        ground,
+        folder,
         planted: options.planted,
         progress: options.progress,
         faults: BTreeMap::new(),
@@ -161,11 +199,8 @@ pub async fn run(options: &Options) -> Result<Verdict> {
         .rage(options.kills, pauses, options.only_kills)
         .await;
     let (faults, mut findings) = (nemesis.faults, nemesis.findings);
-    if let Err(error) = raged {
-        // Without a server there is nothing more to do; what is there is still to be looked at.
-        let what = format!("{error:#}");
-        findings.push(Finding::new(FindingKind::Server, "the server", what));
-    }
+    // Without a server there is nothing more to do; what is there is still to be looked at.
+    findings.extend(raged.as_ref().err().map(of_server));
     tokio::time::sleep(CALM).await;
     place.stop.cancel();
     (options.progress)("all is healed; the clients leave");
@@ -173,30 +208,19 @@ pub async fn run(options: &Options) -> Result<Verdict> {
     let histories = finishing.context("the clients do not finish")?;
     if let Some(address) = server.address() {
         quiet(address, &histories).await?;
-        if let Err(error) = server.terminate().await {
-            let what = format!("{error:#}");
-            findings.push(Finding::new(FindingKind::Server, "the server", what));
-        }
+        let stopped = server.terminate().await;
+        findings.extend(stopped.as_ref().err().map(of_server));
     }
-    let logs = ground.logs(&histories).await?;
-    findings.extend(judge(&server, &ground, &histories, &logs).await?);
-    let kept = !findings.is_empty();
-    if kept {
-        write_evidence(folder.path(), &histories, &logs, &findings)?;
-        ground.keep(folder.path()).await?;
-    }
-    Ok(Verdict {
-        seed: options.seed,
-        store: options.store,
-        operations: verdict::count_operations(&histories),
+    Ok(Performance {
+        histories,
         faults,
-        sessions: logs.len(),
-        events: verdict::count_events(&logs),
-        frames: histories.iter().map(|history| history.frames_seen).sum(),
         findings,
-        took: started.elapsed(),
-        folder: kept.then(|| folder.keep()),
     })
+}
+
+/// What the server did that it must not.
+fn of_server(error: &anyhow::Error) -> Finding {
+    Finding::new(FindingKind::Server, "the server", format!("{error:#}"))
 }
 
 fn cast(place: &Place, rng: &mut Rng) -> Vec<Client> {

@@ -9,8 +9,9 @@ use tokio::process::Command;
 use crate::torture::{
     Planted,
     ground::Ground,
-    history::{Finding, FindingKind},
+    history::Finding,
     link::{Cut, Link},
+    of_server,
     server::Server,
 };
 
@@ -107,9 +108,8 @@ impl Nemesis<'_> {
             }
             self.pause(pauses_milliseconds.clone()).await;
             if let Some(status) = self.server.ended_by_itself() {
-                let what = format!("it ended by itself: {status}");
-                self.findings
-                    .push(Finding::new(FindingKind::Server, "the server", what));
+                let error = anyhow::anyhow!("it ended by itself: {status}");
+                self.findings.push(of_server(&error));
             }
             self.server.kill().await?;
             self.plant(kill, kills)?;
@@ -137,11 +137,9 @@ impl Nemesis<'_> {
         let happened = match fault {
             Fault::Kill => true,
             Fault::Terminate => {
-                if let Err(error) = self.server.terminate().await {
-                    let what = format!("{error:#}");
-                    self.findings
-                        .push(Finding::new(FindingKind::Server, "the server", what));
-                }
+                let terminated = self.server.terminate().await;
+                self.findings
+                    .extend(terminated.as_ref().err().map(of_server));
                 self.restart().await?;
                 true
             }

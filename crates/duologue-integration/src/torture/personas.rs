@@ -292,9 +292,10 @@ impl Client {
             Heard::Frame(frame) if is_receipt(&frame) => Outcome::Ok,
             Heard::Frame(error) => {
                 let codes = ["busy", "shutting_down"];
-                match codes.iter().any(|code| error["code"] == *code) {
-                    true => Outcome::Failed,
-                    false => Outcome::Unknown,
+                if codes.iter().any(|code| error["code"] == *code) {
+                    Outcome::Failed
+                } else {
+                    Outcome::Unknown
                 }
             }
             _ => Outcome::Unknown,
