@@ -8,7 +8,7 @@ mod summary;
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
-use duologue_protocol::{Event, EventBody, SessionSummarized, SummaryStatus, Timestamp};
+use duologue_protocol::{Event, EventBody, Seq, SessionSummarized, SummaryStatus, Timestamp};
 use futures_util::FutureExt;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::Instrument;
@@ -157,9 +157,14 @@ async fn summarize(context: &Context, job: &Job) -> Result<(), JobError> {
 
 /// The job's last word: there will be no summary, but the session is complete.
 async fn fail(context: &Context, job: &Job) -> Result<(), StoreError> {
-    let session = context.store.session(&job.user_id, &job.session_id).await;
-    let ended_at = match session {
-        Ok(session) => session.and_then(|session| session.end_time),
+    // The last event's time, which the failure must not come before.
+    let before = Seq(job.last_seq.0.saturating_sub(1));
+    let last = context
+        .store
+        .read(&job.user_id, &job.session_id, before, 1)
+        .await;
+    let not_before = match last {
+        Ok(events) => events.first().map(|event| event.occurred_at),
         Err(error @ StoreError::Unavailable(_)) => return Err(error),
         // A session that cannot be read must not keep its job for ever.
         Err(StoreError::Conflict | StoreError::Corrupt(_)) => None,
@@ -169,7 +174,7 @@ async fn fail(context: &Context, job: &Job) -> Result<(), StoreError> {
         status: SummaryStatus::Failed,
         summary: None,
     };
-    finish(context, job, body, ended_at.unwrap_or(now)).await
+    finish(context, job, body, not_before.unwrap_or(now)).await
 }
 
 async fn finish(

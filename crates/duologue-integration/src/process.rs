@@ -126,6 +126,11 @@ impl ServerProcess {
         self.address
     }
 
+    /// Where its files are, and where other commands find its database.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// The address of a session's socket.
     pub fn socket_url(&self, session: &str, query: &str) -> String {
         format!("ws://{}/ws/session/{session}{query}", self.address)

@@ -2,7 +2,7 @@
 
 use std::{fmt, num::NonZero, ops::Deref, sync::Arc, time::Duration};
 
-use duologue_engine::store::Store;
+use duologue_engine::store::{Store, inspect::Inspect};
 use duologue_store::StoreConfig;
 use tempfile::TempDir;
 
@@ -11,6 +11,7 @@ use crate::server::install_crypto;
 /// A store, and what it stands on.
 pub struct OpenStore<Ground> {
     store: Arc<dyn Store>,
+    config: StoreConfig,
     /// For example the folder of its file; removed when this is dropped.
     pub ground: Ground,
 }
@@ -26,7 +27,23 @@ impl<Ground> OpenStore<Ground> {
         install_crypto();
         let store = duologue_store::open(config).await;
         let store = store.unwrap_or_else(|error| panic!("{:#}", anyhow::Error::from(error)));
-        Self { store, ground }
+        Self {
+            store,
+            config: config.clone(),
+            ground,
+        }
+    }
+
+    /// The store itself, for whoever shares it.
+    pub fn handle(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store)
+    }
+
+    /// The same, and beside it the operator's view.
+    pub async fn inspected(self) -> (Self, Arc<dyn Inspect>) {
+        let inspect = duologue_store::inspect(&self.config).await;
+        let inspect = inspect.unwrap_or_else(|error| panic!("{:#}", anyhow::Error::from(error)));
+        (self, inspect)
     }
 }
 

@@ -141,7 +141,7 @@ pub async fn run(options: &Options) -> Result<Verdict> {
     let performance = perform(options, &mut server, &ground, folder.path()).await?;
     let (histories, mut findings) = (performance.histories, performance.findings);
     let logs = ground.logs(&histories).await?;
-    findings.extend(judge(&server, &ground, &histories, &logs).await?);
+    findings.extend(judge(&server, &histories, &logs).await?);
     let kept = !findings.is_empty();
     if kept {
         write_evidence(folder.path(), &histories, &logs, &findings)?;
@@ -265,19 +265,10 @@ async fn quiet(server: SocketAddr, histories: &[History]) -> Result<()> {
 }
 
 /// Looks at what is left from all three sides: the clients', the checker's, and the server's own.
-async fn judge(
-    server: &Server,
-    ground: &Ground,
-    histories: &[History],
-    logs: &Logs,
-) -> Result<Vec<Finding>> {
+async fn judge(server: &Server, histories: &[History], logs: &Logs) -> Result<Vec<Finding>> {
     let mut findings = check::findings(histories, logs, GRACE);
     findings.extend(said_in_server_log(server)?);
-    let violations = ground.violations().await?;
-    findings.extend(violations.into_iter().map(|violation| {
-        let what = format!("{}: {}", violation.invariant, violation.what);
-        Finding::new(FindingKind::Verify, violation.session_id.to_string(), what)
-    }));
+    findings.extend(server.verify().await?);
     Ok(findings)
 }
 

@@ -75,6 +75,7 @@ type Shared = Arc<watch::Sender<State>>;
 #[derive(Debug, Default)]
 struct State {
     scripts: VecDeque<Script>,
+    about: Vec<(String, Script)>,
     otherwise: Option<Script>,
     models: Option<Script>,
     released: HashSet<String>,
@@ -114,6 +115,13 @@ impl ScriptedUpstream {
     /// Scripts the next answer to be `text`.
     pub fn will_say(&self, text: &str) {
         self.will(Script::text(text));
+    }
+
+    /// Scripts the answer to all requests whose last message contains `words`, whatever else is
+    /// scripted. Of two that fit, the later one holds.
+    pub fn about(&self, words: &str, script: Script) {
+        self.shared
+            .send_modify(|state| state.about.insert(0, (words.to_owned(), script)));
     }
 
     /// Scripts the answer to all requests that find no script of their own. Without it, they are

@@ -49,12 +49,48 @@ pub enum Command {
     Migrate,
     /// Try what is configured (store, model, agent), and say what works and what to do.
     Check,
+    /// Check everything that is kept against the promises of this server; changes nothing.
+    ///
+    /// May run beside a server. Each breach is one line. Exit code 0: none; 1: some; 2: not everything
+    /// could be checked.
+    Verify,
+    /// List the summaries that are due, done or failed, or have failed ones tried again.
+    #[command(subcommand)]
+    Jobs(JobsCommand),
     /// Ask the server on this machine whether it is alive.
     Health,
     /// Print all settings in force and where they came from, secrets hidden, and exit.
     Config,
     /// Talk to a server from this terminal.
     Chat(ChatArgs),
+}
+
+/// What to do about jobs. May be done beside a running server.
+#[derive(Clone, Debug, Subcommand)]
+pub enum JobsCommand {
+    /// List jobs, oldest first.
+    List {
+        /// Only those that failed for good.
+        #[arg(long)]
+        failed: bool,
+        /// One JSON object per line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have a job tried again now, with all its attempts.
+    Retry(WhichJobs),
+}
+
+/// The arguments of `duologue jobs retry`.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct WhichJobs {
+    /// The number of the job, as `duologue jobs list` shows it.
+    #[arg(value_name = "JOB")]
+    pub job: Option<i64>,
+    /// All that failed for good.
+    #[arg(long)]
+    pub all_failed: bool,
 }
 
 /// The flags of `duologue serve`.

@@ -15,9 +15,9 @@ use duologue_server::{
     check,
     cli::{Cli, Command},
     config::{self, Config, Environment, Loaded},
-    probe,
+    operate, probe,
     shutdown::Signals,
-    telemetry,
+    telemetry, verify,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -28,12 +28,31 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 async fn main() -> ExitCode {
     match run(Cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
+        // Also where the output was closed: what was not told may be a breach.
+        Err(error) if error.is::<NotVerified>() => {
+            report(&error);
+            ExitCode::from(2)
+        }
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // There is nowhere left to report to if this fails.
-            let _ = writeln!(io::stderr(), "duologue: {error:#}");
+            report(&error);
             ExitCode::FAILURE
         }
+    }
+}
+
+fn report(error: &anyhow::Error) {
+    // There is nowhere left to report to if this fails.
+    let _ = writeln!(io::stderr(), "duologue: {error:#}");
+}
+
+/// Nobody knows whether an invariant is broken; which must not be taken for one that is.
+#[derive(Debug)]
+struct NotVerified;
+
+impl std::fmt::Display for NotVerified {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("could not check")
     }
 }
 
@@ -57,6 +76,17 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             let loaded = warn(load(Vec::new())?)?;
             install_crypto();
             check(&loaded).await
+        }
+        Command::Verify => {
+            let loaded = load(Vec::new()).context(NotVerified)?;
+            let loaded = warn(loaded)?;
+            install_crypto();
+            verify(&loaded.config).await
+        }
+        Command::Jobs(command) => {
+            let loaded = warn(load(Vec::new())?)?;
+            install_crypto();
+            Ok(operate::run(&loaded.config.store, command, io::stdout()).await?)
         }
         Command::Health => {
             let loaded = load(Vec::new())?;
@@ -119,6 +149,25 @@ async fn check(loaded: &Loaded) -> anyhow::Result<()> {
         1 => anyhow::bail!("1 part does not work"),
         failures => anyhow::bail!("{failures} parts do not work"),
     }
+}
+
+async fn verify(config: &Config) -> anyhow::Result<()> {
+    let progress = io::stderr().is_terminal().then(io::stderr);
+    let verdict = verify::run(&config.store, io::stdout(), progress).await;
+    let verify::Verdict {
+        sessions,
+        broken,
+        findings,
+    } = verdict.context(NotVerified)?;
+    if findings > 0 {
+        anyhow::bail!("{findings} breaches in {broken} of {sessions} sessions");
+    }
+    let store = config.store.describe();
+    // For people; what comes by the other way is findings only.
+    Ok(writeln!(
+        io::stderr(),
+        "{store}: {sessions} sessions checked, all in order"
+    )?)
 }
 
 /// Says what was noticed, where no log is kept.

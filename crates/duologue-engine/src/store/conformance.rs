@@ -14,12 +14,16 @@ mod claims;
 mod drafts;
 mod endings;
 mod fixture;
+mod inspections;
 mod job_leases;
 mod job_results;
 mod kept;
 mod log;
 
-pub use self::{claims::*, drafts::*, endings::*, job_leases::*, job_results::*, kept::*, log::*};
+pub use self::{
+    claims::*, drafts::*, endings::*, inspections::*, job_leases::*, job_results::*, kept::*,
+    log::*,
+};
 
 /// Tests a store: one named test for each property of the contract.
 ///
@@ -108,8 +112,38 @@ macro_rules! store_conformance {
     )*};
 }
 
+/// Tests the operator's view of a store: one named test for each property.
+///
+/// `$open` is evaluated once per test, to a future of a pair that dereferences to a `dyn Store`
+/// without sessions and jobs, and to a `dyn Inspect` of the same.
+#[macro_export]
+macro_rules! inspect_conformance {
+    ($open:expr) => {
+        $crate::inspect_conformance! { @each $open;
+            all_sessions_are_found_page_by_page
+            a_session_is_read_as_it_is_kept
+            rows_are_read_in_pages
+            a_job_shows_how_it_stands
+            a_failed_job_is_tried_again
+            a_job_that_failed_again_is_tried_again
+            the_failed_job_of_a_reopened_session_is_left_alone
+            a_session_may_be_reopened_while_its_job_is_tried_again
+            jobs_are_listed_page_by_page
+        }
+    };
+    (@each $open:expr; $($property:ident)*) => {$(
+        #[tokio::test]
+        async fn $property() {
+            let (store, inspect) = $open.await;
+            $crate::store::conformance::$property(&*store, &*inspect).await;
+        }
+    )*};
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use crate::store::memory::MemoryStore;
 
     async fn open() -> Box<dyn crate::store::Store> {
@@ -117,4 +151,11 @@ mod tests {
     }
 
     crate::store_conformance!(open());
+
+    async fn open_twice() -> (Arc<MemoryStore>, Arc<MemoryStore>) {
+        let store = Arc::new(MemoryStore::new());
+        (Arc::clone(&store), store)
+    }
+
+    crate::inspect_conformance!(open_twice());
 }

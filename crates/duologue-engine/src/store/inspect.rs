@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{JobEnd, ServerId, SessionRecord, StoreError};
 
-/// The operator's view of a store. Everything but [`retry_job`](Self::retry_job) only reads.
+/// The operator's view of a store. Everything but [`try_again`](Self::try_again) only reads.
 #[async_trait]
 pub trait Inspect: Send + Sync + 'static {
     /// The ids of up to `limit` sessions, those after `after`, in an order of the store's own that
@@ -44,7 +44,7 @@ pub trait Inspect: Send + Sync + 'static {
     /// its attempts, and the session waits for its summary again.
     ///
     /// `None`: there is no such job. May be repeated.
-    async fn retry_job(&self, job: i64) -> Result<Option<Retry>, StoreError>;
+    async fn try_again(&self, job: i64) -> Result<Option<Retry>, StoreError>;
 }
 
 /// What is kept of a session besides its log.

@@ -3,7 +3,6 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
-use duologue_engine::verify::{self, Violation};
 use duologue_protocol::{Seq, ServerFrame, SessionId, UserId};
 use serde_json::Value;
 
@@ -16,9 +15,6 @@ use crate::{
 
 /// Events read at a time.
 const PAGE_EVENTS: u32 = 500;
-
-/// Sessions listed at a time.
-const PAGE_SESSIONS: u32 = 100;
 
 /// The kinds of stores that can be tortured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,23 +96,6 @@ impl Ground {
         }
         store.close().await;
         Ok(logs)
-    }
-
-    /// What the checker of `duologue verify` says of each session, whoever has been in it.
-    pub(crate) async fn violations(&self) -> Result<Vec<Violation>> {
-        let store = duologue_store::inspect(&config(&self.url())).await?;
-        let mut violations = Vec::new();
-        let mut after = None;
-        loop {
-            let sessions = store.session_ids(after.as_ref(), PAGE_SESSIONS).await?;
-            for session in &sessions {
-                violations.extend(verify::check(&*store, session).await?);
-            }
-            match sessions.into_iter().last() {
-                Some(last) => after = Some(last),
-                None => return Ok(violations),
-            }
-        }
     }
 
     /// Leaves a copy of the database in the folder, if it is not there anyway.

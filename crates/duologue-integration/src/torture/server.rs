@@ -13,7 +13,8 @@ use tokio::process::{Child, Command};
 
 use crate::{
     DEADLINE,
-    process::{binary, read_address},
+    process::{binary, read_address, run_to_end},
+    torture::history::{Finding, FindingKind},
 };
 
 /// How long the server's running answers may go on after SIGTERM.
@@ -138,6 +139,22 @@ impl Server {
         let status = status?;
         anyhow::ensure!(status.success(), "it ended with {status} after SIGTERM");
         Ok(())
+    }
+
+    /// What `duologue verify` finds in what it has left.
+    pub(crate) async fn verify(&self) -> Result<Vec<Finding>> {
+        let output = run_to_end(&self.folder, &["verify"], &self.settings()).await;
+        let found = String::from_utf8(output.stdout)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let finding = |line: &str| Finding::new(FindingKind::Verify, "the store", line);
+        match output.status.code() {
+            Some(0) => Ok(Vec::new()),
+            Some(1) => Ok(found.lines().map(finding).collect()),
+            _ => bail!(
+                "`duologue verify` could not check: {}: {said}",
+                output.status
+            ),
+        }
     }
 
     /// Sends it a signal.

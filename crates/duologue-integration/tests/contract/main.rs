@@ -5,6 +5,7 @@
     reason = "these are tests, also where a helper does the unwrapping"
 )]
 
+mod model;
 mod postgres;
 mod postgres_pooled;
 mod rest;

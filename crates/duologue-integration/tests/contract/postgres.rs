@@ -5,7 +5,7 @@ mod rights;
 
 use std::time::Duration;
 
-use duologue_engine::store_conformance;
+use duologue_engine::{inspect_conformance, store_conformance};
 use duologue_integration::{
     postgres::{Cluster, Database},
     store::{OpenStore, config},
@@ -22,6 +22,7 @@ async fn open() -> OpenStore<Database> {
 }
 
 store_conformance!(open());
+inspect_conformance!(async { open().await.inspected().await });
 
 /// After a restart of the database every connection in the pool is dead. Nobody may notice: not
 /// even the first calls, of which there are as many as connections.

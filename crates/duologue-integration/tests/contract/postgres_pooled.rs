@@ -1,6 +1,6 @@
 //! Postgres behind a transaction pooler: the contract.
 
-use duologue_engine::store_conformance;
+use duologue_engine::{inspect_conformance, store_conformance};
 use duologue_integration::{
     pgbouncer::PgBouncer,
     postgres::{Cluster, Database},
@@ -14,3 +14,4 @@ async fn open() -> OpenStore<Database> {
 }
 
 store_conformance!(open());
+inspect_conformance!(async { open().await.inspected().await });

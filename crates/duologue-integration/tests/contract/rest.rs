@@ -1,6 +1,6 @@
 //! Supabase's REST interface, with a real PostgREST: the contract.
 
-use duologue_engine::store_conformance;
+use duologue_engine::{inspect_conformance, store_conformance};
 use duologue_integration::{store::OpenStore, supabase::Project};
 
 async fn open() -> OpenStore<Project> {
@@ -10,3 +10,4 @@ async fn open() -> OpenStore<Project> {
 }
 
 store_conformance!(open());
+inspect_conformance!(async { open().await.inspected().await });

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use duologue_engine::{store::StoreError, store_conformance};
+use duologue_engine::{inspect_conformance, store::StoreError, store_conformance};
 use duologue_integration::store::{OpenStore, config};
 use duologue_protocol::Seq;
 use duologue_store::StoreConfig;
@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use crate::scene::{assert_unavailable, claim, ended, log, refusal, said};
 
 store_conformance!(OpenStore::sqlite());
+inspect_conformance!(async { OpenStore::sqlite().await.inspected().await });
 
 fn file(folder: &TempDir) -> PathBuf {
     folder.path().join("duologue.db")
@@ -226,6 +227,7 @@ async fn migrating_says_what_it_did() {
         "0001_sessions",
         "0002_jobs",
         "0003_former_rows",
+        "0005_operators",
     ];
     assert_eq!(applied, all);
     let applied = duologue_store::migrate(&config).await.unwrap();

@@ -58,9 +58,11 @@ fn begin(shared: &Shared, request: RecordedRequest) -> (usize, Script) {
     let mut taken = (0, None);
     shared.send_modify(|state| {
         let script = if wants_answer {
-            state
-                .scripts
-                .pop_front()
+            let mut about = state.about.iter();
+            let about = about.find(|(words, _)| request.last_message().contains(words));
+            about
+                .map(|(_, script)| script.clone())
+                .or_else(|| state.scripts.pop_front())
                 .or_else(|| state.otherwise.clone())
         } else {
             let models = state.models.clone().filter(|_| wants_models);

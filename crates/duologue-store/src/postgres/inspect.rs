@@ -66,7 +66,7 @@ impl Inspect for PostgresStore {
         self.calls.call(call).await
     }
 
-    async fn retry_job(&self, job: i64) -> Result<Option<Retry>, StoreError> {
+    async fn try_again(&self, job: i64) -> Result<Option<Retry>, StoreError> {
         let call = || query_scalar("select duologue_try_job_again($1)::text").bind(job);
         self.calls.call(call).await
     }

@@ -206,21 +206,18 @@ impl Inspect for SqliteInspector {
         jobs.iter().map(|job| from_json(job)).collect()
     }
 
-    async fn retry_job(&self, job: i64) -> Result<Option<Retry>, StoreError> {
+    async fn try_again(&self, job: i64) -> Result<Option<Retry>, StoreError> {
         let mut connection = self.writing.connect().await.map_err(store_error)?;
         let transaction = connection.begin_with("begin immediate").await;
         let mut transaction = transaction.map_err(store_error)?;
-        let retry = try_again(&mut transaction, job).await?;
+        let retry = retry(&mut transaction, job).await?;
         transaction.commit().await.map_err(store_error)?;
         connection.close().await.map_err(store_error)?;
         Ok(retry)
     }
 }
 
-async fn try_again(
-    connection: &mut SqliteConnection,
-    id: i64,
-) -> Result<Option<Retry>, StoreError> {
+async fn retry(connection: &mut SqliteConnection, id: i64) -> Result<Option<Retry>, StoreError> {
     let json: Option<String> = query_scalar(concat!(
         "select ",
         job_json!(),

@@ -71,7 +71,7 @@ impl Inspect for SupabaseStore {
         self.calls.call(call).await
     }
 
-    async fn retry_job(&self, job: i64) -> Result<Option<Retry>, StoreError> {
+    async fn try_again(&self, job: i64) -> Result<Option<Retry>, StoreError> {
         let call = Call::new("duologue_try_job_again", Repetition::Harmless).with("of_job", job);
         self.calls.call(call).await
     }

@@ -69,7 +69,7 @@ impl Inspect for MemoryStore {
         Ok(jobs.take(limit as usize).collect())
     }
 
-    async fn retry_job(&self, job: i64) -> Result<Option<Retry>, StoreError> {
+    async fn try_again(&self, job: i64) -> Result<Option<Retry>, StoreError> {
         self.write(|state| Ok(state.retry_for_operator(job)))
     }
 }

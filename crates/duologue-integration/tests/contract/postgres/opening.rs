@@ -11,11 +11,12 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row, postgres::PgConnectOpti
 use crate::scene::{claim, log, refusal};
 
 /// Every migration, by name.
-const ALL: [&str; 4] = [
+const ALL: [&str; 5] = [
     "0000_former_layouts",
     "0001_sessions",
     "0002_jobs",
     "0003_former_rows",
+    "0005_operators",
 ];
 
 async fn empty() -> Database {

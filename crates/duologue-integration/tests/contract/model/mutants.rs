@@ -1,0 +1,256 @@
+//! Stores with one planted fault each: what an implementation may get wrong.
+
+use std::{collections::HashMap, sync::Mutex, time::Duration};
+
+use async_trait::async_trait;
+use duologue_engine::store::{
+    Claim, Claimed, Draft, Hold, Job, JobEnd, ServerId, SessionRecord, Store, StoreError,
+    inspect::{Head, Inspect, JobRecord, Jobs, KeptEvent, Retry},
+    memory::MemoryStore,
+};
+use duologue_protocol::{Event, Seq, SessionId, UserId};
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// A write that is sent again is stored again.
+    StoresRepetitions,
+    /// Whoever has lost a session may go on writing to it.
+    AcceptsOldEpochs,
+    /// A worker that has lost its job may still apply its result.
+    AppliesLostResults,
+    /// An ending leaves no job.
+    EndsWithoutJob,
+    /// A page begins with the last event of the one before.
+    ReadsOneTooMany,
+    /// A user who names a session reads it, whosever it is.
+    ShowsForeignSessions,
+    /// A draft is lost when its session changes hands.
+    LosesDrafts,
+}
+
+impl Fault {
+    pub(super) const ALL: [Self; 7] = [
+        Self::StoresRepetitions,
+        Self::AcceptsOldEpochs,
+        Self::AppliesLostResults,
+        Self::EndsWithoutJob,
+        Self::ReadsOneTooMany,
+        Self::ShowsForeignSessions,
+        Self::LosesDrafts,
+    ];
+}
+
+pub(super) struct Mutant {
+    fault: Fault,
+    store: MemoryStore,
+    latest: Mutex<Latest>,
+}
+
+/// What the faults need to know, and a sound store would have compared.
+#[derive(Default)]
+struct Latest {
+    holds: HashMap<SessionId, Hold>,
+    jobs: HashMap<i64, Job>,
+}
+
+impl Mutant {
+    pub(super) fn new(fault: Fault) -> Self {
+        Self {
+            fault,
+            store: MemoryStore::new(),
+            latest: Mutex::default(),
+        }
+    }
+
+    fn holder(&self, session: &SessionId) -> Option<Hold> {
+        self.latest.lock().unwrap().holds.get(session).cloned()
+    }
+
+    fn claimed(&self, claimed: Claimed) -> Claimed {
+        let hold = claimed.hold.clone();
+        self.latest
+            .lock()
+            .unwrap()
+            .holds
+            .insert(hold.session_id.clone(), hold);
+        match self.fault {
+            Fault::LosesDrafts => Claimed {
+                draft: None,
+                ..claimed
+            },
+            _ => claimed,
+        }
+    }
+
+    /// The hold that a write is judged by.
+    fn judged(&self, hold: &Hold) -> Hold {
+        match self.fault {
+            Fault::AcceptsOldEpochs => self.holder(&hold.session_id),
+            _ => None,
+        }
+        .unwrap_or_else(|| hold.clone())
+    }
+}
+
+#[async_trait]
+impl Store for Mutant {
+    async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
+        let claimed = self.store.claim(claim).await?;
+        Ok(claimed.map(|claimed| self.claimed(claimed)))
+    }
+
+    async fn claim_lapsed(
+        &self,
+        server: &ServerId,
+        lease: Duration,
+        grace: Duration,
+        limit: u32,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let claimed = self.store.claim_lapsed(server, lease, grace, limit).await?;
+        Ok(claimed
+            .into_iter()
+            .map(|claimed| self.claimed(claimed))
+            .collect())
+    }
+
+    async fn renew(&self, server: &ServerId, lease: Duration) -> Result<(), StoreError> {
+        self.store.renew(server, lease).await
+    }
+
+    async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
+        self.store.release(hold).await
+    }
+
+    async fn append(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        let hold = self.judged(hold);
+        let session = self.store.session(&hold.user_id, &hold.session_id).await?;
+        let last = session.map_or(Seq::ZERO, |session| session.last_seq);
+        self.store.append(&hold, after, events).await?;
+        if self.fault == Fault::StoresRepetitions && after != last {
+            return self.store.append(&hold, last, events).await;
+        }
+        Ok(())
+    }
+
+    async fn end(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        self.store.end(&self.judged(hold), after, events).await
+    }
+
+    async fn save_draft(&self, hold: &Hold, draft: &Draft) -> Result<(), StoreError> {
+        self.store.save_draft(&self.judged(hold), draft).await
+    }
+
+    async fn read(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        after: Seq,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        let owner = match self.fault {
+            Fault::ShowsForeignSessions => self.holder(session).map(|hold| hold.user_id),
+            _ => None,
+        };
+        let after = match self.fault {
+            Fault::ReadsOneTooMany => Seq(after.0.saturating_sub(1)),
+            _ => after,
+        };
+        self.store
+            .read(owner.as_ref().unwrap_or(user), session, after, limit)
+            .await
+    }
+
+    async fn session(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+    ) -> Result<Option<SessionRecord>, StoreError> {
+        self.store.session(user, session).await
+    }
+
+    async fn claim_job(
+        &self,
+        worker: &ServerId,
+        lease: Duration,
+    ) -> Result<Option<Job>, StoreError> {
+        if self.fault == Fault::EndsWithoutJob {
+            return Ok(None);
+        }
+        let job = self.store.claim_job(worker, lease).await?;
+        if let Some(job) = &job {
+            self.latest.lock().unwrap().jobs.insert(job.id, job.clone());
+        }
+        Ok(job)
+    }
+
+    async fn renew_job(&self, job: &Job, lease: Duration) -> Result<(), StoreError> {
+        self.store.renew_job(job, lease).await
+    }
+
+    async fn finish_job(&self, job: &Job, summarized: &Event) -> Result<JobEnd, StoreError> {
+        let latest = self.latest.lock().unwrap().jobs.get(&job.id).cloned();
+        match latest {
+            Some(latest) if self.fault == Fault::AppliesLostResults => {
+                self.store.finish_job(&latest, summarized).await
+            }
+            _ => self.store.finish_job(job, summarized).await,
+        }
+    }
+
+    async fn retry_job(&self, job: &Job, delay: Duration, why: &str) -> Result<(), StoreError> {
+        self.store.retry_job(job, delay, why).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.store.ping().await
+    }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
+}
+
+#[async_trait]
+impl Inspect for Mutant {
+    async fn session_ids(
+        &self,
+        after: Option<&SessionId>,
+        limit: u32,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        self.store.session_ids(after, limit).await
+    }
+
+    async fn head(&self, session: &SessionId) -> Result<Option<Head>, StoreError> {
+        let mut head = self.store.head(session).await?;
+        if let (Fault::EndsWithoutJob, Some(head)) = (self.fault, &mut head) {
+            head.jobs.clear();
+        }
+        Ok(head)
+    }
+
+    async fn rows(
+        &self,
+        session: &SessionId,
+        after: Seq,
+        limit: u32,
+    ) -> Result<Vec<KeptEvent>, StoreError> {
+        self.store.rows(session, after, limit).await
+    }
+
+    async fn jobs(
+        &self,
+        which: Jobs,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<JobRecord>, StoreError> {
+        match self.fault {
+            Fault::EndsWithoutJob => Ok(Vec::new()),
+            _ => self.store.jobs(which, after, limit).await,
+        }
+    }
+
+    async fn try_again(&self, job: i64) -> Result<Option<Retry>, StoreError> {
+        self.store.try_again(job).await
+    }
+}

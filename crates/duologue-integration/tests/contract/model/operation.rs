@@ -1,0 +1,86 @@
+//! What a plan is made of.
+
+use proptest::{prelude::*, sample::Index};
+
+/// One thing to do. Indices choose among what the plan has made so far; where there is nothing to
+/// choose, nothing is done.
+#[derive(Clone, Debug)]
+pub(super) enum Operation {
+    /// Somebody comes to one of the sessions.
+    Claim { session: u8, user: u8, server: u8 },
+    /// A holder, current or former, goes on with the log.
+    Append { hold: Index, place: Place },
+    /// A holder ends the session.
+    End { hold: Index, place: Place },
+    /// The answer to an append or an end was lost, so it is sent again as it was.
+    SendAgain { write: Index },
+    /// A holder lets go.
+    Release { hold: Index },
+    /// A holder keeps a draft.
+    Draft { hold: Index },
+    /// A sweeper takes what was let go of.
+    ClaimLapsed { server: u8 },
+    /// A user reads a part of a log.
+    Read {
+        session: u8,
+        user: u8,
+        after: u8,
+        limit: u8,
+    },
+    /// A worker asks for a job, for long or for no time.
+    ClaimJob { worker: u8, lease: Span },
+    /// A worker, current or former, has a result.
+    Finish { job: Index, is_failure: bool },
+    /// A worker gives its job back.
+    Retry { job: Index, delay: Span },
+    /// A worker needs more time.
+    Renew { job: Index },
+    /// An operator has a job tried again.
+    Operate { job: Index },
+}
+
+/// Where a holder believes the log to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Where it does.
+    End,
+    /// One event earlier.
+    Behind,
+    /// One event later.
+    Beyond,
+}
+
+/// A time that is over before anybody looks, or one that outlives the test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Span {
+    None,
+    Long,
+}
+
+pub(super) fn operation() -> impl Strategy<Value = Operation> {
+    let place =
+        prop_oneof![8 => Just(Place::End), 1 => Just(Place::Behind), 1 => Just(Place::Beyond)];
+    let span = prop_oneof![Just(Span::None), Just(Span::Long)];
+    let index = any::<Index>;
+    let user = prop_oneof![6 => Just(0_u8), 1 => Just(1)];
+    prop_oneof![
+        4 => (0..2_u8, user.clone(), 0..2_u8)
+            .prop_map(|(session, user, server)| Operation::Claim { session, user, server }),
+        8 => (index(), place.clone()).prop_map(|(hold, place)| Operation::Append { hold, place }),
+        3 => (index(), place).prop_map(|(hold, place)| Operation::End { hold, place }),
+        2 => index().prop_map(|write| Operation::SendAgain { write }),
+        1 => index().prop_map(|hold| Operation::Release { hold }),
+        1 => index().prop_map(|hold| Operation::Draft { hold }),
+        1 => (0..2_u8).prop_map(|server| Operation::ClaimLapsed { server }),
+        2 => (0..2_u8, user, 0..6_u8, 1..8_u8).prop_map(|(session, user, after, limit)| {
+            Operation::Read { session, user, after, limit }
+        }),
+        3 => (0..2_u8, span.clone())
+            .prop_map(|(worker, lease)| Operation::ClaimJob { worker, lease }),
+        3 => (index(), any::<bool>())
+            .prop_map(|(job, is_failure)| Operation::Finish { job, is_failure }),
+        1 => (index(), span).prop_map(|(job, delay)| Operation::Retry { job, delay }),
+        1 => index().prop_map(|job| Operation::Renew { job }),
+        1 => index().prop_map(|job| Operation::Operate { job }),
+    ]
+}

@@ -1,0 +1,429 @@
+//! Follows a plan in a store and in the model at once, and says where they differ.
+
+use std::{fmt::Debug, time::Duration};
+
+use duologue_engine::{
+    store::{
+        Claim, Claimed, Draft, Hold, Job, ServerId, Store, StoreError,
+        inspect::{Inspect, Jobs, Retry},
+    },
+    verify,
+};
+use duologue_protocol::{
+    AssistantMessage, ClientConnected, EndReason, Event, EventBody, FinishReason, Seq,
+    SessionEnded, SessionId, SessionStarted, SessionSummarized, SummaryStatus, Timestamp, TurnId,
+    UserId, UserMessage,
+};
+use proptest::sample::Index;
+
+use super::{
+    operation::{Operation, Place, Span},
+    pure::{Conflict, Model},
+};
+
+const LONG: Duration = Duration::from_mins(10);
+
+/// A difference, in words.
+type Checked = Result<(), String>;
+
+/// An append, or an end, as it was sent.
+#[derive(Clone)]
+struct Write {
+    hold: Hold,
+    after: Seq,
+    events: Vec<Event>,
+}
+
+pub(super) struct World<'a> {
+    store: &'a dyn Store,
+    inspect: &'a dyn Inspect,
+    model: Model,
+    holds: Vec<Hold>,
+    writes: Vec<Write>,
+    jobs: Vec<Job>,
+}
+
+impl<'a> World<'a> {
+    pub(super) fn new(store: &'a dyn Store, inspect: &'a dyn Inspect) -> Self {
+        Self {
+            store,
+            inspect,
+            model: Model::default(),
+            holds: Vec::new(),
+            writes: Vec::new(),
+            jobs: Vec::new(),
+        }
+    }
+
+    /// Does what the plan says, compares each answer, and in the end all that is kept.
+    pub(super) async fn follow(mut self, plan: &[Operation]) -> Checked {
+        for operation in plan {
+            let done = self.perform(operation).await;
+            done.map_err(|difference| format!("{operation:?}: {difference}"))?;
+        }
+        self.compare_all().await
+    }
+
+    async fn perform(&mut self, operation: &Operation) -> Checked {
+        match operation {
+            Operation::Claim {
+                session,
+                user,
+                server,
+            } => self.claim(*session, *user, *server).await,
+            Operation::Append { hold, place } => {
+                let write = chosen(&self.holds, hold).map(|hold| self.next(hold, *place, false));
+                self.send(write).await
+            }
+            Operation::End { hold, place } => {
+                let write = chosen(&self.holds, hold).map(|hold| self.next(hold, *place, true));
+                self.send(write).await
+            }
+            Operation::SendAgain { write } => {
+                let write = chosen(&self.writes, write).cloned();
+                self.send(write).await
+            }
+            Operation::Release { hold } => self.release(hold).await,
+            Operation::Draft { hold } => self.save_draft(hold).await,
+            Operation::ClaimLapsed { server } => self.claim_lapsed(*server).await,
+            Operation::Read {
+                session,
+                user,
+                after,
+                limit,
+            } => {
+                let (user, session) = (user_id(*user), session_id(*session));
+                let (after, limit) = (u64::from(*after), u32::from(*limit));
+                let read = self.store.read(&user, &session, Seq(after), limit).await;
+                same(
+                    answer(read)?,
+                    Ok(self.model.read(&user, &session, after, limit)),
+                )
+            }
+            Operation::ClaimJob { worker, lease } => self.claim_job(*worker, *lease).await,
+            Operation::Finish { job, is_failure } => self.finish(job, *is_failure).await,
+            Operation::Retry { job, delay } => {
+                let Some(job) = chosen(&self.jobs, job) else {
+                    return Ok(());
+                };
+                let given_back = self.store.retry_job(job, time(*delay), "in vain").await;
+                same(answer(given_back)?, self.model.retry_job(job, *delay))
+            }
+            Operation::Renew { job } => {
+                let Some(job) = chosen(&self.jobs, job) else {
+                    return Ok(());
+                };
+                let renewed = self.store.renew_job(job, LONG).await;
+                same(answer(renewed)?, self.model.renew_job(job))
+            }
+            Operation::Operate { job } => self.operate(job).await,
+        }
+    }
+
+    async fn claim(&mut self, session: u8, user: u8, server: u8) -> Checked {
+        let claim = Claim {
+            session_id: session_id(session),
+            user_id: user_id(user),
+            agent: "guide".to_owned(),
+            server: server_id(server),
+            lease: LONG,
+            now: moment(0),
+        };
+        let claimed = answer(self.store.claim(&claim).await)?;
+        let expected = self.model.claim(&claim);
+        if let Some(claimed) = &expected {
+            self.holds.push(claimed.hold.clone());
+        }
+        same(
+            claimed.map(|claimed| claimed.as_ref().map(parts)),
+            Ok(expected.as_ref().map(parts)),
+        )
+    }
+
+    /// Which lapsed sessions a sweeper gets is the store's choice; all it gets must have lapsed.
+    async fn claim_lapsed(&mut self, server: u8) -> Checked {
+        let server = server_id(server);
+        let lapsed = self.store.claim_lapsed(&server, LONG, Duration::ZERO, 2);
+        for claimed in answer(lapsed.await)?.map_err(|_| "a conflict")? {
+            let expected = self.model.claim_lapsed(&claimed.hold.session_id, &server);
+            let expected = expected.ok_or_else(|| format!("had not lapsed: {claimed:?}"))?;
+            self.holds.push(claimed.hold.clone());
+            // It is reopened for whoever asks for it, and nobody does here.
+            same(Ok(parts(&claimed)), Ok(parts(&expected)))?;
+        }
+        Ok(())
+    }
+
+    /// What comes next in the log of this session.
+    fn next(&self, hold: &Hold, place: Place, is_end: bool) -> Write {
+        let session = &self.model.sessions[&hold.session_id];
+        let last = session.record.last_seq;
+        let after = match place {
+            Place::End => last,
+            Place::Behind => Seq(last.0.saturating_sub(1)),
+            Place::Beyond => last.next(),
+        };
+        let open_turn = session
+            .log
+            .iter()
+            .rev()
+            .find_map(|(_, event)| match &event.body {
+                EventBody::UserMessage(_) => Some(event.turn_id),
+                EventBody::AssistantMessage(_) | EventBody::SessionEnded(_) => Some(None),
+                _ => None,
+            });
+        let open_turn = open_turn.flatten();
+        let mut bodies = Vec::new();
+        if last == Seq::ZERO {
+            bodies.push((None, started(hold)));
+        }
+        match open_turn {
+            Some(turn) => bodies.push((Some(turn), answered(hold))),
+            None if is_end => {}
+            None if last == Seq::ZERO || session.is_over() => {
+                bodies.push((None, connected(hold, session.is_over())));
+            }
+            None => bodies.push((Some(TurnId(turn_after(session.log.len()))), said(hold))),
+        }
+        if is_end {
+            let reason = EndReason::Closed;
+            bodies.push((None, EventBody::SessionEnded(SessionEnded { reason })));
+        }
+        let numbered = bodies.into_iter().zip(after.0 + 1..);
+        let events = numbered.map(|((turn_id, body), seq)| Event {
+            seq: Seq(seq),
+            occurred_at: moment(seq),
+            turn_id,
+            body,
+        });
+        Write {
+            hold: hold.clone(),
+            after,
+            events: events.collect(),
+        }
+    }
+
+    async fn send(&mut self, write: Option<Write>) -> Checked {
+        let Some(write) = write else { return Ok(()) };
+        let Write {
+            hold,
+            after,
+            events,
+        } = &write;
+        let last = events.last().map(|event| &event.body);
+        let written = if matches!(last, Some(EventBody::SessionEnded(_))) {
+            self.store.end(hold, *after, events).await
+        } else {
+            self.store.append(hold, *after, events).await
+        };
+        let expected = self.model.write(hold, *after, events);
+        self.writes.push(write);
+        same(answer(written)?, expected)
+    }
+
+    async fn release(&mut self, hold: &Index) -> Checked {
+        let Some(hold) = chosen(&self.holds, hold) else {
+            return Ok(());
+        };
+        let released = self.store.release(hold).await;
+        self.model.release(hold);
+        same(answer(released)?, Ok(()))
+    }
+
+    async fn save_draft(&mut self, hold: &Index) -> Checked {
+        let Some(hold) = chosen(&self.holds, hold) else {
+            return Ok(());
+        };
+        let draft = Draft {
+            turn_id: TurnId(1),
+            text: format!("so far {}", hold.epoch),
+        };
+        let saved = self.store.save_draft(hold, &draft).await;
+        same(answer(saved)?, self.model.save_draft(hold, &draft))
+    }
+
+    /// Which of the due jobs a worker gets is the store's choice.
+    async fn claim_job(&mut self, worker: u8, lease: Span) -> Checked {
+        let worker = server_id(worker);
+        let claimed = self.store.claim_job(&worker, time(lease)).await;
+        let Some(job) = answer(claimed)?.map_err(|_| "a conflict")? else {
+            return match self.model.is_any_due() {
+                true => Err("a job is due, and there was none".to_owned()),
+                false => Ok(()),
+            };
+        };
+        self.model.name(job.id, &job.session_id, job.last_seq);
+        let attempt = self.model.claim_job(job.id, &worker, lease);
+        let attempt = attempt.ok_or_else(|| format!("was not due: {job:?}"))?;
+        same(Ok((job.attempt, &job.worker)), Ok((attempt, &worker)))?;
+        self.jobs.push(job);
+        Ok(())
+    }
+
+    async fn finish(&mut self, job: &Index, is_failure: bool) -> Checked {
+        let Some(job) = chosen(&self.jobs, job) else {
+            return Ok(());
+        };
+        let seq = job.last_seq.next();
+        let result = match is_failure {
+            true => SessionSummarized {
+                status: SummaryStatus::Failed,
+                summary: None,
+            },
+            false => SessionSummarized {
+                status: SummaryStatus::Done,
+                summary: Some(format!("made in attempt {} of job {}", job.attempt, job.id)),
+            },
+        };
+        let event = Event {
+            seq,
+            occurred_at: moment(seq.0),
+            turn_id: None,
+            body: EventBody::SessionSummarized(result),
+        };
+        let finished = self.store.finish_job(job, &event).await;
+        same(answer(finished)?, self.model.finish_job(job, &event))
+    }
+
+    async fn operate(&mut self, job: &Index) -> Checked {
+        let Some(job) = chosen(&self.jobs, job) else {
+            return Ok(());
+        };
+        let retry = answer(self.inspect.try_again(job.id).await)?;
+        let anonymous = retry.map(|retry| match retry {
+            Some(Retry::Replaced(_)) => Some(Retry::Replaced(0)),
+            other => other,
+        });
+        same(anonymous, Ok(self.model.operate(job.id)))
+    }
+
+    async fn compare_all(&mut self) -> Checked {
+        for job in answer(self.inspect.jobs(Jobs::All, 0, 1000).await)?.map_err(|_| "a conflict")? {
+            self.model.name(job.id, &job.session_id, job.last_seq);
+            let row = self.model.jobs.get(&job.id);
+            let row = row.ok_or_else(|| format!("nobody made {job:?}"))?;
+            let kept = (job.state, job.attempt, &job.worker, job.outcome);
+            let expected = (self.model.state(row), row.attempt, &row.worker, row.outcome);
+            same(Ok(kept), Ok(expected))?;
+        }
+        same(Ok(&self.model.unnamed), Ok(&Vec::new()))?;
+        for (id, session) in &self.model.sessions {
+            let kept = answer(verify::read(self.inspect, id).await)?.map_err(|_| "a conflict")?;
+            let kept = kept.ok_or_else(|| format!("session {id} is not there"))?;
+            same(Ok(&kept.head.record), Ok(&session.record))?;
+            same(
+                Ok((kept.head.epoch, &kept.head.owner)),
+                Ok((session.epoch, &session.owner)),
+            )?;
+            let log: Vec<_> = kept
+                .log
+                .iter()
+                .map(|row| (row.epoch, row.event.clone()))
+                .collect();
+            let expected = session
+                .log
+                .iter()
+                .map(|(epoch, event)| (*epoch, Ok(event.clone())));
+            same(Ok(log), Ok(expected.collect()))?;
+            same(Ok(verify::violations(&kept)), Ok(Vec::new()))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a claim gives, in a form that can be compared.
+fn parts(claimed: &Claimed) -> impl Debug + PartialEq + use<> {
+    let Claimed {
+        hold,
+        session,
+        reopened,
+        draft,
+    } = claimed.clone();
+    (hold, session, reopened, draft)
+}
+
+/// Conflicts are answers; nothing else may go wrong.
+fn answer<T>(result: Result<T, StoreError>) -> Result<Result<T, Conflict>, String> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(StoreError::Conflict) => Ok(Err(Conflict)),
+        Err(error) => Err(format!("failed: {error:?}")),
+    }
+}
+
+fn same<T: Debug + PartialEq>(
+    given: Result<T, Conflict>,
+    expected: Result<T, Conflict>,
+) -> Checked {
+    if given == expected {
+        return Ok(());
+    }
+    Err(format!(
+        "the store says {given:?}, and the model {expected:?}"
+    ))
+}
+
+fn chosen<'t, T>(of: &'t [T], index: &Index) -> Option<&'t T> {
+    (!of.is_empty()).then(|| index.get(of))
+}
+
+fn time(span: Span) -> Duration {
+    match span {
+        Span::None => Duration::ZERO,
+        Span::Long => LONG,
+    }
+}
+
+fn moment(seconds: u64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn session_id(number: u8) -> SessionId {
+    SessionId::new(&format!("s{number}")).unwrap()
+}
+
+fn user_id(number: u8) -> UserId {
+    UserId::new(&format!("u{number}")).unwrap()
+}
+
+fn server_id(number: u8) -> ServerId {
+    ServerId(format!("server-{number}"))
+}
+
+fn turn_after(events: usize) -> u32 {
+    u32::try_from(events).expect("a few")
+}
+
+fn started(hold: &Hold) -> EventBody {
+    EventBody::SessionStarted(SessionStarted {
+        session_id: hold.session_id.clone(),
+        user_id: hold.user_id.clone(),
+        agent: "guide".to_owned(),
+    })
+}
+
+fn connected(hold: &Hold, reopened: bool) -> EventBody {
+    let connection = hold.epoch;
+    EventBody::ClientConnected(ClientConnected {
+        connection,
+        reopened,
+    })
+}
+
+/// The epoch in the text tells one holder's events from another's.
+fn said(hold: &Hold) -> EventBody {
+    let text = format!("under {}", hold.epoch).into();
+    EventBody::UserMessage(UserMessage { text, id: None })
+}
+
+fn answered(hold: &Hold) -> EventBody {
+    EventBody::AssistantMessage(AssistantMessage {
+        text: format!("under {}", hold.epoch).into(),
+        finish_reason: FinishReason::Stop,
+        error: None,
+        usage: None,
+        ttft_ms: None,
+        duration_ms: 1,
+        model: "mock".to_owned(),
+    })
+}
