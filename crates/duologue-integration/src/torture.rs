@@ -41,6 +41,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    process::binary,
     server::http,
     torture::{
         check::{CANARY, Logs},
@@ -132,6 +133,8 @@ struct Performance {
 
 /// Tortures a server, and says what came of it. An error is a failure of the torture itself.
 pub async fn run(options: &Options) -> Result<Verdict> {
+    // Building it is no part of the torture.
+    binary();
     let started = Instant::now();
     let folder = tempfile::Builder::new()
         .prefix(&format!("duologue-torture-{}-", options.store.as_str()))
