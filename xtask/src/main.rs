@@ -45,9 +45,12 @@ fn main() -> ExitCode {
 
 fn run(command: &str, rest: &[String]) -> anyhow::Result<Outcome> {
     let root = root();
-    // The one step that is worth aiming: `cargo xtask e2e resume.spec.ts --headed`.
+    // The steps that are worth aiming: `cargo xtask e2e resume.spec.ts --headed`.
     if command == "e2e" {
         return browser::run(&root, rest);
+    }
+    if command == "torture" {
+        return steps::torture(&root, rest);
     }
     anyhow::ensure!(
         rest.is_empty(),

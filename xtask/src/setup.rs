@@ -34,6 +34,10 @@ const NEEDS: &[Need] = &[
         found: |_| on_path("pgbouncer"),
     },
     Need {
+        package: "iproute2",
+        found: |_| on_path("ss"),
+    },
+    Need {
         package: "openssl",
         found: |_| on_path("openssl"),
     },

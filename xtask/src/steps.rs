@@ -73,6 +73,11 @@ pub(crate) const ALL: &[Step] = &[
         run: autobahn::run,
     },
     Step {
+        name: "torture",
+        about: "kill the real binary under load; arguments: --kills N --seed S --store WHICH",
+        run: |root| torture(root, &[]),
+    },
+    Step {
         name: "deny",
         about: "check the dependencies: bans, licences, sources",
         run: |root| done(&mut cargo(root, "deny check bans licenses sources")),
@@ -138,6 +143,12 @@ pub(crate) fn help() -> String {
 
 fn done(command: &mut Command) -> anyhow::Result<Outcome> {
     run(command).map(|()| Outcome::Done)
+}
+
+/// Without arguments: 20 kills, half of them on each store, by a plan that is new each time.
+pub(crate) fn torture(root: &Path, arguments: &[String]) -> anyhow::Result<Outcome> {
+    let run = "run --quiet --package duologue-integration --example torture --";
+    done(cargo(root, run).args(arguments))
 }
 
 /// The database of advisories lives on the network, which not every machine may reach. What is

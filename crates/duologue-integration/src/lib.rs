@@ -19,6 +19,7 @@ pub mod raw;
 pub mod server;
 pub mod store;
 pub mod supabase;
+pub mod torture;
 pub mod trace;
 pub mod wire;
 

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::{Result, bail};
 use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 use tokio::{
@@ -27,14 +28,14 @@ pub struct ServerProcess {
 }
 
 /// Builds the binary once per test run, and returns its path.
-fn binary() -> &'static PathBuf {
+pub(crate) fn binary() -> &'static PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let test = std::env::current_exe().expect("a test knows its own path");
         let target = test
             .ancestors()
             .nth(2)
-            .expect("tests are in <profile>/deps")
+            .expect("tests are in <profile>/deps, and examples in <profile>/examples")
             .to_owned();
         let mut build = std::process::Command::new(env!("CARGO"));
         build.args([
@@ -111,6 +112,7 @@ impl ServerProcess {
         let stdout = child.stdout.take().expect("the output is piped");
         let address = tokio::time::timeout(DEADLINE, read_address(stdout)).await;
         let address = address.expect("the server starts in time");
+        let address = address.unwrap_or_else(|error| panic!("{error:#}"));
         Self {
             child,
             address,
@@ -235,10 +237,10 @@ impl ServerProcess {
     clippy::disallowed_methods,
     reason = "the task ends with the process whose output it reads"
 )]
-async fn read_address(stdout: tokio::process::ChildStdout) -> SocketAddr {
+pub(crate) async fn read_address(stdout: tokio::process::ChildStdout) -> Result<SocketAddr> {
     let mut lines = BufReader::new(stdout).lines();
     let mut printed = String::new();
-    while let Some(line) = lines.next_line().await.expect("the output is text") {
+    while let Some(line) = lines.next_line().await? {
         let address = line
             .split_once("http://")
             .and_then(|(_, rest)| rest.split(['/', ' ']).next())
@@ -246,10 +248,10 @@ async fn read_address(stdout: tokio::process::ChildStdout) -> SocketAddr {
         if let Some(address) = address {
             // The rest is read as well, so that the server never waits for a full pipe.
             tokio::task::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-            return address;
+            return Ok(address);
         }
         printed.push_str(&line);
         printed.push('\n');
     }
-    panic!("the server ended without saying where it listens:\n{printed}");
+    bail!("the server ended without saying where it listens:\n{printed}");
 }

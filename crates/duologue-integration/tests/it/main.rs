@@ -24,4 +24,5 @@ mod sockets;
 mod supabase;
 mod takeover;
 mod text;
+mod torture;
 mod verify;
