@@ -11,10 +11,11 @@ use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    accounts::Accounts,
     agent::Agent,
     clock::Clock,
     jobs, keeper,
-    limits::{GenerationLimits, JobLimits, SessionLimits, TurnLimits},
+    limits::{GenerationLimits, JobLimits, SessionLimits, TokenLimits, TurnLimits, UserLimits},
     provider::Provider,
     reader::Reader,
     session::{AttachError, Departures, Holds},
@@ -61,6 +62,10 @@ pub struct Limits {
     pub generation: GenerationLimits,
     /// For jobs.
     pub jobs: JobLimits,
+    /// Per user.
+    pub user: UserLimits,
+    /// Per session, user and process.
+    pub tokens: TokenLimits,
 }
 
 /// What every task of the engine shares.
@@ -71,6 +76,8 @@ pub(crate) struct Context {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) server: ServerId,
     pub(crate) limits: Limits,
+    /// What users use.
+    pub(crate) accounts: Arc<Accounts>,
     /// Every task there is. Shutdown waits for it.
     pub(crate) tasks: TaskTracker,
     /// Cancelled first: no new sessions and turns; sessions let go between turns.
@@ -94,6 +101,7 @@ impl Context {
             clock,
             server,
         } = parts;
+        let accounts = Accounts::new(limits.user.clone(), limits.tokens.clone());
         Arc::new(Self {
             store,
             provider,
@@ -101,6 +109,7 @@ impl Context {
             clock,
             server,
             limits,
+            accounts,
             tasks: TaskTracker::new(),
             drain: CancellationToken::new(),
             departures: OnceLock::new(),

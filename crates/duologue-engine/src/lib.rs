@@ -6,6 +6,7 @@
 //!
 //! Invariant: nothing in this crate opens a file or a socket, or reads the environment.
 
+mod accounts;
 pub mod agent;
 pub mod clock;
 mod engine;
@@ -14,7 +15,9 @@ mod keeper;
 pub mod limits;
 mod log;
 pub mod provider;
+pub mod rate;
 mod reader;
+pub mod register;
 mod session;
 mod sessions;
 pub mod store;

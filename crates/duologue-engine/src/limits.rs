@@ -4,7 +4,7 @@
 //! value. Sizes are in bytes and times are durations, written `"30s"` in configuration. The
 //! defaults and their reasons are in `config/default.toml`.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use duologue_protocol::OnBusy;
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
@@ -129,3 +129,33 @@ pub struct JobLimits {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(transparent)]
 pub struct RetryDelay(#[serde(with = "duration")] pub Duration);
+
+/// What one user may use, whatever the number of connections.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserLimits {
+    /// Sockets open at a time, of all sessions. Looked after by the transport.
+    pub sockets_max: NonZeroU32,
+    /// Sessions that live on this server at a time.
+    pub sessions_max: NonZeroU32,
+    /// Messages a minute, and at once. Looked after by the transport.
+    pub messages_per_minute: NonZeroU32,
+    /// See `messages_per_minute`.
+    pub messages_burst: NonZeroU32,
+    /// Turns begun a minute.
+    pub turns_per_minute: NonZeroU32,
+    /// Turns that run at a time, of all sessions.
+    pub turns_running_max: u16,
+}
+
+/// How many tokens may be used, read and written together.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenLimits {
+    /// By one session in its whole life.
+    pub session_max: u64,
+    /// By one user in a day of UTC, on all servers.
+    pub user_per_day_max: u64,
+    /// By this process in a day of UTC, its summaries included.
+    pub process_per_day_max: u64,
+}

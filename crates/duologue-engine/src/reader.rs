@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     limits::SessionLimits,
-    session::Command,
+    session::{BUSY_RETRY_DELAY, Command, milliseconds},
     store::{Hold, Store, StoreError},
 };
 
@@ -181,6 +181,7 @@ impl Reader {
                 message: message.into(),
                 id,
                 turn_id: None,
+                retry_after_ms: Some(milliseconds(BUSY_RETRY_DELAY)),
             }
         })
     }

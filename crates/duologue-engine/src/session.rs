@@ -35,7 +35,7 @@ mod storing;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use duologue_protocol::{
     ClientFrame, CloseCode, DisconnectReason, EndReason, ErrorCode, ErrorFrame, FinishReason,
@@ -47,6 +47,7 @@ use tokio::{
 };
 
 use crate::{
+    accounts::{Account, Refusal},
     engine::Context,
     log::Log,
     reader::{Outlet, Reader, SharedFrame},
@@ -62,6 +63,10 @@ use crate::{
 pub(crate) use departing::Departures;
 pub(crate) use holding::Holds;
 pub(crate) use opening::{Opening, spawn};
+pub(crate) use running::milliseconds;
+
+/// What a client is told to wait whose session is busy. Nobody knows when the turn will be over.
+pub(crate) const BUSY_RETRY_DELAY: Duration = Duration::from_secs(2);
 
 /// What readers ask of a session.
 #[derive(Debug)]
@@ -93,6 +98,9 @@ pub enum AttachError {
     /// The session has as many readers as it may have. Try again later.
     #[error("the session has as many readers as it may have")]
     Busy,
+    /// The user has as many sessions here as a user may have. Try again when one is over.
+    #[error("the user has as many sessions as one may have")]
+    TooManySessions,
     /// The store did not answer. Try again later.
     #[error("the session's log could not be opened")]
     Store(#[from] StoreError),
@@ -131,6 +139,8 @@ pub(crate) struct Session {
     holding: Holding,
     log: Log,
     transcript: Transcript,
+    /// What its user uses.
+    account: Arc<Account>,
     agent_name: String,
     /// Whether the session had ended, and the next reader is the one that reopens it.
     reopened: bool,
@@ -237,11 +247,28 @@ impl Session {
 
     /// Answers one reader's request with an error; the connection stays.
     fn refuse(&self, connection: u64, code: ErrorCode, message: &str, id: Option<MessageId>) {
+        let retry_after = (code == ErrorCode::Busy).then_some(BUSY_RETRY_DELAY);
+        self.refuse_until(connection, (code, message, retry_after), id);
+    }
+
+    /// Answers one reader's message that may not have its turn now.
+    fn refuse_turn(&self, connection: u64, refusal: &Refusal, id: Option<MessageId>) {
+        let why = (refusal.code, refusal.message, refusal.retry_after);
+        self.refuse_until(connection, why, id);
+    }
+
+    fn refuse_until(
+        &self,
+        connection: u64,
+        (code, message, retry_after): (ErrorCode, &str, Option<Duration>),
+        id: Option<MessageId>,
+    ) {
         let error = ErrorFrame {
             code,
             message: message.to_owned(),
             id,
             turn_id: None,
+            retry_after_ms: retry_after.map(milliseconds),
         };
         self.tell(connection, ServerFrame::Error(error));
     }

@@ -34,6 +34,8 @@ pub(crate) struct Sessions {
 struct Registry {
     /// Each with the number of its task, so that a task removes only itself.
     live: HashMap<Key, (u64, mpsc::Sender<Command>)>,
+    /// How many of them each user has.
+    counts: HashMap<UserId, u32>,
     last_number: u64,
     /// Whether sessions are opened no more.
     is_closed: bool,
@@ -107,8 +109,17 @@ impl Sessions {
         let opening = Opening::Requested(session_id.clone(), user_id.clone());
         Ok(match registry.live.get(&opening.key()) {
             Some((_, commands)) if !commands.is_closed() => commands.clone(),
-            _ => self.open(&mut registry, opening),
+            Some(_) => self.open(&mut registry, opening),
+            None if self.has_enough(&registry, user_id) => {
+                return Err(AttachError::TooManySessions);
+            }
+            None => self.open(&mut registry, opening),
         })
+    }
+
+    fn has_enough(&self, registry: &Registry, user_id: &UserId) -> bool {
+        let count = registry.counts.get(user_id).copied().unwrap_or(0);
+        count >= self.context.limits.user.sessions_max.get()
     }
 
     /// Opens a session that was claimed because its holder was lost. It has no reader, so its grace
@@ -142,7 +153,11 @@ impl Sessions {
             }
         };
         let commands = session::spawn(Arc::clone(&self.context), opening, enter);
-        registry.live.insert(key, (number, commands.clone()));
+        let user_id = key.1.clone();
+        let former = registry.live.insert(key, (number, commands.clone()));
+        if former.is_none() {
+            *registry.counts.entry(user_id).or_default() += 1;
+        }
         commands
     }
 
@@ -159,12 +174,18 @@ impl Sessions {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let live = &mut lock(&self.registry).live;
-        if live
-            .get(&self.key)
-            .is_some_and(|(current, _)| *current == self.number)
-        {
-            live.remove(&self.key);
+        let Registry { live, counts, .. } = &mut *lock(&self.registry);
+        let current = live.get(&self.key).map(|(current, _)| *current);
+        if current != Some(self.number) {
+            return;
+        }
+        live.remove(&self.key);
+        let user_id = &self.key.1;
+        if let Some(count) = counts.get_mut(user_id) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(user_id);
+            }
         }
     }
 }

@@ -97,6 +97,10 @@ pub trait Store: Send + Sync + 'static {
         session: &SessionId,
     ) -> Result<Option<SessionRecord>, StoreError>;
 
+    /// The tokens that a user has used since a moment, in all sessions: the sum of what the `usage` of
+    /// every `assistant_message` says that occurred then or later.
+    async fn tokens_spent(&self, user: &UserId, since: Timestamp) -> Result<u64, StoreError>;
+
     /// Claims the job that has been due longest, counting the attempt before the work.
     async fn claim_job(
         &self,

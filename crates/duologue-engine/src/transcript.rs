@@ -10,7 +10,7 @@ mod queue;
 use std::sync::Arc;
 
 use duologue_protocol::{
-    Event, EventBody, FollowUp, Seq, Timestamp, ToolCall, ToolOutcome, ToolResult, TurnId,
+    Event, EventBody, FollowUp, Seq, Timestamp, ToolCall, ToolOutcome, ToolResult, TurnId, Usage,
 };
 
 use crate::{
@@ -44,6 +44,8 @@ pub(crate) struct Transcript {
     pub(crate) open_turn: Option<TurnId>,
     /// Its tool calls that have no result yet.
     pub(crate) open_calls: Vec<ToolCall>,
+    /// What its turns have used, in tokens.
+    pub(crate) tokens: u64,
     /// The messages that wait for their turns.
     pub(crate) queue: Queue,
     /// Where the latest messages are that bore an id of the client's.
@@ -98,6 +100,9 @@ impl Transcript {
             }
             EventBody::AssistantMessage(answer) => {
                 self.open_turn = None;
+                self.tokens = self
+                    .tokens
+                    .saturating_add(answer.usage.map_or(0, Usage::total));
                 if !answer.text.is_empty() {
                     self.messages
                         .push(assistant(Arc::clone(&answer.text), Vec::new()));
@@ -170,7 +175,8 @@ pub(crate) fn recent(messages: &[Message], bytes_max: u32) -> &[Message] {
     &messages[start.unwrap_or(0)..]
 }
 
-fn size_bytes(message: &Message) -> usize {
+/// About how many bytes a message is for a model.
+pub(crate) fn size_bytes(message: &Message) -> usize {
     match message {
         Message::User(text) => text.len(),
         Message::Assistant { text, calls } => {

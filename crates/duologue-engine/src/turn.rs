@@ -16,6 +16,7 @@
 mod foreign;
 mod generate;
 mod resumed;
+pub(crate) mod spent;
 mod tools;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
@@ -35,6 +36,7 @@ use crate::{
     store::Hold,
     tool::ToolDefinition,
     transcript::{Transcript, recent},
+    turn::spent::Spent,
 };
 
 /// Outputs that wait for the session. A model that is faster than the store waits for it here.
@@ -84,6 +86,8 @@ enum Node {
     Prepare,
     Generate(crate::provider::Request),
     Done(FinishReason),
+    /// Where a turn ends before it begins: there are no tokens for it.
+    Unaffordable,
 }
 
 /// Why a walk stopped before its end.
@@ -91,6 +95,8 @@ enum Node {
 enum TurnError {
     #[error("the turn took more steps than it may")]
     TooLong,
+    #[error("the tokens are used up")]
+    OverBudget,
     #[error(transparent)]
     Provider(#[from] ProviderError),
     #[error("the tool `{0}` failed")]
@@ -104,6 +110,7 @@ impl TurnError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::TooLong => ErrorCode::TurnTooLong,
+            Self::OverBudget => ErrorCode::OverBudget,
             Self::Provider(ProviderError::RateLimited { .. }) => ErrorCode::RateLimited,
             Self::Provider(ProviderError::Unavailable(_)) => ErrorCode::UpstreamUnavailable,
             Self::Provider(ProviderError::TimedOut) => ErrorCode::UpstreamTimeout,
@@ -128,7 +135,7 @@ pub(crate) struct Turn {
     tools: Vec<ToolDefinition>,
     calls_made: u16,
     answer_bytes: usize,
-    usage: Option<Usage>,
+    spent: Spent,
     model: Option<String>,
     outputs: mpsc::Sender<Output>,
     /// Where the walk begins.
@@ -159,12 +166,18 @@ impl Turn {
             tools: Vec::new(),
             calls_made: 0,
             answer_bytes: 0,
-            usage: None,
+            spent: Spent::default(),
             model: None,
             outputs,
             start: Node::Route,
         };
         (turn, receiver)
+    }
+
+    /// The same turn, but without a model: it fails at once.
+    pub(crate) fn unaffordable(mut self) -> Self {
+        self.start = Node::Unaffordable;
+        self
     }
 
     /// Runs to the end, and says so last, whatever happens: a failure, a cancel, a panic.
@@ -188,7 +201,7 @@ impl Turn {
         let outcome = Outcome {
             finish_reason,
             error,
-            usage: self.usage,
+            usage: self.spent.total(),
             model: self.model,
         };
         // A session that has let go needs no end.
@@ -207,6 +220,7 @@ impl Turn {
                 Node::Prepare => self.prepare(),    // -> Generate
                 Node::Generate(request) => self.generate(request).await?, // -> CallTools | Ask | Prepare | Done
                 Node::Done(finish_reason) => return Ok(finish_reason),
+                Node::Unaffordable => return Err(TurnError::OverBudget),
             };
         }
         Err(TurnError::TooLong)

@@ -34,6 +34,7 @@ fn finished() -> Chunk {
     let usage = Some(Usage {
         input_tokens: 10,
         output_tokens: 5,
+        estimated: false,
     });
     Chunk::Finished {
         reason: StopReason::Stop,

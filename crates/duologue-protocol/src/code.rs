@@ -24,6 +24,12 @@ pub enum ErrorCode {
     UnknownPosition,
     /// Too many messages wait, or too many readers are attached. Try again shortly.
     Busy,
+    /// This address, user or connection asks more often than it may, or holds more than it may. Nothing
+    /// was stored; `retry_after_ms` says when to try again.
+    TooManyRequests,
+    /// The tokens that the session may use, or the user or the server in a day, are used up. Where time
+    /// helps, `retry_after_ms` says how much; otherwise only another session does.
+    OverBudget,
     /// The store does not answer. What was not acknowledged was not stored.
     StorageUnavailable,
     /// The model's endpoint limits our rate.
@@ -57,6 +63,8 @@ impl ErrorCode {
             Self::SessionNotFound => "session_not_found",
             Self::UnknownPosition => "unknown_position",
             Self::Busy => "busy",
+            Self::TooManyRequests => "too_many_requests",
+            Self::OverBudget => "over_budget",
             Self::StorageUnavailable => "storage_unavailable",
             Self::RateLimited => "rate_limited",
             Self::UpstreamUnavailable => "upstream_unavailable",
@@ -73,6 +81,7 @@ impl ErrorCode {
     pub fn retryable(self) -> bool {
         match self {
             Self::Busy
+            | Self::TooManyRequests
             | Self::StorageUnavailable
             | Self::RateLimited
             | Self::UpstreamUnavailable
@@ -89,7 +98,9 @@ impl ErrorCode {
             | Self::SessionNotFound
             | Self::UnknownPosition
             | Self::UpstreamRefused
-            | Self::TurnTooLong => false,
+            | Self::TurnTooLong
+            // Not soon, and perhaps never in this session. `retry_after_ms` says when.
+            | Self::OverBudget => false,
         }
     }
 }
@@ -123,6 +134,8 @@ pub enum CloseCode {
     Slow,
     /// Another server has taken the session over.
     TakenOver,
+    /// The peer went on sending though it was refused again and again.
+    Flooding,
 }
 
 impl CloseCode {
@@ -140,6 +153,7 @@ impl CloseCode {
             Self::Unresponsive => 4007,
             Self::Slow => 4008,
             Self::TakenOver => 4009,
+            Self::Flooding => 4029,
         }
     }
 
@@ -157,6 +171,7 @@ impl CloseCode {
             Self::Unresponsive => "no pong in time, reconnect",
             Self::Slow => "reader too slow, reconnect",
             Self::TakenOver => "session moved to another server, reconnect",
+            Self::Flooding => "too many requests, reconnect later",
         }
     }
 }
@@ -177,6 +192,8 @@ mod tests {
             ErrorCode::SessionNotFound,
             ErrorCode::UnknownPosition,
             ErrorCode::Busy,
+            ErrorCode::TooManyRequests,
+            ErrorCode::OverBudget,
             ErrorCode::StorageUnavailable,
             ErrorCode::RateLimited,
             ErrorCode::UpstreamUnavailable,

@@ -197,7 +197,7 @@ pub struct AssistantMessage {
     /// What failed, where `finish_reason` is `error`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorCode>,
-    /// What the model's endpoint counted, all requests of the turn together.
+    /// What the turn used, all its requests together; absent where no model was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// From the user's message to the first piece of text, in milliseconds.
@@ -227,19 +227,30 @@ pub enum FinishReason {
     Interrupted,
 }
 
-/// Tokens, as the model's endpoint counts them.
+/// Tokens, as the model's endpoint counts them, or as they were estimated from the size of the texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Tokens read.
     pub input_tokens: u64,
     /// Tokens written.
     pub output_tokens: u64,
+    /// Whether some of it is an estimate, since the endpoint did not count, or was not heard to the end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
+}
+
+impl Usage {
+    /// Tokens read and written.
+    pub fn total(self) -> u64 {
+        self.input_tokens.saturating_add(self.output_tokens)
+    }
 }
 
 impl std::ops::AddAssign for Usage {
     fn add_assign(&mut self, other: Self) {
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+        self.estimated |= other.estimated;
     }
 }
 

@@ -91,6 +91,9 @@ pub struct ErrorFrame {
     pub id: Option<MessageId>,
     /// The turn that failed; absent where a request was refused.
     pub turn_id: Option<TurnId>,
+    /// How long to wait before trying again, in milliseconds; absent where that is not known, or where
+    /// waiting does not help.
+    pub retry_after_ms: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -148,6 +151,8 @@ enum PlainJson<'a> {
         id: Option<&'a MessageId>,
         #[serde(skip_serializing_if = "Option::is_none")]
         turn_id: Option<TurnId>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry_after_ms: Option<u64>,
     },
     Goaway {
         reason: &'a str,
@@ -216,6 +221,7 @@ impl ServerFrame {
                 retryable: error.code.retryable(),
                 id: error.id.as_ref(),
                 turn_id: error.turn_id,
+                retry_after_ms: error.retry_after_ms,
             },
             Self::GoAway {
                 reason,

@@ -118,6 +118,7 @@ fn frame(example: &Value) -> ServerFrame {
             message: field(example, "message"),
             id: field(example, "id"),
             turn_id: field(example, "turn_id"),
+            retry_after_ms: field(example, "retry_after_ms"),
         }),
         "degraded" => ServerFrame::Degraded { reason: "storage" },
         "recovered" => ServerFrame::Recovered { reason: "storage" },

@@ -69,6 +69,7 @@ fn error(code: ErrorCode, id: Option<MessageId>, turn_id: Option<TurnId>) -> Ser
         message: "a sentence".into(),
         id,
         turn_id,
+        retry_after_ms: None,
     })
 }
 
@@ -80,6 +81,7 @@ fn answer() -> AssistantMessage {
         usage: Some(Usage {
             input_tokens: 12,
             output_tokens: 3,
+            estimated: false,
         }),
         ttft_ms: Some(310),
         duration_ms: 1000,

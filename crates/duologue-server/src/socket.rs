@@ -95,6 +95,7 @@ impl Socket {
                     message: error.message,
                     id: error.id,
                     turn_id: None,
+                    retry_after_ms: None,
                 }),
             },
             Some(Ok(Message::Binary(_))) => Err(ErrorFrame {
@@ -102,6 +103,7 @@ impl Socket {
                 message: "send text frames; binary ones carry nothing here".into(),
                 id: None,
                 turn_id: None,
+                retry_after_ms: None,
             }),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
             Some(Ok(Message::Close(frame))) => return Err(End::Left(farewell(frame.as_ref()))),

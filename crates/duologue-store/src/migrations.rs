@@ -46,7 +46,7 @@ struct Script {
     postgres: &'static str,
 }
 
-const SCRIPTS: [Script; 6] = [
+const SCRIPTS: [Script; 7] = [
     Script {
         version: 0,
         name: "former_layouts",
@@ -82,6 +82,12 @@ const SCRIPTS: [Script; 6] = [
         name: "operators",
         sqlite: include_str!("../migrations/sqlite/0005_operators.sql"),
         postgres: include_str!("../migrations/postgres/0005_operators.sql"),
+    },
+    Script {
+        version: 6,
+        name: "tokens",
+        sqlite: include_str!("../migrations/sqlite/0006_tokens.sql"),
+        postgres: include_str!("../migrations/postgres/0006_tokens.sql"),
     },
 ];
 

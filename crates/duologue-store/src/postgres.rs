@@ -16,7 +16,7 @@ use duologue_engine::store::{
     Claim, Claimed, Draft, Hold, Job, JobEnd, ServerId, SessionRecord, Store, StoreError,
     kept::stored_text,
 };
-use duologue_protocol::{Event, Seq, SessionId, UserId};
+use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use sqlx::query_scalar;
 
 use self::calls::Calls;
@@ -160,6 +160,16 @@ impl Store for PostgresStore {
             query_scalar("select duologue_session($1, $2)::text")
                 .bind(user.as_str())
                 .bind(session.as_str())
+        };
+        self.calls.call(call).await
+    }
+
+    async fn tokens_spent(&self, user: &UserId, since: Timestamp) -> Result<u64, StoreError> {
+        let since = text_of_time(since);
+        let call = || {
+            query_scalar("select duologue_tokens_spent($1, $2::timestamptz)::text")
+                .bind(user.as_str())
+                .bind(&*since)
         };
         self.calls.call(call).await
     }

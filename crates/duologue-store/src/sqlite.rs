@@ -19,7 +19,7 @@ use duologue_engine::store::{
     Claim, Claimed, Draft, Hold, Job, JobEnd, ServerId, SessionRecord, Store, StoreError,
     kept::{self, Ending},
 };
-use duologue_protocol::{Event, Seq, SessionId, UserId};
+use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use sqlx::SqlitePool;
 
 pub(crate) use self::{
@@ -120,6 +120,10 @@ impl Store for SqliteStore {
         session: &SessionId,
     ) -> Result<Option<SessionRecord>, StoreError> {
         claims::session(&self.readers, user, session).await
+    }
+
+    async fn tokens_spent(&self, user: &UserId, since: Timestamp) -> Result<u64, StoreError> {
+        log::tokens_spent(&self.readers, user, since).await
     }
 
     async fn claim_job(

@@ -18,7 +18,7 @@ use duologue_engine::store::{
     Claim, Claimed, Draft, Hold, Job, JobEnd, ServerId, SessionRecord, Store, StoreError,
     kept::stored_text,
 };
-use duologue_protocol::{Event, Seq, SessionId, UserId};
+use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 
 use self::{
     calls::{Call, Calls, Repetition},
@@ -138,6 +138,13 @@ impl Store for SupabaseStore {
         let call = Call::new("duologue_session", Repetition::Harmless)
             .with("for_user", user)
             .with("for_session", session);
+        self.calls.call(call).await
+    }
+
+    async fn tokens_spent(&self, user: &UserId, since: Timestamp) -> Result<u64, StoreError> {
+        let call = Call::new("duologue_tokens_spent", Repetition::Harmless)
+            .with("for_user", user)
+            .with("since", text_of_time(since));
         self.calls.call(call).await
     }
 

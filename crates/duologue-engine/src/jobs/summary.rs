@@ -18,6 +18,7 @@ use crate::{
     log::for_each_event,
     provider::{Chunk, Message, ProviderError, Purpose, Request, attempt},
     store::{Hold, Job},
+    turn::spent::Spent,
 };
 
 /// What is kept of a session in which nobody said anything. No model is asked for it.
@@ -138,11 +139,18 @@ async fn ask(context: &Context, transcript: String) -> Result<String, JobError> 
         tools: Vec::new(),
         output_tokens_max: context.limits.turn.output_tokens_max,
     };
+    if !context.accounts.may_spend(context.clock.now()) {
+        return Err(JobError::Retry(
+            "the server's tokens of the day are used up".into(),
+        ));
+    }
+    let mut spent = Booking::new(context, &request);
     let bytes_max = context.limits.jobs.summary_bytes_max as usize;
     let limits = context.limits.generation.clone();
     let mut chunks = attempt::generate(Arc::clone(&context.provider), request, limits);
     let mut summary = String::new();
     while let Some(chunk) = chunks.next().await {
+        spent.note(&chunk);
         match chunk.map_err(refused_or_later)? {
             Chunk::Text(text) => summary.push_str(&text),
             Chunk::Call(_) | Chunk::Progress => {}
@@ -157,6 +165,36 @@ async fn ask(context: &Context, transcript: String) -> Result<String, JobError> 
         return Err(JobError::Retry("the model's summary was empty".into()));
     }
     Ok(summary)
+}
+
+/// Books what a summary has used when it is over, however it ends. It is the server's, not the user's.
+struct Booking<'a> {
+    context: &'a Context,
+    spent: Spent,
+}
+
+impl<'a> Booking<'a> {
+    fn new(context: &'a Context, request: &Request) -> Self {
+        let mut spent = Spent::default();
+        spent.ask(request);
+        Self { context, spent }
+    }
+
+    fn note(&mut self, chunk: &Result<Chunk, ProviderError>) {
+        match chunk {
+            Ok(chunk) => self.spent.hear(chunk),
+            Err(_) => self.spent.fail(),
+        }
+    }
+}
+
+impl Drop for Booking<'_> {
+    fn drop(&mut self) {
+        if let Some(usage) = self.spent.total() {
+            let now = self.context.clock.now();
+            self.context.accounts.spent(usage.total(), now);
+        }
+    }
 }
 
 /// Even a refusal may be mended by an operator (a wrong key), so all but that are tried again soon,

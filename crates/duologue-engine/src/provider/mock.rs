@@ -158,6 +158,7 @@ impl Script {
             usage: Some(Usage {
                 input_tokens: self.input_tokens,
                 output_tokens: self.sent as u64,
+                estimated: false,
             }),
         }
     }

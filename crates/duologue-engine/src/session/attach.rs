@@ -165,6 +165,7 @@ impl Session {
                 message,
                 id: None,
                 turn_id: None,
+                retry_after_ms: None,
             };
             greeting.push(SharedFrame::new(ServerFrame::Error(error)));
         }

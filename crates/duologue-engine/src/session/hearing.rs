@@ -29,21 +29,38 @@ impl Session {
         let why_not = if self.ending.is_some() || self.draining {
             "the session is closing; send this again after reconnecting"
         } else if self.turn.is_none() {
-            self.start_turn(UserMessage {
-                text: input.text,
-                id: input.id,
-                queued_seq: None,
-            });
+            self.begin(connection, input);
             return Ok(());
         } else if on_busy == OnBusy::Reject {
             "a turn is running; send this again when it is over"
         } else if is_full {
             "too many messages wait for the running turn; send this again later"
         } else {
+            self.refresh_account();
+            if let Err(refusal) = self.context.accounts.accept(&self.account, self.wish()) {
+                self.refuse_turn(connection, &refusal, input.id);
+                return Ok(());
+            }
             return self.queue(input, on_busy).await;
         };
         self.refuse(connection, ErrorCode::Busy, why_not, input.id);
         Ok(())
+    }
+
+    /// Starts the turn of a message, if its user may have one now.
+    fn begin(&mut self, connection: u64, input: UserInput) {
+        self.refresh_account();
+        match self.context.accounts.begin(&self.account, self.wish()) {
+            Err(refusal) => self.refuse_turn(connection, &refusal, input.id),
+            Ok(spending) => {
+                let message = UserMessage {
+                    text: input.text,
+                    id: input.id,
+                    queued_seq: None,
+                };
+                self.start_turn(message, Some(spending));
+            }
+        }
     }
 
     /// Lets a message wait for the running turn, which it may stop. It is stored before anyone is

@@ -7,7 +7,8 @@ use crate::{
     log::Entry,
     session::{Exit, Session, Step, recording::abandoned},
     store::Draft,
-    transcript::Transcript,
+    transcript::{Transcript, size_bytes},
+    turn::spent::estimate,
 };
 
 impl Session {
@@ -53,11 +54,16 @@ impl Session {
 /// The entries that close a turn whose task is lost.
 fn closing(transcript: &Transcript, turn_id: TurnId, draft: Option<Draft>) -> Vec<Entry> {
     let text = draft.map(|draft| draft.text);
+    // What was said was paid for, though nobody knows how much.
+    let usage = text.as_ref().filter(|text| !text.is_empty()).map(|text| {
+        let asked = transcript.messages.iter().map(size_bytes).sum::<usize>();
+        estimate(asked as u64, text.len() as u64)
+    });
     let answer = AssistantMessage {
         text: text.unwrap_or_default().into(),
         finish_reason: FinishReason::Interrupted,
         error: None,
-        usage: None,
+        usage,
         ttft_ms: None,
         duration_ms: 0,
         model: "none".to_owned(),

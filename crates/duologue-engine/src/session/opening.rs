@@ -7,6 +7,7 @@ use tokio::{sync::mpsc, time::Instant};
 use tracing::Instrument;
 
 use crate::{
+    accounts::Account,
     engine::Context,
     log::{Log, Retry, fold},
     session::{AttachError, Command, Exit, Session, holding::Holding, inputs::Side},
@@ -86,6 +87,7 @@ pub(super) struct Opened {
     claimed: Claimed,
     holding: Holding,
     transcript: Transcript,
+    account: Arc<Account>,
     /// How long it waits for a reader.
     grace: Duration,
 }
@@ -118,10 +120,16 @@ pub(super) async fn open(context: &Arc<Context>, opening: Opening) -> Result<Ope
         0 => empty,
         _ => fold(&*context.store, &claimed.hold, empty).await?,
     };
+    let user_id = &claimed.hold.user_id;
+    let opening = context
+        .accounts
+        .open(&*context.store, user_id, context.clock.now());
+    let account = opening.await?;
     Ok(Opened {
         claimed,
         holding,
         transcript,
+        account,
         grace,
     })
 }
@@ -143,6 +151,7 @@ fn repeated(refusal: &AttachError) -> AttachError {
     match refusal {
         AttachError::NotFound => AttachError::NotFound,
         AttachError::Busy => AttachError::Busy,
+        AttachError::TooManySessions => AttachError::TooManySessions,
         AttachError::ShuttingDown => AttachError::ShuttingDown,
         AttachError::Gone => AttachError::Gone,
         AttachError::Store(error) => {
@@ -167,6 +176,7 @@ impl Session {
             claimed,
             holding,
             transcript,
+            account,
             grace,
         } = opened;
         let limits = &context.limits.session;
@@ -184,6 +194,7 @@ impl Session {
             holding,
             log,
             transcript,
+            account,
             agent_name: claimed.session.agent,
             reopened: claimed.reopened,
             left_draft: claimed.draft,

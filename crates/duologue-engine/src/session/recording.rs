@@ -1,13 +1,13 @@
 //! What a turn puts out becomes events and deltas: stored in one commit, and then told.
 
 use duologue_protocol::{
-    ErrorCode, ErrorFrame, EventBody, ServerFrame, ToolCall, ToolOutcome, ToolResult, TurnId,
+    ErrorCode, ErrorFrame, EventBody, ServerFrame, ToolCall, ToolOutcome, ToolResult, TurnId, Usage,
 };
 use tokio::sync::oneshot;
 
 use crate::{
     log::Entry,
-    session::{Session, Step, running::RunningTurn},
+    session::{Session, Step, milliseconds, running::RunningTurn},
     turn::Output,
 };
 
@@ -90,6 +90,7 @@ impl Session {
     }
 
     fn sort(&mut self, outputs: Vec<Output>) -> Moment {
+        let wish = self.wish();
         let draft_interval = self.context.limits.session.draft_interval;
         let turn = self
             .turn
@@ -117,12 +118,21 @@ impl Session {
                     for body in abandoned(calls, "the turn was stopped before the tool answered") {
                         moment.event(Some(turn.id), body);
                     }
+                    if let Some(spending) = &mut turn.spending {
+                        let tokens = outcome.usage.map_or(0, Usage::total);
+                        spending.settle(tokens, self.context.clock.now());
+                    }
                     if let Some(code) = outcome.error {
                         moment.frame(ServerFrame::Error(ErrorFrame {
                             code,
                             message: explain(code).to_owned(),
                             id: None,
                             turn_id: Some(turn.id),
+                            retry_after_ms: (code == ErrorCode::OverBudget)
+                                .then(|| self.context.accounts.check(&self.account, wish).err())
+                                .flatten()
+                                .and_then(|refusal| refusal.retry_after)
+                                .map(milliseconds),
                         }));
                     }
                     let answer = turn.answer(outcome);
@@ -155,6 +165,10 @@ fn explain(code: ErrorCode) -> &'static str {
         ErrorCode::UpstreamTimeout => "the model took too long; try again",
         ErrorCode::UpstreamRefused => {
             "the model's endpoint refused the request; see the server's log"
+        }
+        ErrorCode::OverBudget => {
+            "the tokens of this session or of the day are used up; without a time to wait, begin \
+             another session"
         }
         ErrorCode::ToolFailed => "a tool broke; try again",
         ErrorCode::TurnTooLong => "this took more steps than a turn may; ask for less at once",

@@ -9,6 +9,7 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
+    accounts::{Spending, Wish},
     session::{
         Exit, Session, Step,
         drafts::{DraftNews, Drafts},
@@ -34,6 +35,8 @@ pub(super) struct RunningTurn {
     text: String,
     next_index: u64,
     pub(super) drafts: Drafts,
+    /// Its place among its user's turns; none where nothing can be spent.
+    pub(super) spending: Option<Spending>,
 }
 
 /// What happens to a running turn.
@@ -120,8 +123,36 @@ impl RunningTurn {
 }
 
 impl Session {
-    /// Starts the turn of a user's message. None may be running.
-    pub(super) fn start_turn(&mut self, message: UserMessage) {
+    /// What a turn of this session would like to spend.
+    pub(super) fn wish(&self) -> Wish {
+        Wish {
+            session_tokens: self.transcript.tokens,
+            reserve: self.context.limits.turn.output_tokens_max.into(),
+            now: self.context.clock.now(),
+        }
+    }
+
+    /// Asks the store anew what the user has used elsewhere, if that was long ago. Nobody waits for it.
+    pub(super) fn refresh_account(&self) {
+        if !self.account.is_outdated() {
+            return;
+        }
+        let (context, account) = (Arc::clone(&self.context), Arc::clone(&self.account));
+        self.context.tasks.spawn(async move {
+            let refreshing = account.refresh(&*context.store, context.clock.now());
+            if let Err(error) = refreshing.await {
+                // What is known holds until the next attempt, and this server's part of it is right.
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "account.not_refreshed"
+                );
+            }
+        });
+    }
+
+    /// Starts the turn of a user's message. None may be running. Without `spending` the turn fails at
+    /// once, since the tokens are used up.
+    pub(super) fn start_turn(&mut self, message: UserMessage, spending: Option<Spending>) {
         let id = TurnId(self.transcript.turns + 1);
         let hold = self.log.hold();
         let turn = Turn::new(
@@ -131,7 +162,12 @@ impl Session {
             &message.text,
             &self.transcript,
         );
-        self.run_turn(id, turn, Some(message));
+        let (turn, outputs) = turn;
+        let turn = match spending {
+            Some(_) => turn,
+            None => turn.unaffordable(),
+        };
+        self.run_turn(id, (turn, outputs), Some(message), spending);
     }
 
     /// Goes on with the turn that the last holder left open. False: its beginning is not there.
@@ -140,7 +176,11 @@ impl Session {
         let Some(turn) = Turn::resumed(context, hold, id, &self.transcript) else {
             return false;
         };
-        self.run_turn(id, turn, None);
+        let spending = self
+            .context
+            .accounts
+            .begin_unchecked(&self.account, self.wish());
+        self.run_turn(id, turn, None, Some(spending));
         true
     }
 
@@ -149,6 +189,7 @@ impl Session {
         id: TurnId,
         (turn, outputs): (Turn, mpsc::Receiver<Output>),
         unrecorded: Option<UserMessage>,
+        spending: Option<Spending>,
     ) {
         let cancel = CancellationToken::new();
         self.context.tasks.spawn(turn.run(cancel.clone()));
@@ -164,6 +205,7 @@ impl Session {
             text: String::new(),
             next_index: 0,
             drafts: Drafts::default(),
+            spending,
         });
     }
 
@@ -176,7 +218,8 @@ impl Session {
     }
 
     pub(super) async fn turn_is_over(&mut self) -> Step {
-        self.turn = None;
+        // Its place is kept until the next message has one, so that none comes in between.
+        let _place = self.turn.take().and_then(|turn| turn.spending);
         self.idle_until = Instant::now() + self.context.limits.session.idle_timeout;
         if let Some(reason) = self.ending {
             return self.end(reason).await;
@@ -195,12 +238,14 @@ impl Session {
         if self.turn.is_none()
             && let Some(message) = self.transcript.queue.first()
         {
-            self.start_turn(message);
+            let accounts = &self.context.accounts;
+            let spending = accounts.begin_accepted(&self.account, self.wish());
+            self.start_turn(message, spending.ok());
         }
     }
 }
 
-pub(super) fn milliseconds(duration: Duration) -> u64 {
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
     duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
@@ -224,6 +269,7 @@ pub(super) mod tests {
             text: String::new(),
             next_index: 0,
             drafts: Drafts::default(),
+            spending: None,
         };
         let talk = move || {
             let word = Output::Text("word ".to_owned());

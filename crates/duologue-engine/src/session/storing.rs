@@ -120,6 +120,7 @@ impl Session {
             message: "the store does not answer; what was not acknowledged was not stored".into(),
             id: None,
             turn_id: self.transcript.open_turn,
+            retry_after_ms: None,
         }));
     }
 }

@@ -1,6 +1,6 @@
 //! Replaying a log gives what the session knew while it lived, whatever its users did to it.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use async_trait::async_trait;
 use duologue_protocol::{OnBusy, SessionId, UserId, UserInput};
@@ -13,7 +13,7 @@ use crate::{
     agent::Agent,
     clock::TestClock,
     engine::{Limits, Parts},
-    limits::{GenerationLimits, JobLimits, SessionLimits, TurnLimits},
+    limits::{GenerationLimits, JobLimits, SessionLimits, TokenLimits, TurnLimits, UserLimits},
     log::fold,
     provider::mock::{Mock, MockConfig},
     store::{
@@ -152,6 +152,12 @@ fn limits() -> Limits {
         turn: TurnLimits,
         generation: GenerationLimits,
         jobs: JobLimits,
+        limits: Usage,
+    }
+    #[derive(Deserialize)]
+    struct Usage {
+        user: UserLimits,
+        tokens: TokenLimits,
     }
     let defaults = include_str!("../../../../config/default.toml");
     let sections: Sections = toml::from_str(defaults).expect("the defaults can be read");
@@ -163,6 +169,11 @@ fn limits() -> Limits {
         },
         generation: sections.generation,
         jobs: sections.jobs,
+        user: UserLimits {
+            turns_per_minute: NonZeroU32::MAX,
+            ..sections.limits.user
+        },
+        tokens: sections.limits.tokens,
     }
 }
 

@@ -19,10 +19,11 @@ mod job_leases;
 mod job_results;
 mod kept;
 mod log;
+mod tokens;
 
 pub use self::{
     claims::*, drafts::*, endings::*, inspections::*, job_leases::*, job_results::*, kept::*,
-    log::*,
+    log::*, tokens::*,
 };
 
 /// Tests a store: one named test for each property of the contract.
@@ -71,6 +72,11 @@ macro_rules! store_conformance {
             a_megabyte_is_kept
             many_events_are_appended_at_once
             times_are_kept_to_the_microsecond
+
+            // tokens
+            tokens_are_summed_over_all_sessions_of_a_user_since_a_moment
+            a_users_tokens_are_nobody_elses
+            a_session_that_was_reopened_still_counts
 
             // drafts
             a_draft_is_replaced_and_given_to_the_next_holder

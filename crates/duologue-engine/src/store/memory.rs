@@ -11,7 +11,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use duologue_protocol::{Event, Seq, SessionId, UserId};
+use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use tokio::time::Instant;
 
 use self::session::{Row, Session};
@@ -218,6 +218,17 @@ impl Store for MemoryStore {
         Ok(state
             .of_user(user, session)
             .map(|session| session.record.clone()))
+    }
+
+    async fn tokens_spent(&self, user: &UserId, since: Timestamp) -> Result<u64, StoreError> {
+        let state = self.state();
+        let sessions = state.sessions.values();
+        let of_user = sessions.filter(|session| session.record.user_id == *user);
+        let mut spent: u64 = 0;
+        for session in of_user {
+            spent = spent.saturating_add(session.tokens_spent(since)?);
+        }
+        Ok(spent)
     }
 
     async fn claim_job(

@@ -53,6 +53,7 @@ impl Turn {
         let context = Arc::clone(&self.context);
         self.model = Some(context.provider.model().to_owned());
         let provider = Arc::clone(&context.provider);
+        self.spent.ask(&request);
         let mut chunks = attempt::generate(provider, request, context.limits.generation.clone());
         let bytes_max = context.limits.turn.answer_bytes_max as usize;
         let calls_max = context
@@ -62,6 +63,10 @@ impl Turn {
             .saturating_sub(self.calls_made);
         let mut calls = Vec::new();
         while let Some(chunk) = chunks.next().await {
+            match &chunk {
+                Ok(chunk) => self.spent.hear(chunk),
+                Err(_) => self.spent.fail(),
+            }
             match chunk? {
                 Chunk::Text(text) => {
                     let text = foreign::text(text);
@@ -83,10 +88,7 @@ impl Turn {
                     calls.push(call);
                 }
                 Chunk::Progress => {}
-                Chunk::Finished { reason, usage } => {
-                    if let Some(usage) = usage {
-                        *self.usage.get_or_insert_default() += usage;
-                    }
+                Chunk::Finished { reason, .. } => {
                     let finish_reason = match reason {
                         StopReason::Stop => FinishReason::Stop,
                         StopReason::Length => FinishReason::Length,

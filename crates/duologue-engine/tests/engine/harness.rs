@@ -7,12 +7,14 @@ pub(crate) mod provider;
 pub(crate) mod store;
 pub(crate) mod tool;
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use duologue_engine::{
     AttachError, Engine, Limits, Parts,
     agent::Agent,
-    limits::{GenerationLimits, JobLimits, RetryDelay, SessionLimits, TurnLimits},
+    limits::{
+        GenerationLimits, JobLimits, RetryDelay, SessionLimits, TokenLimits, TurnLimits, UserLimits,
+    },
     provider::{Provider, scripted::ScriptedProvider},
     store::{ServerId, SessionRecord, SessionStatus, Store},
 };
@@ -124,6 +126,16 @@ impl World {
             server,
             |_| {},
         )
+    }
+
+    /// Another server on a store that exists, with limits of the test's own.
+    pub(crate) fn on_with(
+        store: &Arc<WatchedStore>,
+        server: &str,
+        change: impl FnOnce(&mut Limits),
+    ) -> Self {
+        let provider = ScriptedProvider::following_rules();
+        Self::build(provider, None, Arc::clone(store), server, change)
     }
 
     fn build(
@@ -263,7 +275,12 @@ pub(crate) fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-/// The limits of `config/default.toml`, with fewer attempts at jobs.
+fn number(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).expect("a limit is not zero")
+}
+
+/// The limits of `config/default.toml`, with fewer attempts at jobs, and more for one user: Alice is in
+/// every test.
 fn limits() -> Limits {
     Limits {
         session: SessionLimits {
@@ -308,6 +325,19 @@ fn limits() -> Limits {
             retry_delays: vec![RetryDelay(seconds(5)), RetryDelay(seconds(120))],
             summary_bytes_max: 8192,
             transcript_bytes_max: 65_536,
+        },
+        user: UserLimits {
+            sockets_max: number(10),
+            sessions_max: number(100_000),
+            messages_per_minute: number(1000),
+            messages_burst: number(1000),
+            turns_per_minute: number(1000),
+            turns_running_max: 100,
+        },
+        tokens: TokenLimits {
+            session_max: 100_000_000,
+            user_per_day_max: 100_000_000,
+            process_per_day_max: 100_000_000,
         },
     }
 }

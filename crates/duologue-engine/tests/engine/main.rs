@@ -10,6 +10,7 @@ mod harness;
 mod jobs;
 mod keeper;
 mod life;
+mod limits;
 mod messages;
 mod model_tools;
 mod readers;

@@ -175,6 +175,7 @@ async fn an_answer_is_all_that_was_said_and_its_usage_all_that_was_counted() {
         Some(Usage {
             input_tokens,
             output_tokens,
+            estimated: false,
         })
     };
     world.provider.will([
@@ -191,6 +192,7 @@ async fn an_answer_is_all_that_was_said_and_its_usage_all_that_was_counted() {
     let total = Usage {
         input_tokens: 20,
         output_tokens: 7,
+        estimated: false,
     };
     assert_eq!(answer.done.usage, Some(total));
     assert_eq!(answer.done.model, "scripted");

@@ -229,6 +229,7 @@ async fn migrating_says_what_it_did() {
         "0003_former_rows",
         "0004_renew_holds",
         "0005_operators",
+        "0006_tokens",
     ];
     assert_eq!(applied, all);
     let applied = duologue_store::migrate(&config).await.unwrap();

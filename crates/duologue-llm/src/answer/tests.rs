@@ -112,6 +112,7 @@ impl Recording {
         let usage = self.usage.map(|(input_tokens, output_tokens)| Usage {
             input_tokens,
             output_tokens,
+            estimated: false,
         });
         let end = Chunk::Finished {
             reason: self.reason,
@@ -381,6 +382,7 @@ fn an_answer_that_comes_as_a_whole_is_one_piece() {
             usage: Some(Usage {
                 input_tokens: 3,
                 output_tokens: 2,
+                estimated: false,
             }),
         },
     ];

@@ -122,6 +122,7 @@ impl Completion {
         Some(Usage {
             input_tokens: tokens.prompt_tokens?,
             output_tokens: tokens.completion_tokens.unwrap_or(0),
+            estimated: false,
         })
     }
 }

@@ -181,6 +181,7 @@ mod tests {
             message: "wait".into(),
             id: None,
             turn_id: None,
+            retry_after_ms: None,
         });
         assert_eq!(
             Frame::read(&error.to_json()).body,

@@ -173,6 +173,31 @@ pub(super) async fn read(
     events.collect()
 }
 
+/// A session that ended before the moment has no answers after it.
+pub(super) async fn tokens_spent(
+    readers: &SqlitePool,
+    user: &UserId,
+    since: Timestamp,
+) -> Result<u64, StoreError> {
+    let spent: i64 = query_scalar(
+        "select coalesce(sum(
+            coalesce(e.payload ->> '$.usage.input_tokens', 0)
+                + coalesce(e.payload ->> '$.usage.output_tokens', 0)
+        ), 0)
+        from sessions as s
+        join session_events as e
+            on e.session_id = s.session_id and e.event_type = 'assistant_message'
+                and e.occurred_at >= ?2
+        where s.user_id = ?1 and (s.end_time is null or s.end_time >= ?2)",
+    )
+    .bind(user.as_str())
+    .bind(text_of_time(since))
+    .fetch_one(readers)
+    .await
+    .map_err(store_error)?;
+    u64::try_from(spent).map_err(corrupt)
+}
+
 pub(super) async fn nothing(connection: &mut SqliteConnection) -> Result<(), Failure> {
     query("select 1").execute(connection).await?;
     Ok(())

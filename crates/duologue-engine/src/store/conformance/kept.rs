@@ -94,6 +94,7 @@ fn bodies() -> Vec<EventBody> {
             usage: Some(Usage {
                 input_tokens: 11,
                 output_tokens: 22,
+                estimated: false,
             }),
             ttft_ms: Some(33),
             duration_ms: 44,

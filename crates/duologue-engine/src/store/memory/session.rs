@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use duologue_protocol::{Event, EventBody, Seq, SummaryStatus, Timestamp};
+use duologue_protocol::{Event, EventBody, Seq, SummaryStatus, Timestamp, Usage};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -102,6 +102,18 @@ impl Session {
         }
         self.record.last_seq = Seq(self.events.len() as u64);
         Ok(())
+    }
+
+    pub(super) fn tokens_spent(&self, since: Timestamp) -> Result<u64, StoreError> {
+        let mut spent: u64 = 0;
+        for (seq, row) in (1..).map(Seq).zip(&self.events) {
+            if row.occurred_at >= since
+                && let EventBody::AssistantMessage(answer) = row.event(seq)?.body
+            {
+                spent = spent.saturating_add(answer.usage.map_or(0, Usage::total));
+            }
+        }
+        Ok(spent)
     }
 
     pub(super) fn end(&mut self, ending: Ending) {

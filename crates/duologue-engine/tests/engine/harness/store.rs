@@ -7,7 +7,7 @@ use duologue_engine::store::{
     Claim, Claimed, Draft, Hold, Job, JobEnd, ServerId, SessionRecord, Store, StoreError,
     memory::MemoryStore,
 };
-use duologue_protocol::{Event, Seq, SessionId, UserId};
+use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use tokio::{sync::watch, time::Instant};
 
 use super::{alice, session_id, within};
@@ -24,6 +24,7 @@ pub(crate) enum Call {
     SaveDraft,
     Read,
     Session,
+    TokensSpent,
     ClaimJob,
     RenewJob,
     FinishJob,
@@ -32,7 +33,7 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Claim,
         Self::ClaimLapsed,
         Self::Renew,
@@ -42,17 +43,19 @@ impl Call {
         Self::SaveDraft,
         Self::Read,
         Self::Session,
+        Self::TokensSpent,
         Self::ClaimJob,
         Self::RenewJob,
         Self::FinishJob,
         Self::RetryJob,
     ];
 
-    /// Whether it is made for a session, and not by a task that looks after all of them.
+    /// Whether it is made for a session, and not by a task that looks after all of them, or
+    /// for a user.
     fn is_of_session(self) -> bool {
         !matches!(
             self,
-            Self::ClaimLapsed | Self::Renew | Self::ClaimJob | Self::RenewJob
+            Self::ClaimLapsed | Self::Renew | Self::TokensSpent | Self::ClaimJob | Self::RenewJob
         )
     }
 }
@@ -256,6 +259,11 @@ impl Store for WatchedStore {
     ) -> Result<Option<SessionRecord>, StoreError> {
         self.meet(Call::Session).await?;
         self.memory.session(user, session).await
+    }
+
+    async fn tokens_spent(&self, user: &UserId, since: Timestamp) -> Result<u64, StoreError> {
+        self.meet(Call::TokensSpent).await?;
+        self.memory.tokens_spent(user, since).await
     }
 
     async fn claim_job(

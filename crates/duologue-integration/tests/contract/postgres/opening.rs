@@ -18,6 +18,7 @@ const ALL: [&str; 6] = [
     "0003_former_rows",
     "0004_renew_holds",
     "0005_operators",
+    "0006_tokens",
 ];
 
 async fn empty() -> Database {

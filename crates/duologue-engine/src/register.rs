@@ -1,0 +1,91 @@
+//! What is known of each address or user, by its name, as long as it matters.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::Hash,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// From how many entries on it is looked whether some can be forgotten.
+const SWEEP_ENTRIES_MIN: usize = 1024;
+
+/// Whether an entry that nobody uses is as good as a new one.
+pub trait Forgettable {
+    /// True: forgetting it lets nobody off.
+    fn is_forgettable(&self) -> bool;
+}
+
+/// Entries by key, made when they are first asked for.
+///
+/// Bounded by what matters: when it has doubled, it forgets what nobody uses and is as good as new.
+/// So it never holds more than twice the entries that make a difference, and looking for them costs
+/// each insertion next to nothing.
+pub struct Register<K, V> {
+    entries: Mutex<Entries<K, V>>,
+}
+
+struct Entries<K, V> {
+    by_key: HashMap<K, Arc<V>>,
+    sweep_at: usize,
+}
+
+impl<K: Eq + Hash, V: Forgettable> Register<K, V> {
+    /// The entry of `key`.
+    pub fn entry(&self, key: K, make: impl FnOnce() -> V) -> Arc<V> {
+        // Nothing that runs under the lock can panic half-way through a change.
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let Entries { by_key, sweep_at } = &mut *entries;
+        if by_key.len() >= *sweep_at {
+            by_key.retain(|_, entry| Arc::strong_count(entry) > 1 || !entry.is_forgettable());
+            by_key.shrink_to(SWEEP_ENTRIES_MIN);
+            *sweep_at = (by_key.len() * 2).max(SWEEP_ENTRIES_MIN);
+        }
+        Arc::clone(by_key.entry(key).or_insert_with(|| Arc::new(make())))
+    }
+}
+
+impl<K, V> Default for Register<K, V> {
+    fn default() -> Self {
+        let entries = Entries {
+            by_key: HashMap::new(),
+            sweep_at: SWEEP_ENTRIES_MIN,
+        };
+        Self {
+            entries: Mutex::new(entries),
+        }
+    }
+}
+
+impl<K, V> fmt::Debug for Register<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Register").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Always(bool);
+
+    impl Forgettable for Always {
+        fn is_forgettable(&self) -> bool {
+            self.0
+        }
+    }
+
+    #[test]
+    fn what_matters_is_kept_and_the_rest_forgotten() {
+        let register = Register::default();
+        let used = register.entry(0, || Always(true));
+        register.entry(1, || Always(false));
+        for key in 2..100_000 {
+            register.entry(key, || Always(true));
+        }
+        let size = register.entries.lock().unwrap().by_key.len();
+        assert!(size <= SWEEP_ENTRIES_MIN, "{size}");
+        assert!(Arc::ptr_eq(&used, &register.entry(0, || unreachable!())));
+        register.entry(1, || unreachable!());
+    }
+}
