@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::{ErrorCode, Event, EventBody, MessageId, Seq, SessionId, TurnId, UserId};
+use crate::{ErrorCode, Event, EventBody, MessageId, Seq, SessionId, Timestamp, TurnId, UserId};
 
 /// Ends every turn in the text dialect.
 pub const END_OF_RESPONSE: &str = "[END_OF_RESPONSE]";
@@ -66,6 +66,23 @@ pub enum ServerFrame {
         /// How long to wait before reconnecting, in milliseconds.
         reconnect_after_ms: u64,
     },
+    /// The client brought no token with its handshake, and is to send one now, by `auth`.
+    AuthRequired {
+        /// How long it may take, in milliseconds.
+        timeout_ms: u64,
+    },
+    /// The token of an `auth` was accepted.
+    AuthOk {
+        /// Whose token it is.
+        user_id: UserId,
+        /// When it expires.
+        expires_at: Timestamp,
+    },
+    /// The connection's token expires soon; a fresh one keeps the connection.
+    AuthExpiring {
+        /// When it expires.
+        expires_at: Timestamp,
+    },
     /// The answer to `ping`.
     Pong,
 }
@@ -87,7 +104,7 @@ pub struct ErrorFrame {
 struct EventJson<'a> {
     r#type: &'static str,
     seq: Seq,
-    occurred_at: crate::Timestamp,
+    occurred_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     turn_id: Option<TurnId>,
     #[serde(flatten)]
@@ -142,6 +159,16 @@ enum PlainJson<'a> {
     Goaway {
         reason: &'a str,
         reconnect_after_ms: u64,
+    },
+    AuthRequired {
+        timeout_ms: u64,
+    },
+    AuthOk {
+        user_id: &'a UserId,
+        expires_at: Timestamp,
+    },
+    AuthExpiring {
+        expires_at: Timestamp,
     },
     Pong,
 }
@@ -208,6 +235,19 @@ impl ServerFrame {
                 reason,
                 reconnect_after_ms: *reconnect_after_ms,
             },
+            Self::AuthRequired { timeout_ms } => PlainJson::AuthRequired {
+                timeout_ms: *timeout_ms,
+            },
+            Self::AuthOk {
+                user_id,
+                expires_at,
+            } => PlainJson::AuthOk {
+                user_id,
+                expires_at: *expires_at,
+            },
+            Self::AuthExpiring { expires_at } => PlainJson::AuthExpiring {
+                expires_at: *expires_at,
+            },
             Self::Pong => PlainJson::Pong,
         }
     }
@@ -273,9 +313,12 @@ impl TextFrames {
                 let marker = error.turn_id.is_none() && !self.turn_open;
                 [Some(line), marker.then(|| END_OF_RESPONSE.to_owned())]
             }
-            ServerFrame::Replayed { .. } | ServerFrame::GoAway { .. } | ServerFrame::Pong => {
-                [None, None]
-            }
+            ServerFrame::Replayed { .. }
+            | ServerFrame::GoAway { .. }
+            | ServerFrame::AuthRequired { .. }
+            | ServerFrame::AuthOk { .. }
+            | ServerFrame::AuthExpiring { .. }
+            | ServerFrame::Pong => [None, None],
         }
     }
 }
