@@ -53,6 +53,8 @@ pub enum Command {
     Health,
     /// Print all settings in force and where they came from, secrets hidden, and exit.
     Config,
+    /// Make a token for an operator, and print it with the hash that the server is given.
+    AdminToken,
     /// Talk to a server from this terminal.
     Chat(ChatArgs),
 }

@@ -3,6 +3,7 @@
 //! [`app::Application`] is the server; `main.rs` only wires it to a terminal.
 
 pub mod app;
+mod auth;
 pub mod banner;
 pub mod chat;
 pub mod check;
@@ -16,3 +17,5 @@ pub mod probe;
 pub mod shutdown;
 mod socket;
 pub mod telemetry;
+
+pub use crate::auth::NewAdminToken;
