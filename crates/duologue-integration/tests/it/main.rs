@@ -1,5 +1,6 @@
 //! Tests of a running server, over real sockets.
 
+mod auth;
 mod check;
 mod conversation;
 mod database;
