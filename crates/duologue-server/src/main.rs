@@ -12,7 +12,7 @@ use duologue_server::{
     NewAdminToken,
     app::{Application, Description},
     banner::Banner,
-    chat::{self, Colour, Input, Terminal},
+    chat::{self, Colour, Input, Terminal, Token},
     check,
     cli::{Cli, Command},
     config::{self, Config, Environment, Loaded},
@@ -83,7 +83,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Chat(args) => {
             install_crypto();
             let terminal = terminal(&environment);
-            Ok(chat::run(args, terminal, io::stdin(), io::stdout()).await?)
+            let token = Token::new(args.token_file.clone(), environment.chat_token());
+            Ok(chat::run(args, token, terminal, io::stdin(), io::stdout()).await?)
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Who users are, and that nobody else is taken for them.
 
+mod accounts;
 mod admin;
+mod chat;
 mod corpus;
 mod keys;
 mod live;

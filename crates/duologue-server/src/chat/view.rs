@@ -129,7 +129,12 @@ impl View {
                 self.note(&format!("The session has ended ({reason})."))
             }
             // What this client says itself, or what it acts upon without a word.
-            Body::UserMessage { .. } | Body::Replayed | Body::Goaway { .. } | Body::Unknown => {
+            Body::UserMessage { .. }
+            | Body::Replayed
+            | Body::Goaway { .. }
+            | Body::AuthRequired
+            | Body::AuthExpiring
+            | Body::Unknown => {
                 String::new()
             }
         }

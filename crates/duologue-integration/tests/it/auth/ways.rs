@@ -1,6 +1,6 @@
 //! The ways a token may come, and those it may not.
 
-use duologue_integration::TestServer;
+use duologue_integration::{TestServer, server::http};
 use serde_json::json;
 
 use super::{by_keys, connect, connect_as, get, scene};
@@ -60,7 +60,7 @@ async fn a_token_in_the_query_counts_only_where_that_is_switched_on() {
 #[tokio::test]
 async fn a_refusal_says_how_to_authenticate() {
     let (_key, _issuer, server) = scene().await;
-    let client = duologue_integration::server::http();
+    let client = http();
     let url = server.url("/v1/sessions/s");
     let missing = client.get(&url).send().await.unwrap();
     assert_eq!(missing.headers()["www-authenticate"], "Bearer");
@@ -155,5 +155,30 @@ async fn without_authentication_tokens_change_nothing() {
     assert_eq!(client.until("session_started").await["user_id"], "alice");
     client.send_json(json!({ "type": "auth", "token": "x" })).await;
     assert_eq!(client.until("error").await["code"], "unsupported");
+    server.stop().await;
+}
+
+/// A browser asks before it sends a token across origins; those that are allowed may.
+#[tokio::test]
+async fn pages_of_allowed_origins_may_send_a_token() {
+    let (key, issuer, _) = scene().await;
+    let page = "https://app.example.com";
+    let server = by_keys(&issuer).set("DUOLOGUE_SERVER__ORIGINS_ALLOWED", page).start().await;
+    let url = server.url("/v1/sessions/s");
+    let ask = |origin: &'static str| {
+        let request = http().request(reqwest::Method::OPTIONS, &url);
+        let request = request.header("access-control-request-headers", "authorization");
+        request.header("origin", origin).send()
+    };
+    let allowed = ask(page).await.unwrap();
+    assert_eq!(allowed.status(), 204);
+    assert_eq!(allowed.headers()["access-control-allow-origin"], page);
+    assert_eq!(allowed.headers()["access-control-allow-headers"], "authorization");
+    let foreign = ask("https://evil.test").await.unwrap();
+    assert_eq!(foreign.status(), 403);
+    assert!(!foreign.headers().contains_key("access-control-allow-headers"));
+    let token = key.sign(&issuer.claims("alice"));
+    let answer = http().get(&url).header("origin", page).bearer_auth(token).send();
+    assert_eq!(answer.await.unwrap().status(), 404);
     server.stop().await;
 }
