@@ -27,7 +27,10 @@ const AUTHENTICATION: &[(&str, &str)] = &[
     ("DUOLOGUE_AUTH__MODE", "jwt"),
     ("DUOLOGUE_AUTH__ISSUER", "https://issuer.test"),
     ("DUOLOGUE_AUTH__AUDIENCE", "demo"),
-    ("SUPABASE_JWT_SECRET", "the browser tests' own secret, known to all"),
+    (
+        "SUPABASE_JWT_SECRET",
+        "the browser tests' own secret, known to all",
+    ),
 ];
 const LOG_LINES_SHOWN: usize = 40;
 const POLL_INTERVAL: Duration = Duration::from_millis(20);

@@ -9,9 +9,7 @@ use tokio::{net::TcpStream, time::Instant};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{
-        self, Bytes, Message,
-        client::IntoClientRequest,
-        handshake::client::Request,
+        self, Bytes, Message, client::IntoClientRequest, handshake::client::Request,
         protocol::CloseFrame,
     },
 };

@@ -15,9 +15,9 @@ mod dialogue;
 mod frame;
 mod input;
 mod reconnect;
-mod token;
 #[cfg(test)]
 mod tests;
+mod token;
 mod view;
 
 use std::{

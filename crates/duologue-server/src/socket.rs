@@ -60,7 +60,10 @@ impl Socket {
     /// Attaches a reader for somebody who was asked who they are.
     pub(crate) async fn attach(app: &App, wish: &Wish, caller: Caller) -> Result<Self, ApiError> {
         let (session_id, after) = (&wish.session_id, wish.after);
-        let reader = app.engine.attach(session_id, &caller.user_id, after).await?;
+        let reader = app
+            .engine
+            .attach(session_id, &caller.user_id, after)
+            .await?;
         Ok(Self {
             reader,
             outgoing: Outgoing::new(wish.dialect),

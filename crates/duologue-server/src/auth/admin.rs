@@ -67,7 +67,11 @@ impl NewAdminToken {
         rand::fill(&mut bytes).expect("the system has random bytes");
         let token = format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));
         let hash = digest::digest(&digest::SHA256, token.as_bytes());
-        let digits: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digits: String = hash
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         Self {
             token,
             hash: format!("{HASH_PREFIX}{digits}"),

@@ -71,10 +71,7 @@ impl Key {
             _ => return None,
         };
         let common = &jwk.common;
-        let is_for_signing = matches!(
-            common.public_key_use,
-            None | Some(PublicKeyUse::Signature)
-        );
+        let is_for_signing = matches!(common.public_key_use, None | Some(PublicKeyUse::Signature));
         let named = common.key_algorithm.map(|named| named.to_string());
         let is_for_this = named.is_none_or(|named| named == format!("{algorithm:?}"));
         if !is_for_signing || !is_for_this {

@@ -246,7 +246,14 @@ async fn nobody_there_is_said_in_words_that_help() {
         input: Input::Piped,
         colour: Colour::Off,
     };
-    let outcome = run(args, Token::None, terminal, "hello\n".as_bytes(), io::sink()).await;
+    let outcome = run(
+        args,
+        Token::None,
+        terminal,
+        "hello\n".as_bytes(),
+        io::sink(),
+    )
+    .await;
     let error = outcome.unwrap_err().to_string();
     assert!(error.contains("cannot be reached"), "{error}");
     assert!(error.contains("duologue serve"), "{error}");

@@ -134,9 +134,7 @@ impl View {
             | Body::Goaway { .. }
             | Body::AuthRequired
             | Body::AuthExpiring
-            | Body::Unknown => {
-                String::new()
-            }
+            | Body::Unknown => String::new(),
         }
     }
 

@@ -24,12 +24,14 @@ pub(super) async fn check(config: &Config, settings: &Settings) -> Row {
         _ => place_of("auth.jwks_url", "DUOLOGUE_AUTH__JWKS_URL", settings),
     };
     match fetch_keys(&url, config.auth.jwks_timeout).await {
-        Ok(keys) if keys.algorithms().is_empty() && rules.secret.is_none() => {
-            Row::fails("auth", format!("{found}: {url} has no key that can be used")).advise(format!(
-                "correct {place}; a Supabase project that still uses its legacy JWT secret needs \
+        Ok(keys) if keys.algorithms().is_empty() && rules.secret.is_none() => Row::fails(
+            "auth",
+            format!("{found}: {url} has no key that can be used"),
+        )
+        .advise(format!(
+            "correct {place}; a Supabase project that still uses its legacy JWT secret needs \
                  SUPABASE_JWT_SECRET"
-            ))
-        }
+        )),
         Ok(keys) => {
             let keys = match keys.algorithms().as_slice() {
                 [] => "no key but the secret".to_owned(),

@@ -103,9 +103,12 @@ impl ApiError {
         // The close codes of what is only ever refused before an upgrade are never sent.
         let refused = CloseCode::Unauthorized;
         match self {
-            Self::BadRequest(message) => {
-                told(StatusCode::BAD_REQUEST, refused, ErrorCode::BadRequest, message)
-            }
+            Self::BadRequest(message) => told(
+                StatusCode::BAD_REQUEST,
+                refused,
+                ErrorCode::BadRequest,
+                message,
+            ),
             Self::UpgradeRequired => told(
                 StatusCode::UPGRADE_REQUIRED,
                 refused,
@@ -207,7 +210,9 @@ fn authentication(error: AuthError) -> (StatusCode, CloseCode, ErrorCode, &'stat
     };
     match error {
         AuthError::Missing => unauthorized("a token is wanted"),
-        AuthError::Misplaced => unauthorized("bring one token, and only in one of the ways allowed"),
+        AuthError::Misplaced => {
+            unauthorized("bring one token, and only in one of the ways allowed")
+        }
         AuthError::Expired => unauthorized("the token has expired"),
         AuthError::Invalid => unauthorized("the token is not valid here"),
         AuthError::OtherUser => (

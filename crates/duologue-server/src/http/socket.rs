@@ -4,7 +4,8 @@
 use axum::{
     Extension,
     extract::{
-        FromRequestParts, Path, Query, Request, State, WebSocketUpgrade, rejection::QueryRejection,
+        FromRequestParts, Path, Query, Request, State, WebSocketUpgrade,
+        rejection::QueryRejection,
         ws::{WebSocket, rejection::WebSocketUpgradeRejection},
     },
     response::Response,

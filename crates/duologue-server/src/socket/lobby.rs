@@ -6,9 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use duologue_protocol::{
-    ClientFrame, CloseCode, ErrorFrame, Seq, ServerFrame, SessionId, UserId,
-};
+use duologue_protocol::{ClientFrame, CloseCode, ErrorFrame, Seq, ServerFrame, SessionId, UserId};
 use futures_util::{SinkExt, StreamExt};
 use secrecy::SecretString;
 use tokio::sync::OwnedSemaphorePermit;
@@ -147,7 +145,10 @@ impl Lobby {
         if let Some(error) = error {
             self.outgoing.error(error);
             let timeout = self.app.socket.write_timeout;
-            if write(&mut connection, &mut self.outgoing, timeout).await.is_err() {
+            if write(&mut connection, &mut self.outgoing, timeout)
+                .await
+                .is_err()
+            {
                 return;
             }
         }

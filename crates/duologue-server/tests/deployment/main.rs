@@ -178,7 +178,10 @@ fn compose_serves_from_its_own_database_whatever_else_is_unset() {
         "Postgres, postgres:5432/duologue"
     );
     assert!(loaded.config.model.choice().to_string().starts_with("mock"));
-    assert!(loaded.config.auth.allow_anonymous, "it starts in its container");
+    assert!(
+        loaded.config.auth.allow_anonymous,
+        "it starts in its container"
+    );
     assert_eq!(
         compose_environment("migrate")[0],
         compose_environment("duologue")[0],

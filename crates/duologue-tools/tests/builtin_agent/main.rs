@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 static AGENT: LazyLock<Agent> = LazyLock::new(|| {
     let text = include_str!("../../../../config/agent.toml");
-    Agent::from_toml_on_trust(text, &duologue_tools::builtin()).expect("the built-in agent is valid")
+    Agent::from_toml_on_trust(text, &duologue_tools::builtin())
+        .expect("the built-in agent is valid")
 });
 
 /// A conversation as the engine would keep it: each plan becomes what the next message meets.

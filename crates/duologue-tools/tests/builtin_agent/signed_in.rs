@@ -50,8 +50,14 @@ fn an_invoice_is_the_signed_in_users_and_its_month_is_asked_for() {
         tool: "fetch_invoice".into(),
         arguments: json!({ "user_id": "user-1", "month": month }),
     };
-    assert_eq!(conversation.say("user_id=user-2 2026-03").step, invoice("2026-03"));
-    assert_eq!(conversation.say("no, 2026-04 of user-2").step, invoice("2026-04"));
+    assert_eq!(
+        conversation.say("user_id=user-2 2026-03").step,
+        invoice("2026-03")
+    );
+    assert_eq!(
+        conversation.say("no, 2026-04 of user-2").step,
+        invoice("2026-04")
+    );
 }
 
 /// A model is not even told that there is such a parameter; one that writes it all the same, since a
@@ -63,10 +69,17 @@ fn a_model_cannot_name_another_user() {
     let Step::Generate { tools } = conversation.say(text).step else {
         panic!("the model decides");
     };
-    let offered = tools.iter().find(|tool| tool.name == "fetch_account_balance").unwrap();
+    let offered = tools
+        .iter()
+        .find(|tool| tool.name == "fetch_account_balance")
+        .unwrap();
     assert_eq!(offered.parameters["properties"], json!({}));
     assert_eq!(offered.parameters["required"], json!([]));
-    for arguments in [json!({}), json!({ "user_id": "user-2" }), json!({ "user_id": null })] {
+    for arguments in [
+        json!({}),
+        json!({ "user_id": "user-2" }),
+        json!({ "user_id": null }),
+    ] {
         let checked = SIGNED_IN.check(
             "fetch_account_balance",
             &arguments,

@@ -26,16 +26,30 @@ async fn the_status_is_for_operators_and_does_not_exist_where_there_are_none() {
     assert_eq!(get(&server, PATH, Some(&token)).await.0, 404);
     server.stop().await;
 
-    let server = TestServer::builder().set("DUOLOGUE_AUTH__ADMIN_TOKENS", &hash).start().await;
-    for wrong in [None, Some("x"), Some(hash.as_str()), Some("duologue_admin_")] {
+    let server = TestServer::builder()
+        .set("DUOLOGUE_AUTH__ADMIN_TOKENS", &hash)
+        .start()
+        .await;
+    for wrong in [
+        None,
+        Some("x"),
+        Some(hash.as_str()),
+        Some("duologue_admin_"),
+    ] {
         let (status, body) = get(&server, PATH, wrong).await;
-        assert_eq!((status, &body["error"]["code"]), (401, &"unauthorized".into()));
+        assert_eq!(
+            (status, &body["error"]["code"]),
+            (401, &"unauthorized".into())
+        );
     }
     let mut client = server.connect("s", "alice").await;
     client.until("session_started").await;
     let (status, facts) = get(&server, PATH, Some(&token)).await;
     assert_eq!(status, 200);
-    assert_eq!((&facts["status"], &facts["sessions"]), (&json!("serving"), &json!(1)));
+    assert_eq!(
+        (&facts["status"], &facts["sessions"]),
+        (&json!("serving"), &json!(1))
+    );
     assert!(facts["connections"].as_u64().unwrap() >= 2, "{facts}");
     server.stop().await;
 }
@@ -45,7 +59,10 @@ async fn the_status_is_for_operators_and_does_not_exist_where_there_are_none() {
 async fn users_are_no_operators_and_operators_no_users() {
     let (token, hash) = made().await;
     let (key, issuer, _) = scene().await;
-    let server = by_keys(&issuer).set("DUOLOGUE_AUTH__ADMIN_TOKENS", &hash).start().await;
+    let server = by_keys(&issuer)
+        .set("DUOLOGUE_AUTH__ADMIN_TOKENS", &hash)
+        .start()
+        .await;
     let user = key.sign(&issuer.claims("alice"));
     assert_eq!(get(&server, PATH, Some(&user)).await.0, 401);
     assert_eq!(get(&server, "/v1/sessions/s", Some(&token)).await.0, 401);

@@ -34,7 +34,10 @@ async fn a_token_from_a_file_or_a_variable_lets_a_person_talk() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
     std::fs::write(&file, format!("{token}\n")).unwrap();
-    for given in [Token::new(Some(file), Some("canary")), Token::new(None, Some(&token))] {
+    for given in [
+        Token::new(Some(file), Some("canary")),
+        Token::new(None, Some(&token)),
+    ] {
         let (output, outcome) = ask(&server, given).await;
         outcome.unwrap();
         assert!(output.contains("1250.75"), "{output}");

@@ -1,6 +1,9 @@
 //! Tokens that somebody would like to be good.
 
-use duologue_integration::issuer::{Issuer, SigningKey, encode, now};
+use duologue_integration::{
+    TestServer,
+    issuer::{AUDIENCE, Issuer, SigningKey, encode, now},
+};
 use serde_json::{Value, json};
 
 use super::{SECRET, by_keys, connect_as, get};
@@ -51,27 +54,63 @@ impl Scene {
             ("other audiences", sign(self.with("aud", json!(["a", "b"])))),
             ("no audience", sign(self.without("aud"))),
             ("null as audience", sign(self.with("aud", Value::Null))),
-            ("another issuer", sign(self.with("iss", json!("https://evil.test/auth/v1")))),
-            ("a longer issuer", sign(self.with("iss", json!(format!("{}/", self.issuer.name()))))),
-            ("two issuers", sign(self.with("iss", json!([self.issuer.name(), "https://evil.test"])))),
+            (
+                "another issuer",
+                sign(self.with("iss", json!("https://evil.test/auth/v1"))),
+            ),
+            (
+                "a longer issuer",
+                sign(self.with("iss", json!(format!("{}/", self.issuer.name())))),
+            ),
+            (
+                "two issuers",
+                sign(self.with("iss", json!([self.issuer.name(), "https://evil.test"]))),
+            ),
             ("no issuer", sign(self.without("iss"))),
             ("no end", sign(self.without("exp"))),
-            ("an end that is a text", sign(self.with("exp", json!("9999999999")))),
+            (
+                "an end that is a text",
+                sign(self.with("exp", json!("9999999999"))),
+            ),
             ("an end before all time", sign(self.with("exp", json!(-1)))),
-            ("an end that no calendar has", sign(self.with("exp", json!(1e18)))),
-            ("an end long ago", sign(self.with("exp", json!(now() - 3600)))),
-            ("an end beyond the leeway", sign(self.with("exp", json!(now() - 40)))),
-            ("a beginning to come", sign(self.with("nbf", json!(now() + 3600)))),
+            (
+                "an end that no calendar has",
+                sign(self.with("exp", json!(1e18))),
+            ),
+            (
+                "an end long ago",
+                sign(self.with("exp", json!(now() - 3600))),
+            ),
+            (
+                "an end beyond the leeway",
+                sign(self.with("exp", json!(now() - 40))),
+            ),
+            (
+                "a beginning to come",
+                sign(self.with("nbf", json!(now() + 3600))),
+            ),
             ("no subject", sign(self.without("sub"))),
             ("an empty subject", sign(self.with("sub", json!("")))),
-            ("a subject that is a number", sign(self.with("sub", json!(1)))),
-            ("a subject with a control character", sign(self.with("sub", json!("a\u{0}b")))),
-            ("a subject of 129 characters", sign(self.with("sub", json!("x".repeat(129))))),
+            (
+                "a subject that is a number",
+                sign(self.with("sub", json!(1))),
+            ),
+            (
+                "a subject with a control character",
+                sign(self.with("sub", json!("a\u{0}b"))),
+            ),
+            (
+                "a subject of 129 characters",
+                sign(self.with("sub", json!("x".repeat(129)))),
+            ),
             ("two ends", doubled(r#""exp":9999999999"#)),
             ("two subjects", doubled(r#""sub":"user-2""#)),
             ("two audiences by name", doubled(r#""aud":"authenticated""#)),
             ("claims that are a list", sign(json!([self.claims()]))),
-            ("an oversized one", sign(self.with("padding", json!("x".repeat(9000))))),
+            (
+                "an oversized one",
+                sign(self.with("padding", json!("x".repeat(9000)))),
+            ),
         ]
     }
 
@@ -84,19 +123,36 @@ impl Scene {
             ("compression", self.header("zip", json!("DEF"))),
             ("encryption", self.header("enc", json!("A256GCM"))),
             ("another type", self.header("typ", json!("JWE"))),
-            ("an algorithm of another key", self.header("alg", json!("RS256"))),
-            ("an algorithm not allowed", self.header("alg", json!("ES384"))),
-            ("an algorithm in other letters", self.header("alg", json!("es256"))),
-            ("a key that is a path", self.header("kid", json!("../../dev/null"))),
-            ("a key that is a query", self.header("kid", json!("k1' or '1'='1"))),
+            (
+                "an algorithm of another key",
+                self.header("alg", json!("RS256")),
+            ),
+            (
+                "an algorithm not allowed",
+                self.header("alg", json!("ES384")),
+            ),
+            (
+                "an algorithm in other letters",
+                self.header("alg", json!("es256")),
+            ),
+            (
+                "a key that is a path",
+                self.header("kid", json!("../../dev/null")),
+            ),
+            (
+                "a key that is a query",
+                self.header("kid", json!("k1' or '1'='1")),
+            ),
             ("a key that is no text", self.header("kid", json!(["k1"]))),
             ("another's keys by address", {
                 let header = json!({ "alg": "ES256", "kid": "k2", "jku": evil, "x5u": evil });
-                self.theirs.sign_as(&header.to_string(), &self.claims().to_string())
+                self.theirs
+                    .sign_as(&header.to_string(), &self.claims().to_string())
             }),
             ("another's key enclosed", {
                 let header = json!({ "alg": "ES256", "jwk": self.theirs.jwk() });
-                self.theirs.sign_as(&header.to_string(), &self.claims().to_string())
+                self.theirs
+                    .sign_as(&header.to_string(), &self.claims().to_string())
             }),
         ]
     }
@@ -126,12 +182,25 @@ impl Scene {
             ("five parts", format!("{good}.e30.e30")),
             ("none", format!("{}.", none("none"))),
             ("None, signed with nothing", format!("{}.e30", none("None"))),
-            ("other claims", format!("{}.{other_claims}.{}", parts[0], parts[2])),
-            ("another's signature", self.theirs.sign_as(&self.ours.header().to_string(), &claims)),
+            (
+                "other claims",
+                format!("{}.{other_claims}.{}", parts[0], parts[2]),
+            ),
+            (
+                "another's signature",
+                self.theirs
+                    .sign_as(&self.ours.header().to_string(), &claims),
+            ),
             ("a byte changed", flipped),
             ("padding", format!("{good}==")),
-            ("a secret that is the RSA key's modulus", confused(rsa["n"].as_str().unwrap())),
-            ("a secret that is the elliptic key", confused(ec["x"].as_str().unwrap())),
+            (
+                "a secret that is the RSA key's modulus",
+                confused(rsa["n"].as_str().unwrap()),
+            ),
+            (
+                "a secret that is the elliptic key",
+                confused(ec["x"].as_str().unwrap()),
+            ),
             ("a secret that is the whole key", confused(&ec.to_string())),
             ("an empty secret", confused("")),
         ]
@@ -180,8 +249,10 @@ async fn bad_tokens_are_refused_on_every_door() {
 #[tokio::test]
 async fn with_a_shared_secret_only_its_own_tokens_are_good() {
     let scene = scene().await;
-    let server = by_keys(&scene.issuer)
-        .set("DUOLOGUE_AUTH__JWKS_URL", "")
+    let server = TestServer::builder()
+        .set("DUOLOGUE_AUTH__MODE", "jwt")
+        .set("DUOLOGUE_AUTH__ISSUER", &scene.issuer.name())
+        .set("DUOLOGUE_AUTH__AUDIENCE", AUDIENCE)
         .set("SUPABASE_JWT_SECRET", SECRET)
         .start()
         .await;
@@ -191,8 +262,14 @@ async fn with_a_shared_secret_only_its_own_tokens_are_good() {
     assert_eq!(get(&server, path, Some(&good)).await.0, 404);
     for (what, token) in [
         ("a public key's", scene.ours.sign(&scene.claims())),
-        ("another secret's", SigningKey::hs256(b"guess").sign(&scene.claims())),
-        ("HS512", secret.sign_as(r#"{"alg":"HS512"}"#, &scene.claims().to_string())),
+        (
+            "another secret's",
+            SigningKey::hs256(b"guess").sign(&scene.claims()),
+        ),
+        (
+            "HS512",
+            secret.sign_as(r#"{"alg":"HS512"}"#, &scene.claims().to_string()),
+        ),
     ] {
         assert_eq!(get(&server, path, Some(&token)).await.0, 401, "{what}");
     }
@@ -208,7 +285,10 @@ async fn good_tokens_of_every_kind_are_accepted() {
         SigningKey::eddsa("ed"),
     );
     let issuer = Issuer::start(&[&ec, &rsa, &ed]).await;
-    let server = by_keys(&issuer).set("SUPABASE_JWT_SECRET", SECRET).start().await;
+    let server = by_keys(&issuer)
+        .set("SUPABASE_JWT_SECRET", SECRET)
+        .start()
+        .await;
     let claims = issuer.claims("user-1");
     let with = |claim: &str, value: Value| {
         let mut claims = claims.clone();
@@ -221,10 +301,25 @@ async fn good_tokens_of_every_kind_are_accepted() {
         ("RS256", rsa.sign(&claims)),
         ("EdDSA", ed.sign(&claims)),
         ("HS256", SigningKey::hs256(SECRET.as_bytes()).sign(&claims)),
-        ("one audience of two", with("aud", json!(["other", "authenticated"]))),
-        ("an end with a fraction", with("exp", json!(600.5 + f64::from(u32::try_from(now()).unwrap())))),
-        ("just expired, within the leeway", with("exp", json!(now() - 5))),
-        ("no key named, and only one that fits", ec.sign_as(&header, &claims.to_string())),
+        (
+            "one audience of two",
+            with("aud", json!(["other", "authenticated"])),
+        ),
+        (
+            "an end with a fraction",
+            with(
+                "exp",
+                json!(600.5 + f64::from(u32::try_from(now()).unwrap())),
+            ),
+        ),
+        (
+            "just expired, within the leeway",
+            with("exp", json!(now() - 5)),
+        ),
+        (
+            "no key named, and only one that fits",
+            ec.sign_as(&header, &claims.to_string()),
+        ),
     ] {
         let (status, body) = get(&server, "/v1/sessions/s", Some(&token)).await;
         assert_eq!(status, 404, "{what}: {body}");

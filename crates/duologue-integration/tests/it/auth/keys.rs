@@ -80,7 +80,10 @@ async fn while_the_issuer_is_away_known_keys_are_good_and_others_wait() {
     let good = key.sign(&issuer.claims("user-1"));
     issuer.set(Keys::Away);
     let (status, body) = get(&server, PATH, Some(&good)).await;
-    assert_eq!((status, &body["error"]["code"]), (503, &"auth_unavailable".into()));
+    assert_eq!(
+        (status, &body["error"]["code"]),
+        (503, &"auth_unavailable".into())
+    );
     assert_eq!(body["error"]["retryable"], true);
     issuer.show(&[&key]);
     // The next attempt is due at once here, so that this is no question of time.

@@ -1,6 +1,9 @@
 //! Who may do what: everybody × every door × every kind of session.
 
-use duologue_integration::{TestServer, issuer::{Issuer, SigningKey}};
+use duologue_integration::{
+    TestServer,
+    issuer::{Issuer, SigningKey},
+};
 use serde_json::{Value, json};
 
 use super::{connect, connect_as, get, scene};
@@ -40,7 +43,10 @@ async fn outcome(scene: &Scene, door: Door, who: Who, session: &str) -> u16 {
     let server = &scene.server;
     let token = scene.token(who);
     let bearer = token.as_ref().map(|token| format!("Bearer {token}"));
-    let headers: Vec<_> = bearer.iter().map(|bearer| ("authorization", &**bearer)).collect();
+    let headers: Vec<_> = bearer
+        .iter()
+        .map(|bearer| ("authorization", &**bearer))
+        .collect();
     let path = format!("/v1/sessions/{session}");
     let client = match door {
         Door::Facts => return get(server, &path, token.as_deref()).await.0,
@@ -55,7 +61,9 @@ async fn outcome(scene: &Scene, door: Door, who: Who, session: &str) -> u16 {
     };
     if door == Door::FirstFrame {
         let token = token.as_deref().unwrap_or("none");
-        client.send_json(json!({ "type": "auth", "token": token })).await;
+        client
+            .send_json(json!({ "type": "auth", "token": token }))
+            .await;
     }
     // Whoever has no token in the handshake is asked for one; all they can say is refused.
     if who == Who::Stranger && door != Door::FirstFrame {
@@ -97,12 +105,22 @@ impl Scene {
 #[tokio::test]
 async fn everybody_gets_into_their_own_sessions_and_nobody_into_others() {
     let (key, issuer, server) = scene().await;
-    let scene = Scene { key, issuer, server };
+    let scene = Scene {
+        key,
+        issuer,
+        server,
+    };
     let alice = scene.token(Who::Owner).unwrap();
     let mut owner = connect_as(&scene.server, "alices", &alice).await.unwrap();
     owner.ask("my canary is yellow").await;
 
-    let doors = [Door::Facts, Door::Socket, Door::Replay, Door::FirstFrame, Door::Admin];
+    let doors = [
+        Door::Facts,
+        Door::Socket,
+        Door::Replay,
+        Door::FirstFrame,
+        Door::Admin,
+    ];
     let everybody = [Who::Owner, Who::Other, Who::Stranger];
     let mut asked = 0;
     for door in doors {
@@ -159,7 +177,11 @@ async fn no_frame_reaches_another_session() {
         bob.send_json(frame).await;
     }
     assert_eq!(bob.until_closed().await.0, 1000, "his own has ended");
-    assert!(bob.seen.iter().all(|frame| !frame.to_string().contains("canary")));
+    assert!(
+        bob.seen
+            .iter()
+            .all(|frame| !frame.to_string().contains("canary"))
+    );
     alice.ask("anything new?").await;
     assert!(alice.seen.iter().all(|frame| frame["text"] != "hello"));
     assert!(alice.last_seq > said);
@@ -172,9 +194,18 @@ async fn the_owner_is_checked_even_where_nobody_is_asked_who_they_are() {
     let server = TestServer::start().await;
     let mut alice = server.connect("s", "alice").await;
     alice.until("session_started").await;
-    assert_eq!(connect(&server, "s", "?user_id=bob", &[]).await.err(), Some(404));
+    assert_eq!(
+        connect(&server, "s", "?user_id=bob", &[]).await.err(),
+        Some(404)
+    );
     assert_eq!(connect(&server, "s", "", &[]).await.err(), Some(404));
-    assert_eq!(get(&server, "/v1/sessions/s?user_id=alice", None).await.0, 200);
-    assert_eq!(get(&server, "/v1/sessions/s?user_id=bob", None).await.0, 404);
+    assert_eq!(
+        get(&server, "/v1/sessions/s?user_id=alice", None).await.0,
+        200
+    );
+    assert_eq!(
+        get(&server, "/v1/sessions/s?user_id=bob", None).await.0,
+        404
+    );
     server.stop().await;
 }

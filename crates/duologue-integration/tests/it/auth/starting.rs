@@ -18,7 +18,10 @@ async fn without_authentication_it_starts_on_this_machine_only() {
         let table = String::from_utf8_lossy(&check.stdout);
         assert!(table.contains("auth   FAILS"), "{table}");
     }
-    assert!(!folder.path().join("duologue.db").exists(), "nothing was opened");
+    assert!(
+        !folder.path().join("duologue.db").exists(),
+        "nothing was opened"
+    );
 }
 
 #[tokio::test]

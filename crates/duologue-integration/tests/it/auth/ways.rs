@@ -15,9 +15,18 @@ async fn a_token_comes_by_header_or_by_subprotocol_and_names_the_user() {
 
     let offered = format!("duologue, duologue.bearer.{token}");
     let offered = [("sec-websocket-protocol", offered.as_str())];
-    let mut by_protocol = connect(&server, "two", "?user_id=alice", &offered).await.unwrap();
-    assert_eq!(by_protocol.protocol.as_deref(), Some("duologue"), "and not the token");
-    assert_eq!(by_protocol.until("session_started").await["user_id"], "alice");
+    let mut by_protocol = connect(&server, "two", "?user_id=alice", &offered)
+        .await
+        .unwrap();
+    assert_eq!(
+        by_protocol.protocol.as_deref(),
+        Some("duologue"),
+        "and not the token"
+    );
+    assert_eq!(
+        by_protocol.until("session_started").await["user_id"],
+        "alice"
+    );
     by_protocol.ask("hello").await;
     assert_eq!(get(&server, "/v1/sessions/two", Some(&token)).await.0, 200);
     server.stop().await;
@@ -32,7 +41,10 @@ async fn a_user_id_that_is_not_the_tokens_is_refused() {
     let refused = connect(&server, "s", "?user_id=bob", &headers).await;
     assert_eq!(refused.err(), Some(403));
     let (status, body) = get(&server, "/v1/sessions/s?user_id=bob", Some(&token)).await;
-    assert_eq!((status, &body["error"]["code"]), (403, &"bad_request".into()));
+    assert_eq!(
+        (status, &body["error"]["code"]),
+        (403, &"bad_request".into())
+    );
     // A second one beside it does not help.
     let twice = "/v1/sessions/s?user_id=alice&user_id=bob";
     assert_eq!(get(&server, twice, Some(&token)).await.0, 400);
@@ -47,7 +59,10 @@ async fn a_token_in_the_query_counts_only_where_that_is_switched_on() {
     assert_eq!(connect(&server, "s", &query, &[]).await.err(), Some(401));
     server.stop().await;
 
-    let server = by_keys(&issuer).set("DUOLOGUE_AUTH__QUERY_TOKEN", "true").start().await;
+    let server = by_keys(&issuer)
+        .set("DUOLOGUE_AUTH__QUERY_TOKEN", "true")
+        .start()
+        .await;
     let mut client = connect(&server, "s", &query, &[]).await.unwrap();
     assert_eq!(client.until("session_started").await["user_id"], "alice");
     // Two tokens are one too many, even if both are good.
@@ -79,10 +94,18 @@ async fn a_token_may_be_the_first_frame() {
     let token = key.sign(&issuer.claims("alice"));
     let mut client = connect(&server, "s", "", &[]).await.unwrap();
     let required = client.receive().await;
-    assert_eq!(required, json!({ "type": "auth_required", "timeout_ms": 10_000 }));
-    client.send_json(json!({ "type": "auth", "token": token })).await;
+    assert_eq!(
+        required,
+        json!({ "type": "auth_required", "timeout_ms": 10_000 })
+    );
+    client
+        .send_json(json!({ "type": "auth", "token": token }))
+        .await;
     let ok = client.receive().await;
-    assert_eq!((&ok["type"], &ok["user_id"]), (&"auth_ok".into(), &"alice".into()));
+    assert_eq!(
+        (&ok["type"], &ok["user_id"]),
+        (&"auth_ok".into(), &"alice".into())
+    );
     assert_eq!(client.receive().await["type"], "session_started");
     client.ask("hello").await;
     server.stop().await;
@@ -93,13 +116,27 @@ async fn a_token_may_be_the_first_frame() {
 async fn a_first_frame_without_a_good_token_closes_the_connection() {
     let (key, issuer, server) = scene().await;
     let bob = key.sign(&issuer.claims("bob"));
-    let mut owner = connect_as(&server, "alices", &key.sign(&issuer.claims("alice"))).await.unwrap();
+    let mut owner = connect_as(&server, "alices", &key.sign(&issuer.claims("alice")))
+        .await
+        .unwrap();
     owner.until("session_started").await;
     let auth = |token: &str| json!({ "type": "auth", "token": token }).to_string();
     for (session, query, frame, code, close) in [
         ("s", "", "hello".to_owned(), "unauthorized", 4401),
-        ("s", "", r#"{"type":"cancel"}"#.to_owned(), "unauthorized", 4401),
-        ("s", "", "{\"type\":\"auth\"}".to_owned(), "unauthorized", 4401),
+        (
+            "s",
+            "",
+            r#"{"type":"cancel"}"#.to_owned(),
+            "unauthorized",
+            4401,
+        ),
+        (
+            "s",
+            "",
+            "{\"type\":\"auth\"}".to_owned(),
+            "unauthorized",
+            4401,
+        ),
         ("s", "", auth("x"), "unauthorized", 4401),
         ("s", "?user_id=alice", auth(&bob), "bad_request", 4401),
         ("alices", "", auth(&bob), "session_not_found", 4404),
@@ -151,9 +188,13 @@ async fn a_server_that_stops_does_not_wait_for_who_has_not_said_who_they_are() {
 async fn without_authentication_tokens_change_nothing() {
     let server = TestServer::start().await;
     let headers = [("authorization", "Bearer whatever")];
-    let mut client = connect(&server, "s", "?user_id=alice", &headers).await.unwrap();
+    let mut client = connect(&server, "s", "?user_id=alice", &headers)
+        .await
+        .unwrap();
     assert_eq!(client.until("session_started").await["user_id"], "alice");
-    client.send_json(json!({ "type": "auth", "token": "x" })).await;
+    client
+        .send_json(json!({ "type": "auth", "token": "x" }))
+        .await;
     assert_eq!(client.until("error").await["code"], "unsupported");
     server.stop().await;
 }
@@ -163,7 +204,10 @@ async fn without_authentication_tokens_change_nothing() {
 async fn pages_of_allowed_origins_may_send_a_token() {
     let (key, issuer, _) = scene().await;
     let page = "https://app.example.com";
-    let server = by_keys(&issuer).set("DUOLOGUE_SERVER__ORIGINS_ALLOWED", page).start().await;
+    let server = by_keys(&issuer)
+        .set("DUOLOGUE_SERVER__ORIGINS_ALLOWED", page)
+        .start()
+        .await;
     let url = server.url("/v1/sessions/s");
     let ask = |origin: &'static str| {
         let request = http().request(reqwest::Method::OPTIONS, &url);
@@ -173,12 +217,23 @@ async fn pages_of_allowed_origins_may_send_a_token() {
     let allowed = ask(page).await.unwrap();
     assert_eq!(allowed.status(), 204);
     assert_eq!(allowed.headers()["access-control-allow-origin"], page);
-    assert_eq!(allowed.headers()["access-control-allow-headers"], "authorization");
+    assert_eq!(
+        allowed.headers()["access-control-allow-headers"],
+        "authorization"
+    );
     let foreign = ask("https://evil.test").await.unwrap();
     assert_eq!(foreign.status(), 403);
-    assert!(!foreign.headers().contains_key("access-control-allow-headers"));
+    assert!(
+        !foreign
+            .headers()
+            .contains_key("access-control-allow-headers")
+    );
     let token = key.sign(&issuer.claims("alice"));
-    let answer = http().get(&url).header("origin", page).bearer_auth(token).send();
+    let answer = http()
+        .get(&url)
+        .header("origin", page)
+        .bearer_auth(token)
+        .send();
     assert_eq!(answer.await.unwrap().status(), 404);
     server.stop().await;
 }

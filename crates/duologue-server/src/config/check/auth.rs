@@ -77,7 +77,9 @@ fn tokens(config: &Config, settings: &Settings) -> Vec<String> {
         }
         if !auth.algorithms.contains(&SigningAlgorithm::HS256) {
             let algorithms = settings.cite("auth.algorithms");
-            problems.push(format!("{algorithms} must have HS256 for `auth.jwt_secret`"));
+            problems.push(format!(
+                "{algorithms} must have HS256 for `auth.jwt_secret`"
+            ));
         }
     }
     if let Some(url) = &rules.jwks_url {

@@ -39,18 +39,62 @@ fn what_tokens_cannot_be_checked_by_is_refused_with_what_is_missing() {
     let secret = ("SUPABASE_JWT_SECRET", SECRET);
     let cases: [(Pairs<'_>, &str); 13] = [
         (&[MODE_SUPABASE], "set SUPABASE_URL"),
-        (&[MODE_SUPABASE, ("SUPABASE_URL", "http://abc.supabase.co")], "must begin with `https://`"),
+        (
+            &[MODE_SUPABASE, ("SUPABASE_URL", "http://abc.supabase.co")],
+            "must begin with `https://`",
+        ),
         (&[MODE_JWT, ISSUER, AUDIENCE], "set `auth.jwks_url`"),
         (&[MODE_JWT, secret, AUDIENCE], "needs `auth.issuer`"),
         (&[MODE_JWT, secret, ISSUER], "needs `auth.audience`"),
-        (&[MODE_JWT, ISSUER, AUDIENCE, ("SUPABASE_JWT_SECRET", "canary")], "at least 32 bytes"),
-        (&[MODE_JWT, ISSUER, AUDIENCE, (JWKS, "http://id.example/jwks")], "must begin with `https://`"),
-        (&[MODE_JWT, ISSUER, AUDIENCE, (JWKS, "http://localhost.evil.test/jwks")], "must begin with `https://`"),
-        (&[MODE_JWT, ISSUER, AUDIENCE, secret, ("DUOLOGUE_AUTH__ALGORITHMS", "ES256")], "must have HS256"),
-        (&[MODE_SUPABASE, supabase_url, ("DUOLOGUE_AUTH__ALGORITHMS", "HS256")], "must have ES256"),
+        (
+            &[
+                MODE_JWT,
+                ISSUER,
+                AUDIENCE,
+                ("SUPABASE_JWT_SECRET", "canary"),
+            ],
+            "at least 32 bytes",
+        ),
+        (
+            &[MODE_JWT, ISSUER, AUDIENCE, (JWKS, "http://id.example/jwks")],
+            "must begin with `https://`",
+        ),
+        (
+            &[
+                MODE_JWT,
+                ISSUER,
+                AUDIENCE,
+                (JWKS, "http://localhost.evil.test/jwks"),
+            ],
+            "must begin with `https://`",
+        ),
+        (
+            &[
+                MODE_JWT,
+                ISSUER,
+                AUDIENCE,
+                secret,
+                ("DUOLOGUE_AUTH__ALGORITHMS", "ES256"),
+            ],
+            "must have HS256",
+        ),
+        (
+            &[
+                MODE_SUPABASE,
+                supabase_url,
+                ("DUOLOGUE_AUTH__ALGORITHMS", "HS256"),
+            ],
+            "must have ES256",
+        ),
         (&[("DUOLOGUE_AUTH__LEEWAY", "3m")], "at most two minutes"),
-        (&[("DUOLOGUE_AUTH__JWKS_MAX_AGE", "1h")], "must be at most `auth.jwks_stale_max`"),
-        (&[("DUOLOGUE_AUTH__ADMIN_TOKENS", "canary")], "must list hashes"),
+        (
+            &[("DUOLOGUE_AUTH__JWKS_MAX_AGE", "1h")],
+            "must be at most `auth.jwks_stale_max`",
+        ),
+        (
+            &[("DUOLOGUE_AUTH__ADMIN_TOKENS", "canary")],
+            "must list hashes",
+        ),
     ];
     for (process, words) in cases {
         let error = wrong_variables(process);
@@ -59,7 +103,12 @@ fn what_tokens_cannot_be_checked_by_is_refused_with_what_is_missing() {
     }
     for process in [
         &[MODE_JWT, ISSUER, AUDIENCE, secret] as Pairs<'_>,
-        &[MODE_JWT, ISSUER, AUDIENCE, (JWKS, "https://id.example/jwks")],
+        &[
+            MODE_JWT,
+            ISSUER,
+            AUDIENCE,
+            (JWKS, "https://id.example/jwks"),
+        ],
         &[MODE_JWT, ISSUER, AUDIENCE, (JWKS, "http://[::1]:9/jwks")],
         &[MODE_SUPABASE, supabase_url, secret],
     ] {
@@ -83,5 +132,8 @@ fn a_secret_that_nothing_uses_is_warned_of() {
     let [warning] = loaded.warnings.as_slice() else {
         panic!("{:?}", loaded.warnings);
     };
-    assert!(warning.contains("SUPABASE_JWT_SECRET") && !warning.contains("canary"), "{warning}");
+    assert!(
+        warning.contains("SUPABASE_JWT_SECRET") && !warning.contains("canary"),
+        "{warning}"
+    );
 }
