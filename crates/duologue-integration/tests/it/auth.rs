@@ -1,5 +1,10 @@
 //! Who users are, and that nobody else is taken for them.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "the helpers of a test may fail it as the test itself may"
+)]
+
 mod accounts;
 mod admin;
 mod chat;

@@ -33,7 +33,7 @@ pub(crate) enum KeyError {
 pub(crate) struct Key {
     id: Option<String>,
     pub(super) algorithm: Algorithm,
-    pub(super) key: DecodingKey,
+    pub(super) decoding: DecodingKey,
 }
 
 /// The keys of an issuer that we can use.
@@ -53,7 +53,7 @@ impl Key {
         Self {
             id: None,
             algorithm: Algorithm::HS256,
-            key: DecodingKey::from_secret(secret),
+            decoding: DecodingKey::from_secret(secret),
         }
     }
 
@@ -80,7 +80,7 @@ impl Key {
         Some(Self {
             id: common.key_id.clone(),
             algorithm,
-            key: DecodingKey::from_jwk(jwk).ok()?,
+            decoding: DecodingKey::from_jwk(jwk).ok()?,
         })
     }
 }

@@ -117,7 +117,7 @@ impl Verifier {
             algorithms: vec![key.algorithm],
             ..self.rules.clone()
         };
-        let claims = decode::<Claims>(token, &key.key, &rules).map_err(|error| why(&error))?;
+        let claims = decode::<Claims>(token, &key.decoding, &rules).map_err(|error| why(&error))?;
         let Claims { sub, exp, .. } = claims.claims;
         Ok(Identity {
             user_id: UserId::new(&sub).map_err(|_| refused("sub"))?,

@@ -118,11 +118,7 @@ impl View {
                 retryable,
                 ..
             } => {
-                let hint = if *retryable {
-                    " You can try again."
-                } else {
-                    ""
-                };
+                let hint = ["", " You can try again."][usize::from(*retryable)];
                 self.warning(&format!("! {message} ({code}){hint}"))
             }
             Body::SessionEnded { reason } => {

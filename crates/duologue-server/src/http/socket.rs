@@ -62,20 +62,16 @@ pub(crate) async fn connect(
             .map_or(Ok(app.socket.frames), dialect)?,
     };
     let span = tracing::info_span!("socket", session.id = %wish.session_id);
-    match caller {
-        Some(caller) => {
-            let socket = Socket::attach(&app, &wish, caller).await?;
-            Ok(serve(&app, upgrade, place, span, |connection| {
-                socket.run(connection)
-            }))
-        }
-        None => {
-            let lobby = Lobby::enter(app.clone(), wish)?;
-            Ok(serve(&app, upgrade, place, span, |connection| {
-                lobby.run(connection)
-            }))
-        }
-    }
+    let Some(caller) = caller else {
+        let lobby = Lobby::enter(app.clone(), wish)?;
+        return Ok(serve(&app, upgrade, place, span, |connection| {
+            lobby.run(connection)
+        }));
+    };
+    let socket = Socket::attach(&app, &wish, caller).await?;
+    Ok(serve(&app, upgrade, place, span, |connection| {
+        socket.run(connection)
+    }))
 }
 
 /// Upgrades the connection, and serves it as one of the server's tasks.

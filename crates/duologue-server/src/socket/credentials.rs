@@ -40,9 +40,11 @@ pub(super) struct Credentials {
 /// When what is due about a token's end.
 #[derive(Clone, Copy, Debug)]
 struct Term {
-    expires_at: Timestamp,
-    notice_at: Option<Instant>,
-    close_at: Instant,
+    /// As the token says.
+    end: Timestamp,
+    /// None once the client was told.
+    notice: Option<Instant>,
+    close: Instant,
 }
 
 impl Credentials {
@@ -90,7 +92,7 @@ impl Credentials {
             checked = checked => checked,
             () = tokio::time::sleep_until(at) => {
                 if due != Due::Close {
-                    self.term.notice_at = None;
+                    self.term.notice = None;
                 }
                 return due;
             }
@@ -105,7 +107,7 @@ impl Credentials {
             Err(error) => {
                 self.failures += u32::from(error != AuthError::Unavailable);
                 if self.failures >= FAILURES_MAX {
-                    self.term.close_at = Instant::now();
+                    self.term.close = Instant::now();
                 }
                 Due::Refused(error)
             }
@@ -129,19 +131,19 @@ impl Term {
         };
         let (leeway, notice) = (signed(leeway), signed(notice));
         Self {
-            expires_at,
-            notice_at: Some(until(left - notice)),
-            close_at: until(left + leeway),
+            end: expires_at,
+            notice: Some(until(left - notice)),
+            close: until(left + leeway),
         }
     }
 
     fn due(&self) -> (Instant, Due) {
-        match self.notice_at {
-            Some(at) if at < self.close_at => {
-                let expires_at = self.expires_at;
+        match self.notice {
+            Some(at) if at < self.close => {
+                let expires_at = self.end;
                 (at, Due::Notice { expires_at })
             }
-            _ => (self.close_at, Due::Close),
+            _ => (self.close, Due::Close),
         }
     }
 }
@@ -169,7 +171,7 @@ mod tests {
         let (at, due) = term.due();
         assert!(matches!(due, Due::Notice { .. }));
         assert_eq!(at - start, Duration::from_mins(9));
-        term.notice_at = None;
+        term.notice = None;
         let (at, due) = term.due();
         assert_eq!(due, Due::Close);
         assert_eq!(at - start, Duration::from_mins(10) + LEEWAY);
@@ -180,7 +182,7 @@ mod tests {
         let start = Instant::now();
         let short = term(SignedDuration::from_secs(-20));
         assert_eq!(short.due().0, start);
-        assert_eq!(short.close_at - start, Duration::from_secs(5));
+        assert_eq!(short.close - start, Duration::from_secs(5));
         // One that has all the time in the world overflows nothing.
         let long = term(SignedDuration::from_hours(24 * 365 * 1000));
         assert!(long.due().0 > start + Duration::from_hours(24 * 300));

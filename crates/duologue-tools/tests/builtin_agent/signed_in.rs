@@ -10,7 +10,7 @@ static SIGNED_IN: LazyLock<Agent> = LazyLock::new(|| {
 fn conversation(user_id: &str, model_tools: ModelTools) -> Conversation {
     Conversation {
         agent: &SIGNED_IN,
-        user_id: UserId::new(user_id).unwrap(),
+        user_id: UserId::new(user_id).expect("a valid id"),
         model_tools,
         pending: None,
         last_call: None,

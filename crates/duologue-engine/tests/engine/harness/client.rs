@@ -228,6 +228,9 @@ fn name(frame: &ServerFrame) -> &'static str {
         ServerFrame::Replayed { .. } => "replayed",
         ServerFrame::Error(_) => "error",
         ServerFrame::GoAway { .. } => "goaway",
+        ServerFrame::AuthRequired { .. } => "auth_required",
+        ServerFrame::AuthOk { .. } => "auth_ok",
+        ServerFrame::AuthExpiring { .. } => "auth_expiring",
         ServerFrame::Pong => "pong",
     }
 }
