@@ -132,9 +132,8 @@ async fn everybody_gets_into_their_own_sessions_and_nobody_into_others() {
                     (Door::Facts, Who::Stranger, _) => 401,
                     (_, Who::Stranger, _) => 4401,
                     (Door::Facts, Who::Owner, Whose::Alices) => 200,
-                    (Door::Facts, _, _) => 404,
                     (Door::FirstFrame, Who::Other, Whose::Alices) => 4404,
-                    (_, Who::Other, Whose::Alices) => 404,
+                    (Door::Facts, _, _) | (_, Who::Other, Whose::Alices) => 404,
                     // Whoever connects to a session that does not exist creates it.
                     (_, _, Whose::Missing) | (_, Who::Owner, _) => 101,
                 };
