@@ -18,6 +18,10 @@ pub enum ErrorCode {
     IdempotencyMismatch,
     /// The server does not offer this here, for example `auth` where authentication is off.
     Unsupported,
+    /// The token is missing, wrong or expired.
+    Unauthorized,
+    /// Tokens cannot be checked now, since the keys to check them by cannot be had.
+    AuthUnavailable,
     /// No such session, or not this user's.
     SessionNotFound,
     /// `after` lies beyond the end of the log: the log that the client knew is gone.
@@ -54,6 +58,8 @@ impl ErrorCode {
             Self::BinaryUnsupported => "binary_unsupported",
             Self::IdempotencyMismatch => "idempotency_mismatch",
             Self::Unsupported => "unsupported",
+            Self::Unauthorized => "unauthorized",
+            Self::AuthUnavailable => "auth_unavailable",
             Self::SessionNotFound => "session_not_found",
             Self::UnknownPosition => "unknown_position",
             Self::Busy => "busy",
@@ -72,7 +78,8 @@ impl ErrorCode {
     /// Whether the same request may succeed when it is sent again later.
     pub fn retryable(self) -> bool {
         match self {
-            Self::Busy
+            Self::AuthUnavailable
+            | Self::Busy
             | Self::StorageUnavailable
             | Self::RateLimited
             | Self::UpstreamUnavailable
@@ -86,6 +93,7 @@ impl ErrorCode {
             | Self::BinaryUnsupported
             | Self::IdempotencyMismatch
             | Self::Unsupported
+            | Self::Unauthorized
             | Self::SessionNotFound
             | Self::UnknownPosition
             | Self::UpstreamRefused
@@ -97,7 +105,8 @@ impl ErrorCode {
 /// Why the server closed a WebSocket (RFC 6455, §7.4). Codes from 4000 on are ours.
 ///
 /// What a client should do next follows from the code: after [`Ended`](Self::Ended),
-/// [`TooBig`](Self::TooBig) and [`InvalidText`](Self::InvalidText) do not come back by itself;
+/// [`TooBig`](Self::TooBig), [`InvalidText`](Self::InvalidText) and [`NotFound`](Self::NotFound) do
+/// not come back by itself; after [`Unauthorized`](Self::Unauthorized) only with a fresh token;
 /// after all others reconnect with `after`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseCode {
@@ -123,6 +132,10 @@ pub enum CloseCode {
     Slow,
     /// Another server has taken the session over.
     TakenOver,
+    /// The client's token is missing, wrong or expired.
+    Unauthorized,
+    /// No such session for this user. Only where the client authenticated after the upgrade.
+    NotFound,
 }
 
 impl CloseCode {
@@ -140,6 +153,8 @@ impl CloseCode {
             Self::Unresponsive => 4007,
             Self::Slow => 4008,
             Self::TakenOver => 4009,
+            Self::Unauthorized => 4401,
+            Self::NotFound => 4404,
         }
     }
 
@@ -157,6 +172,8 @@ impl CloseCode {
             Self::Unresponsive => "no pong in time, reconnect",
             Self::Slow => "reader too slow, reconnect",
             Self::TakenOver => "session moved to another server, reconnect",
+            Self::Unauthorized => "token missing, wrong or expired",
+            Self::NotFound => "no such session",
         }
     }
 }
@@ -174,6 +191,8 @@ mod tests {
             ErrorCode::BinaryUnsupported,
             ErrorCode::IdempotencyMismatch,
             ErrorCode::Unsupported,
+            ErrorCode::Unauthorized,
+            ErrorCode::AuthUnavailable,
             ErrorCode::SessionNotFound,
             ErrorCode::UnknownPosition,
             ErrorCode::Busy,

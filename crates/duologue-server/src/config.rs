@@ -11,6 +11,7 @@
 //! Not here: what the values mean. Each section is a struct of the crate that uses it, and
 //! `config/default.toml` explains every key.
 
+mod auth;
 mod check;
 mod environment;
 mod keys;
@@ -31,6 +32,7 @@ use duologue_store::StoreConfig;
 use serde::Deserialize;
 
 pub use crate::config::{
+    auth::{AuthConfig, AuthMode, Authentication, SigningAlgorithm, TokenRules},
     environment::Environment,
     layers::{FlagValue, Settings, Source},
     log::{LogConfig, LogFormat},
@@ -45,6 +47,8 @@ pub use crate::config::{
 pub struct Config {
     /// The listener, and what connections may use before they are upgraded.
     pub server: ServerConfig,
+    /// Who users are, and how they prove it.
+    pub auth: AuthConfig,
     /// What one WebSocket may use.
     pub socket: SocketConfig,
     /// What one session may use.
@@ -132,6 +136,7 @@ pub fn load(
         Ok(config) => {
             problems.extend(check::all(&config, &settings));
             warnings.extend(check::supabase_schema(&config, &settings));
+            warnings.extend(check::unused_auth(&config, &settings));
             if problems.is_empty() {
                 return Ok(Loaded {
                     config,

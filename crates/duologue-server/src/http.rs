@@ -1,5 +1,6 @@
 //! The list of routes.
 
+mod admin;
 #[cfg(feature = "testing")]
 mod echo;
 pub(crate) mod error;
@@ -20,6 +21,7 @@ pub(crate) fn router(app: App) -> Router {
     let guarded = Router::new()
         .route("/ws/session/{session_id}", get(socket::connect))
         .route("/v1/sessions/{session_id}", get(session::show))
+        .route("/v1/admin/status", get(admin::status))
         // An allowed page may ask why a handshake failed.
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))

@@ -3,6 +3,7 @@
 //! [`app::Application`] is the server; `main.rs` only wires it to a terminal.
 
 pub mod app;
+mod auth;
 pub mod banner;
 pub mod chat;
 pub mod check;
@@ -18,3 +19,5 @@ pub mod shutdown;
 mod socket;
 pub mod telemetry;
 pub mod verify;
+
+pub use crate::auth::NewAdminToken;

@@ -35,7 +35,6 @@ pub(crate) struct ListenerLimits {
     header_read_timeout: Duration,
     header_bytes_max: usize,
     headers_max: usize,
-    connections_max: usize,
 }
 
 impl From<&ServerConfig> for ListenerLimits {
@@ -44,8 +43,28 @@ impl From<&ServerConfig> for ListenerLimits {
             header_read_timeout: config.header_read_timeout,
             header_bytes_max: config.header_bytes_max as usize,
             headers_max: config.headers_max as usize,
-            connections_max: config.connections_max as usize,
         }
+    }
+}
+
+/// The places of connections, of which there are `connections_max`.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    free: Arc<Semaphore>,
+    all: usize,
+}
+
+impl Places {
+    pub(crate) fn new(all: usize) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(all)),
+            all,
+        }
+    }
+
+    /// How many connections are open.
+    pub(crate) fn taken(&self) -> usize {
+        self.all - self.free.available_permits()
     }
 }
 
@@ -62,18 +81,18 @@ pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     limits: ListenerLimits,
+    places: Places,
     tasks: TaskTracker,
     drain: CancellationToken,
     closing: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(limits.connections_max));
     loop {
         let accepted = tokio::select! {
             () = drain.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => match Arc::clone(&places).try_acquire_owned() {
+            Ok((stream, peer)) => match Arc::clone(&places.free).try_acquire_owned() {
                 Ok(permit) => {
                     let place = Place {
                         _permit: Arc::new(permit),

@@ -9,9 +9,10 @@ use std::{
 use anyhow::Context;
 use clap::Parser;
 use duologue_server::{
+    NewAdminToken,
     app::{Application, Description},
     banner::Banner,
-    chat::{self, Colour, Input, Terminal},
+    chat::{self, Colour, Input, Terminal, Token},
     check,
     cli::{Cli, Command},
     config::{self, Config, Environment, Loaded},
@@ -97,10 +98,23 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             let loaded = warn(load(Vec::new())?)?;
             Ok(write!(io::stdout(), "{}", loaded.settings)?)
         }
+        Command::AdminToken => {
+            let NewAdminToken { token, hash } = NewAdminToken::random();
+            let mut out = io::stdout();
+            writeln!(out, "token  {token}")?;
+            writeln!(out, "hash   {hash}")?;
+            writeln!(out)?;
+            Ok(writeln!(
+                out,
+                "Add the hash to auth.admin_tokens (DUOLOGUE_AUTH__ADMIN_TOKENS). The token is shown \
+                 this once; send it as `Authorization: Bearer`."
+            )?)
+        }
         Command::Chat(args) => {
             install_crypto();
             let terminal = terminal(&environment);
-            Ok(chat::run(args, terminal, io::stdin(), io::stdout()).await?)
+            let token = Token::new(args.token_file.clone(), environment.chat_token());
+            Ok(chat::run(args, token, terminal, io::stdin(), io::stdout()).await?)
         }
     }
 }
@@ -113,12 +127,14 @@ async fn serve_until_told_to_stop(config: &Config) -> anyhow::Result<()> {
         store,
         model,
         agent,
+        auth,
     } = application.description();
     let banner = Banner {
         address: application.address(),
         store,
         model,
         agent,
+        auth,
     };
     write!(io::stdout(), "{banner}")?;
     io::stdout().flush()?;

@@ -1,5 +1,6 @@
 //! Tests of a running server, over real sockets.
 
+mod auth;
 mod busy;
 mod check;
 mod conversation;

@@ -1,5 +1,7 @@
 //! What no single value can tell: limits that must fit together, and values that make no sense.
 
+mod auth;
+
 use std::time::Duration;
 
 use axum::http::Uri;
@@ -7,10 +9,13 @@ use jiff::SignedDuration;
 use toml::Value;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Config, Endpoint, ModelChoice, Settings, layers::MORE_THAN_ZERO};
+pub(super) use self::auth::unused as unused_auth;
+use crate::config::{AuthMode, Config, Endpoint, ModelChoice, Settings, layers::MORE_THAN_ZERO};
 
 /// The keys for which zero means something. For all others it would mean "never" or "nothing".
-const ZERO_ALLOWED: [&str; 9] = [
+const ZERO_ALLOWED: [&str; 11] = [
+    "auth.leeway",
+    "auth.expiry_notice",
     "server.port",
     "server.drain_timeout",
     "socket.write_buffer_bytes",
@@ -38,6 +43,7 @@ pub(super) fn all(config: &Config, settings: &Settings) -> Vec<String> {
     problems.extend(texts(config, settings));
     problems.extend(model_key(config, settings));
     problems.extend(supabase(config, settings));
+    problems.extend(auth::all(config, settings));
     problems
 }
 
@@ -275,6 +281,11 @@ fn supabase(config: &Config, settings: &Settings) -> Option<String> {
     let has_schema = settings.value(schema) != settings.default(schema);
     let given = given.or(has_schema.then_some(schema))?;
     if !config.store.is_auto() || missing.is_empty() {
+        return None;
+    }
+    // The URL alone is enough to know the project's users; sessions can be elsewhere.
+    let is_for_users = config.auth.mode == AuthMode::Supabase && set.len() == 1 && !has_schema;
+    if is_for_users && given == "store.supabase_url" {
         return None;
     }
     let missing: Vec<_> = missing

@@ -10,8 +10,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use duologue_engine::{AttachError, store::StoreError};
-use duologue_protocol::{ErrorCode, IdError};
+use duologue_protocol::{CloseCode, ErrorCode, ErrorFrame, IdError};
 use serde_json::json;
+
+use crate::auth::AuthError;
 
 /// How long a client should wait before it tries a busy server again, in seconds.
 const RETRY_AFTER_SECONDS: &str = "2";
@@ -25,6 +27,10 @@ pub(crate) enum ApiError {
     UpgradeRequired,
     /// The page that sent the request may not use this server.
     OriginNotAllowed,
+    /// Nobody knows who asks, or it is somebody else than they say.
+    Auth(AuthError),
+    /// There is nothing at this path.
+    NoSuchRoute,
     /// No such session, or not this user's: the two look the same.
     SessionNotFound,
     /// The session has as many readers as it may have, or too much to do.
@@ -38,6 +44,12 @@ pub(crate) enum ApiError {
 impl From<IdError> for ApiError {
     fn from(error: IdError) -> Self {
         Self::BadRequest(error.to_string())
+    }
+}
+
+impl From<AuthError> for ApiError {
+    fn from(error: AuthError) -> Self {
+        Self::Auth(error)
     }
 }
 
@@ -58,56 +70,162 @@ impl From<AttachError> for ApiError {
     }
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let (status, code, message) = match self {
-            Self::BadRequest(message) => (StatusCode::BAD_REQUEST, ErrorCode::BadRequest, message),
-            Self::UpgradeRequired => (
-                StatusCode::UPGRADE_REQUIRED,
-                ErrorCode::BadRequest,
-                "this is a WebSocket address; connect with ws:// or wss://".into(),
-            ),
-            Self::OriginNotAllowed => (
-                StatusCode::FORBIDDEN,
-                ErrorCode::BadRequest,
-                "pages of this origin may not use the server; see server.origins_allowed".into(),
-            ),
-            Self::SessionNotFound => (
-                StatusCode::NOT_FOUND,
-                ErrorCode::SessionNotFound,
-                "there is no such session, or it belongs to another user".into(),
-            ),
-            Self::Busy => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                ErrorCode::Busy,
-                "the session is busy; try again shortly".into(),
-            ),
-            Self::ShuttingDown => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                ErrorCode::ShuttingDown,
-                "the server is restarting; try again shortly".into(),
-            ),
-            Self::Store(error) => return storage(&error),
+/// What a client is told: by a status where there is one, by a close code where there is none.
+struct Told {
+    status: StatusCode,
+    close: CloseCode,
+    code: ErrorCode,
+    message: String,
+}
+
+impl ApiError {
+    /// What a client is told after the upgrade, when there is no status any more.
+    pub(crate) fn after_upgrade(&self) -> (ErrorFrame, CloseCode) {
+        let told = self.tell();
+        let frame = ErrorFrame {
+            code: told.code,
+            message: told.message,
+            id: None,
+            turn_id: None,
         };
-        respond(status, code, &message)
+        (frame, told.close)
+    }
+
+    fn tell(&self) -> Told {
+        let told = |status, close, code, message: &str| Told {
+            status,
+            close,
+            code,
+            message: message.to_owned(),
+        };
+        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+        let later = CloseCode::TryAgainLater;
+        // The close codes of what is only ever refused before an upgrade are never sent.
+        let refused = CloseCode::Unauthorized;
+        match self {
+            Self::BadRequest(message) => told(
+                StatusCode::BAD_REQUEST,
+                refused,
+                ErrorCode::BadRequest,
+                message,
+            ),
+            Self::UpgradeRequired => told(
+                StatusCode::UPGRADE_REQUIRED,
+                refused,
+                ErrorCode::BadRequest,
+                "this is a WebSocket address; connect with ws:// or wss://",
+            ),
+            Self::OriginNotAllowed => told(
+                StatusCode::FORBIDDEN,
+                refused,
+                ErrorCode::BadRequest,
+                "pages of this origin may not use the server; see server.origins_allowed",
+            ),
+            Self::Auth(error) => {
+                let (status, close, code, message) = authentication(*error);
+                told(status, close, code, message)
+            }
+            Self::NoSuchRoute => told(
+                StatusCode::NOT_FOUND,
+                refused,
+                ErrorCode::BadRequest,
+                "there is nothing here; see /",
+            ),
+            Self::SessionNotFound => told(
+                StatusCode::NOT_FOUND,
+                CloseCode::NotFound,
+                ErrorCode::SessionNotFound,
+                "there is no such session, or it belongs to another user",
+            ),
+            Self::Busy => told(
+                unavailable,
+                later,
+                ErrorCode::Busy,
+                "the session is busy; try again shortly",
+            ),
+            Self::ShuttingDown => told(
+                unavailable,
+                CloseCode::Restart,
+                ErrorCode::ShuttingDown,
+                "the server is restarting; try again shortly",
+            ),
+            Self::Store(StoreError::Conflict | StoreError::Unavailable(_)) => told(
+                unavailable,
+                later,
+                ErrorCode::StorageUnavailable,
+                "the store does not answer; try again shortly",
+            ),
+            Self::Store(StoreError::Corrupt(_)) => told(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                CloseCode::Internal,
+                ErrorCode::Internal,
+                "the session cannot be read; the server has logged why",
+            ),
+        }
+    }
+
+    /// Says in the log what a client is not told.
+    pub(crate) fn log(&self) {
+        if let Self::Store(error) = self {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "request.store_failed"
+            );
+        }
     }
 }
 
-fn storage(error: &StoreError) -> Response {
-    tracing::error!(
-        error = error as &dyn std::error::Error,
-        "request.store_failed"
-    );
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        self.log();
+        let Told {
+            status,
+            code,
+            message,
+            ..
+        } = self.tell();
+        let mut response = respond(status, code, &message);
+        if code == ErrorCode::Unauthorized {
+            let how = match self {
+                Self::Auth(AuthError::Invalid | AuthError::Expired) => {
+                    "Bearer error=\"invalid_token\""
+                }
+                _ => "Bearer",
+            };
+            let how = HeaderValue::from_static(how);
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, how);
+        }
+        response
+    }
+}
+
+fn authentication(error: AuthError) -> (StatusCode, CloseCode, ErrorCode, &'static str) {
+    let unauthorized = |message| {
+        (
+            StatusCode::UNAUTHORIZED,
+            CloseCode::Unauthorized,
+            ErrorCode::Unauthorized,
+            message,
+        )
+    };
     match error {
-        StoreError::Conflict | StoreError::Unavailable(_) => respond(
-            StatusCode::SERVICE_UNAVAILABLE,
-            ErrorCode::StorageUnavailable,
-            "the store does not answer; try again shortly",
+        AuthError::Missing => unauthorized("a token is wanted"),
+        AuthError::Misplaced => {
+            unauthorized("bring one token, and only in one of the ways allowed")
+        }
+        AuthError::Expired => unauthorized("the token has expired"),
+        AuthError::Invalid => unauthorized("the token is not valid here"),
+        AuthError::OtherUser => (
+            StatusCode::FORBIDDEN,
+            CloseCode::Unauthorized,
+            ErrorCode::BadRequest,
+            "the token is another user's; leave `user_id` out, or let it be the token's subject",
         ),
-        StoreError::Corrupt(_) => respond(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            ErrorCode::Internal,
-            "the session cannot be read; the server has logged why",
+        AuthError::Unavailable => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            CloseCode::TryAgainLater,
+            ErrorCode::AuthUnavailable,
+            "tokens cannot be checked now; try again shortly",
         ),
     }
 }
@@ -125,9 +243,8 @@ fn respond(status: StatusCode, code: ErrorCode, message: &str) -> Response {
 }
 
 /// Answers requests for what does not exist.
-pub(crate) async fn no_such_route() -> Response {
-    let message = "there is nothing here; see /";
-    respond(StatusCode::NOT_FOUND, ErrorCode::BadRequest, message)
+pub(crate) async fn no_such_route() -> ApiError {
+    ApiError::NoSuchRoute
 }
 
 /// Answers a request whose handler panicked. The panic hook has logged it.

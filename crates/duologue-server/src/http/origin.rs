@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -72,10 +72,18 @@ impl Origins {
 pub(crate) async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
     let verdict = app.origins.judge(request.headers());
     let origin = request.headers().get(header::ORIGIN).cloned();
+    let asks_first = request.method() == Method::OPTIONS;
     let mut response = match verdict {
         Verdict::Foreign => ApiError::OriginNotAllowed.into_response(),
+        Verdict::Allowed if asks_first => StatusCode::NO_CONTENT.into_response(),
         Verdict::Own | Verdict::Allowed => next.run(request).await,
     };
+    if verdict == Verdict::Allowed && asks_first {
+        // A browser asks before it sends a token across origins.
+        let allowed = HeaderValue::from_static("authorization");
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+    }
     response
         .headers_mut()
         .append(header::VARY, HeaderValue::from_static("origin"));

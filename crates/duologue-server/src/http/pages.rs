@@ -10,7 +10,7 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::http::error;
+use crate::http::error::ApiError;
 
 /// The folder `web/`. A debug build reads it from disk, so that editing needs no rebuild.
 #[derive(RustEmbed)]
@@ -67,7 +67,7 @@ pub(crate) async fn demo(headers: HeaderMap) -> Response {
 pub(crate) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
     match Web::get(&path) {
         Some(found) => respond(found, &headers),
-        None => error::no_such_route().await,
+        None => ApiError::NoSuchRoute.into_response(),
     }
 }
 
