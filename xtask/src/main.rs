@@ -10,6 +10,7 @@
 
 mod browser;
 mod external;
+mod fuzz;
 mod schema;
 mod settings;
 mod setup;
@@ -47,6 +48,9 @@ fn run(command: &str, rest: &[String]) -> anyhow::Result<Outcome> {
     // The one step that is worth aiming: `cargo xtask e2e resume.spec.ts --headed`.
     if command == "e2e" {
         return browser::run(&root, rest);
+    }
+    if command == "fuzz" {
+        return fuzz::run(&root, rest);
     }
     anyhow::ensure!(
         rest.is_empty(),

@@ -12,7 +12,9 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{engine::Context, sessions::Sessions, store::StoreError, supervision::survive_panics};
+use crate::{
+    LogName, engine::Context, sessions::Sessions, store::StoreError, supervision::survive_panics,
+};
 
 /// Abandoned sessions taken up at a time, so that a great many do not crowd out the living.
 const SWEEP_SESSIONS_MAX: u32 = 32;
@@ -119,7 +121,7 @@ async fn renew(context: &Context) -> Result<(), StoreError> {
             }
             // Trying again would not help, and must not keep the others from being released.
             Err(error) => tracing::error!(
-                session.id = %hold.session_id,
+                session.id = %LogName::from(&hold.session_id),
                 error = &error as &dyn std::error::Error,
                 "keeper.release_failed"
             ),

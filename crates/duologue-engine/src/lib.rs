@@ -13,6 +13,7 @@ mod jobs;
 mod keeper;
 pub mod limits;
 mod log;
+mod log_name;
 pub mod provider;
 mod reader;
 mod session;
@@ -25,6 +26,7 @@ mod turn;
 
 pub use crate::{
     engine::{Engine, Limits, Parts},
+    log_name::LogName,
     reader::{Delivery, Reader, SharedFrame},
     session::AttachError,
 };

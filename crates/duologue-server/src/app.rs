@@ -12,13 +12,14 @@ use std::{
 
 use duologue_engine::{Engine, Limits, Parts, agent::Agent, agent::AgentError, store::ServerId};
 use duologue_store::OpenError;
+use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     clock::SystemClock,
     config::{Config, SocketConfig},
-    http::{self, origin::Origins},
+    http::{self, host::Hosts, origin::Origins},
     listener::{self, ListenerLimits},
     model,
 };
@@ -67,6 +68,8 @@ pub(crate) struct App {
     pub(crate) engine: Arc<Engine>,
     pub(crate) socket: Arc<SocketConfig>,
     pub(crate) origins: Arc<Origins>,
+    pub(crate) hosts: Arc<Hosts>,
+    pub(crate) proxies_trusted: Arc<[IpNet]>,
     /// Sockets and connections. Shutdown waits for it.
     pub(crate) tasks: TaskTracker,
 }
@@ -123,6 +126,8 @@ impl Application {
             engine: Arc::new(Engine::start(parts, limits)),
             socket: Arc::new(config.socket.clone()),
             origins: Arc::new(Origins::new(&config.server.origins_allowed)),
+            hosts: Arc::new(Hosts::new(&config.server.hosts_allowed, address.ip())),
+            proxies_trusted: config.server.proxies_trusted.as_slice().into(),
             tasks: TaskTracker::new(),
         };
         let limits = ListenerLimits::from(&config.server);

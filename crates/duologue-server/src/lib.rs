@@ -9,9 +9,13 @@ pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
+#[cfg(feature = "testing")]
+pub mod fuzz;
 mod http;
 mod listener;
+pub mod memory;
 mod model;
+pub mod panics;
 pub mod probe;
 pub mod shutdown;
 mod socket;

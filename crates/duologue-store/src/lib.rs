@@ -20,6 +20,8 @@ use std::sync::Arc;
 
 use duologue_engine::store::Store;
 
+#[cfg(feature = "testing")]
+pub use crate::supabase::fuzz;
 use crate::{
     config::Backend, postgres::PostgresStore, sqlite::SqliteStore, supabase::SupabaseStore,
 };

@@ -1,5 +1,6 @@
 //! Tests of a running server, over real sockets.
 
+mod canaries;
 mod check;
 mod conversation;
 mod database;
@@ -7,11 +8,15 @@ mod deployment;
 mod ending;
 mod follow_ups;
 mod frames;
+mod headers;
+mod hostile;
 mod http;
 mod kill;
 mod model;
+mod names;
 mod outside;
 mod postgres;
+mod process;
 mod readers;
 mod resume;
 mod sockets;

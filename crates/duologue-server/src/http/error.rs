@@ -6,6 +6,7 @@ use std::any::Any;
 
 use axum::{
     Json,
+    extract::rejection::{PathRejection, QueryRejection},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -25,6 +26,8 @@ pub(crate) enum ApiError {
     UpgradeRequired,
     /// The page that sent the request may not use this server.
     OriginNotAllowed,
+    /// The request names a server that this one is not.
+    HostNotAllowed,
     /// No such session, or not this user's: the two look the same.
     SessionNotFound,
     /// The session has as many readers as it may have, or too much to do.
@@ -38,6 +41,18 @@ pub(crate) enum ApiError {
 impl From<IdError> for ApiError {
     fn from(error: IdError) -> Self {
         Self::BadRequest(error.to_string())
+    }
+}
+
+impl From<PathRejection> for ApiError {
+    fn from(rejection: PathRejection) -> Self {
+        Self::BadRequest(rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::BadRequest(rejection.body_text())
     }
 }
 
@@ -71,6 +86,11 @@ impl IntoResponse for ApiError {
                 StatusCode::FORBIDDEN,
                 ErrorCode::BadRequest,
                 "pages of this origin may not use the server; see server.origins_allowed".into(),
+            ),
+            Self::HostNotAllowed => (
+                StatusCode::MISDIRECTED_REQUEST,
+                ErrorCode::BadRequest,
+                "the server does not answer under this name; see server.hosts_allowed".into(),
             ),
             Self::SessionNotFound => (
                 StatusCode::NOT_FOUND,
@@ -128,6 +148,13 @@ fn respond(status: StatusCode, code: ErrorCode, message: &str) -> Response {
 pub(crate) async fn no_such_route() -> Response {
     let message = "there is nothing here; see /";
     respond(StatusCode::NOT_FOUND, ErrorCode::BadRequest, message)
+}
+
+/// Answers a request with a method that the route does not know.
+pub(crate) async fn wrong_method() -> Response {
+    let message = "this address does not know the method; see the header `Allow`";
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    respond(status, ErrorCode::BadRequest, message)
 }
 
 /// Answers a request whose handler panicked. The panic hook has logged it.

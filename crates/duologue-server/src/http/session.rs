@@ -2,7 +2,10 @@
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
 };
 use duologue_engine::store::SessionRecord;
 use duologue_protocol::{SessionId, UserId};
@@ -29,9 +32,10 @@ impl Asking {
 /// Another user's session is answered like one that does not exist.
 pub(crate) async fn show(
     State(app): State<App>,
-    Path(session_id): Path<String>,
-    Query(asking): Query<Asking>,
+    path: Result<Path<String>, PathRejection>,
+    query: Result<Query<Asking>, QueryRejection>,
 ) -> Result<Json<SessionRecord>, ApiError> {
+    let (Path(session_id), Query(asking)) = (path?, query?);
     let session_id = SessionId::new(&session_id)?;
     let user = Asking::user(asking.user_id.as_deref())?;
     let session = app.engine.session(&session_id, &user).await?;

@@ -4,12 +4,14 @@
 use axum::{
     Extension,
     extract::{
-        Path, Query, State, WebSocketUpgrade, rejection::QueryRejection,
+        Path, Query, State, WebSocketUpgrade,
+        rejection::{PathRejection, QueryRejection},
         ws::rejection::WebSocketUpgradeRejection,
     },
     response::Response,
 };
-use duologue_protocol::{Seq, SessionId};
+use duologue_engine::LogName;
+use duologue_protocol::{Seq, SessionId, UserId};
 use serde::Deserialize;
 use tracing::Instrument;
 
@@ -29,26 +31,52 @@ pub(crate) struct Handshake {
     frames: Option<String>,
 }
 
+/// What the query asks for.
+struct Asked {
+    user: UserId,
+    after: Option<Seq>,
+    dialect: Option<Dialect>,
+}
+
+impl Handshake {
+    fn read(&self) -> Result<Asked, ApiError> {
+        Ok(Asked {
+            user: Asking::user(self.user_id.as_deref())?,
+            after: self.after.as_deref().map(position).transpose()?,
+            dialect: self.frames.as_deref().map(dialect).transpose()?,
+        })
+    }
+}
+
+/// Reads a handshake as far as that is possible without a server.
+#[cfg(feature = "testing")]
+pub(crate) fn read(session_id: &str, uri: &axum::http::Uri) {
+    drop(SessionId::new(session_id));
+    if let Ok(Query(query)) = Query::<Handshake>::try_from_uri(uri) {
+        drop(query.read());
+    }
+}
+
 /// Attaches a reader to the session, then upgrades the connection.
 pub(crate) async fn connect(
     State(app): State<App>,
     Extension(place): Extension<Place>,
-    Path(session_id): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     query: Result<Query<Handshake>, QueryRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(|_| ApiError::UpgradeRequired)?;
-    let Query(query) = query.map_err(|error| ApiError::BadRequest(error.body_text()))?;
+    let (Path(session_id), Query(query)) = (path?, query?);
     let session_id = SessionId::new(&session_id)?;
-    let user = Asking::user(query.user_id.as_deref())?;
-    let after = query.after.as_deref().map(position).transpose()?;
-    let dialect = query
-        .frames
-        .as_deref()
-        .map_or(Ok(app.socket.frames), dialect)?;
+    let Asked {
+        user,
+        after,
+        dialect,
+    } = query.read()?;
     let reader = app.engine.attach(&session_id, &user, after).await?;
+    let dialect = dialect.unwrap_or(app.socket.frames);
     let socket = Socket::new(reader, dialect, app.socket.clone());
-    let span = tracing::info_span!("socket", session.id = %session_id);
+    let span = tracing::info_span!("socket", session.id = %LogName::from(&session_id));
     let tasks = app.tasks.clone();
     let limits = &app.socket;
     Ok(upgrade
