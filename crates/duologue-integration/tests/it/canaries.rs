@@ -44,12 +44,18 @@ async fn nothing_said_and_no_secret_is_logged_or_told_to_others() {
         let address = server.address();
         let url = server.socket_url(SESSION, &format!("?user_id={USER}"));
         let mut client = Client::open(&url).await;
+        let bystander = server.socket_url("bystander", "?user_id=bystander");
+        let mut bystander = Client::open(&bystander).await;
         talk(&upstream, &mut client).await;
         disturb(address).await;
         let told = refusals(address).await;
         for (what, body) in &told {
             assert!(!body.contains(CANARY), "{what} is answered {body}");
         }
+        bystander.ping().await;
+        let seen = json!(bystander.seen).to_string();
+        assert!(seen.contains("session_started"), "nothing was seen: {seen}");
+        assert!(!seen.contains(CANARY), "another user was told: {seen}");
         client.send_json(json!({ "type": "end" })).await;
         client.until_closed().await;
         let summarised = |facts: &serde_json::Value| facts["status"] == "completed";
@@ -171,7 +177,7 @@ async fn a_secret_that_does_not_work_is_not_told() {
         "SUPABASE_DB_URL",
         "postgres://u:canary@127.0.0.1:9/db?password=canary",
     )];
-    let malformed = [("DATABASE_URL", "postgres://u:canary/pass@host:canary/db")];
+    let malformed = [("DATABASE_URL", "postgres://u:canary/pass@host:99999999/db")];
     let model = [
         ("OPENAI_API_KEY", "sk-canary\u{7}"),
         ("OPENAI_BASE_URL", "http://127.0.0.1:9"),

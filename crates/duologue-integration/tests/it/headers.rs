@@ -111,12 +111,9 @@ async fn every_response_is_strict_and_named_whatever_was_asked() {
 
 async fn refusal(response: Response, what: &str) {
     let status = response.status();
-    let allow = header(&response, "allow").to_owned();
-    assert_eq!(
-        status == StatusCode::METHOD_NOT_ALLOWED,
-        !allow.is_empty(),
-        "{what}"
-    );
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        assert_ne!(header(&response, "allow"), "", "{what}");
+    }
     let body: Value = response
         .json()
         .await

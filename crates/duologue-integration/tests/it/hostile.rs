@@ -11,7 +11,7 @@ mod requests;
 
 use std::time::Duration;
 
-use duologue_integration::{DEADLINE, process::ServerProcess};
+use duologue_integration::{Client, DEADLINE, process::ServerProcess};
 
 /// The multiple of CI's dose that is asked for.
 #[expect(
@@ -28,10 +28,22 @@ async fn server(settings: &[(&str, &str)]) -> ServerProcess {
     let mut all = vec![
         ("DUOLOGUE_SESSION__RESUME_GRACE", "0s"),
         ("DUOLOGUE_SERVER__CORE_DUMPS", "true"),
+        // Each connection to the database is a file, and opened when it is first needed.
+        ("DUOLOGUE_STORE__CONNECTIONS_MAX", "1"),
         ("DUOLOGUE_LOG__FILTER", "info"),
     ];
     all.extend(settings);
-    ServerProcess::start_with(&all).await
+    let server = ServerProcess::start_with(&all).await;
+    // It takes what it needs once, before it is measured.
+    let mut client = Client::open(&server.socket_url("first", "?user_id=first")).await;
+    for _ in 0..3 {
+        client.ask("hello").await;
+    }
+    client.close(1000).await;
+    server
+        .session_until("first", "first", |facts| facts["status"] == "completed")
+        .await;
+    server
 }
 
 /// What must hold once a flood is over: nothing stays open, and the log tells of no fault of ours.

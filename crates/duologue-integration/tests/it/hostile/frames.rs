@@ -25,12 +25,19 @@ async fn a_flood_of_hostile_frames_changes_nothing_for_others() {
     warm_up(&server).await;
     let (descriptors, memory) = (server.file_descriptors(), server.resident_kib());
     let honest = Honest::start(&server).await;
-    let connections = stream::iter(0..CONNECTIONS * doses());
-    connections
-        .for_each_concurrent(AT_A_TIME, |number| attack(&server, number))
+    let connections = CONNECTIONS * doses();
+    let refused: usize = stream::iter(0..connections)
+        .map(|number| attack(&server, number))
+        .buffer_unordered(AT_A_TIME)
+        .fold(0, async |sum, refused| sum + refused)
         .await;
     honest.finish().await;
     assert_recovered(&server, descriptors).await;
+    let frames = usize::try_from(connections).unwrap() * FRAMES;
+    assert!(
+        refused > frames / 4,
+        "of {frames} frames only {refused} were refused one by one"
+    );
     let grown = server.resident_kib().saturating_sub(memory);
     assert!(
         grown < GROWTH_KIB_MAX,
@@ -47,7 +54,8 @@ async fn warm_up(server: &ServerProcess) {
     assert_recovered(server, server.file_descriptors()).await;
 }
 
-async fn attack(server: &ServerProcess, number: u64) {
+/// Returns how many frames were refused one by one, as far as was listened.
+async fn attack(server: &ServerProcess, number: u64) -> usize {
     let mut random = Random::new(number);
     let session = format!("hostile-{number}");
     let connection = Handshake::at(server.address(), &session, "mallory").await;
@@ -58,9 +66,10 @@ async fn attack(server: &ServerProcess, number: u64) {
     let is_reset = violation(&mut random, &mut bytes);
     let (mut read, mut write) = connection.stream.into_split();
     // What comes back is read, or this would be an attack by not reading.
+    let mut answers = Vec::new();
     let reading = async {
-        let mut buffer = [0; 4096];
-        while matches!(read.read(&mut buffer).await, Ok(1..)) {}
+        // An end by a reset is an end as well.
+        let _end = read.read_to_end(&mut answers).await;
     };
     let writing = async {
         // The server closes when it has seen enough; then there is nobody to write to.
@@ -73,9 +82,12 @@ async fn attack(server: &ServerProcess, number: u64) {
             () = writing => {}
         }
         // Unread answers make the system send a reset in place of an end.
-        return;
+        return 0;
     }
     tokio::join!(reading, writing);
+    String::from_utf8_lossy(&answers)
+        .matches(r#""type":"error""#)
+        .count()
 }
 
 /// A frame that is refused or ignored, and leaves the connection open.
