@@ -15,9 +15,10 @@ fn corpus(target: &Target) -> Vec<(String, Vec<u8>)> {
         fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut files: Vec<_> = files
         .map(|file| {
-            let file = file.unwrap();
-            let name = file.file_name().into_string().unwrap();
-            (name, fs::read(file.path()).unwrap())
+            let file = file.expect("the folder can be read");
+            let name = file.file_name().into_string().expect("our names are ASCII");
+            let bytes = fs::read(file.path()).expect("it can be read");
+            (name, bytes)
         })
         .collect();
     files.sort();

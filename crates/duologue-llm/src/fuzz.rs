@@ -37,6 +37,6 @@ pub fn whole_answer(bytes: &[u8]) {
     drop(read_whole(bytes));
     let key = SecretString::from("secret-of-ours");
     let refusal = failure::of_response(StatusCode::BAD_REQUEST, &HeaderMap::new(), bytes, &key);
-    let told = format!("{:#?}", refusal);
+    let told = format!("{refusal:#?}");
     assert!(!told.contains("secret-of-ours"), "the key is told: {told}");
 }

@@ -121,7 +121,8 @@ async fn disturb(address: SocketAddr) {
         b"\x81\xff\x10\0\0\0\0\0\0\0\0\0\0\0canary",
     ] {
         let mut raw = Handshake::at(address, "canary-broken", USER).await;
-        raw.stream.write_all(bytes).await.unwrap();
+        let sent = raw.stream.write_all(bytes).await;
+        sent.expect("the server reads");
         raw.close_code().await;
     }
 }
@@ -141,11 +142,15 @@ async fn refusals(address: SocketAddr) -> Vec<(String, String)> {
         let request = http()
             .post(format!("http://{address}{path}"))
             .bearer_auth("canary-bearer");
-        let posted = request.body("canary-body").send().await.unwrap();
-        told.push((format!("POST {path}"), posted.text().await.unwrap()));
+        let posted = request.body("canary-body").send().await;
+        let posted = posted.expect("it is answered");
+        let body = posted.text().await.expect("an answer is text");
+        told.push((format!("POST {path}"), body));
         let request = http().get(format!("http://{address}{path}"));
-        let got = request.bearer_auth("canary-bearer").send().await.unwrap();
-        told.push((format!("GET {path}"), got.text().await.unwrap()));
+        let got = request.bearer_auth("canary-bearer").send().await;
+        let got = got.expect("it is answered");
+        let body = got.text().await.expect("an answer is text");
+        told.push((format!("GET {path}"), body));
     }
     for request in [
         "GET / HTTP/1.1\r\nhost: canary.test\r\ncookie: canary\r\nconnection: close\r\n\r\n",

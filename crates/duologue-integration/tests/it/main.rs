@@ -19,6 +19,7 @@ mod postgres;
 mod process;
 mod readers;
 mod resume;
+mod security;
 mod sockets;
 mod supabase;
 mod text;

@@ -177,23 +177,16 @@ fn violation(random: &mut Random, bytes: &mut Vec<u8>) -> bool {
 /// Appends a masked frame.
 fn frame(random: &mut Random, first: u8, payload: &[u8], bytes: &mut Vec<u8>) {
     bytes.push(first);
-    match payload.len() {
-        length @ 0..=125 => bytes.push(0x80 | length as u8),
-        length @ 126..=0xffff => {
-            bytes.push(0x80 | 126);
-            bytes.extend((length as u16).to_be_bytes());
-        }
-        length => {
-            bytes.push(0x80 | 127);
-            bytes.extend((length as u64).to_be_bytes());
-        }
+    let length = u16::try_from(payload.len()).expect("what is sent here is short");
+    // The highest bit says that the payload is masked.
+    if let Ok(length @ 0..=125) = u8::try_from(length) {
+        bytes.push(0x80 | length);
+    } else {
+        bytes.push(0xfe);
+        bytes.extend(length.to_be_bytes());
     }
-    let mask = (random.next() as u32).to_be_bytes();
-    bytes.extend(mask);
-    bytes.extend(
-        payload
-            .iter()
-            .zip(mask.iter().cycle())
-            .map(|(byte, mask)| byte ^ mask),
-    );
+    let [mask @ .., _, _, _, _] = random.next().to_be_bytes();
+    bytes.extend::<[u8; 4]>(mask);
+    let masked = payload.iter().zip(mask.iter().cycle());
+    bytes.extend(masked.map(|(byte, mask)| byte ^ mask));
 }
