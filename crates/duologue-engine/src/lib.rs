@@ -13,6 +13,7 @@ mod jobs;
 mod keeper;
 pub mod limits;
 mod log;
+mod log_name;
 pub mod provider;
 mod reader;
 mod session;
@@ -26,6 +27,7 @@ pub mod verify;
 
 pub use crate::{
     engine::{Engine, Limits, Parts},
+    log_name::LogName,
     reader::{Delivery, Reader, SharedFrame},
     session::AttachError,
 };

@@ -12,6 +12,7 @@ use std::{
 
 use duologue_engine::{Engine, Limits, Parts, agent::Agent, agent::AgentError, store::ServerId};
 use duologue_store::OpenError;
+use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -19,7 +20,7 @@ use crate::{
     auth::{Auth, KeyError},
     clock::SystemClock,
     config::{AuthMode, Authentication, Config, SocketConfig},
-    http::{self, origin::Origins},
+    http::{self, host::Hosts, origin::Origins},
     listener::{self, ListenerLimits, Places},
     model,
 };
@@ -82,6 +83,8 @@ pub(crate) struct App {
     pub(crate) engine: Arc<Engine>,
     pub(crate) socket: Arc<SocketConfig>,
     pub(crate) origins: Arc<Origins>,
+    pub(crate) hosts: Arc<Hosts>,
+    pub(crate) proxies_trusted: Arc<[IpNet]>,
     pub(crate) auth: Arc<Auth>,
     pub(crate) places: Places,
     /// Sockets and connections. Shutdown waits for it.
@@ -155,6 +158,8 @@ impl Application {
             engine: Arc::new(Engine::start(parts, limits)),
             socket: Arc::new(config.socket.clone()),
             origins: Arc::new(Origins::new(&config.server.origins_allowed)),
+            hosts: Arc::new(Hosts::new(&config.server.hosts_allowed, address.ip())),
+            proxies_trusted: config.server.proxies_trusted.as_slice().into(),
             auth: Arc::new(auth),
             places: Places::new(config.server.connections_max as usize),
             tasks,

@@ -131,6 +131,23 @@ pub fn load(
         problems.extend(settings.lay_flag(flag));
     }
 
+    checked(settings, problems, warnings)
+}
+
+/// What [`load`] makes of a file alone, given its text.
+#[cfg(feature = "testing")]
+pub(crate) fn load_text(text: &str) -> Result<Loaded, ConfigError> {
+    let mut settings = Settings::defaults();
+    let problems = settings.lay_text(text, Path::new("duologue.toml"));
+    checked(settings, problems, Vec::new())
+}
+
+/// Reads and checks what all layers have come to.
+fn checked(
+    settings: Settings,
+    mut problems: Vec<String>,
+    mut warnings: Vec<String>,
+) -> Result<Loaded, ConfigError> {
     problems.extend(check::sizes(&settings));
     match settings.read() {
         Ok(config) => {

@@ -1,15 +1,18 @@
 //! The list of routes.
 
 mod admin;
+pub(crate) mod client_address;
 #[cfg(feature = "testing")]
 mod echo;
 pub(crate) mod error;
 mod headers;
 mod health;
+pub(crate) mod host;
 pub(crate) mod origin;
 mod pages;
+mod request;
 mod session;
-mod socket;
+pub(crate) mod socket;
 
 use axum::{Router, middleware, routing::get};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -39,7 +42,11 @@ pub(crate) fn router(app: App) -> Router {
         .route("/demo/{*path}", get(pages::asset))
         .merge(guarded)
         .fallback(error::no_such_route)
+        .method_not_allowed_fallback(error::wrong_method)
+        // The last one is the outermost.
+        .layer(middleware::from_fn_with_state(app.clone(), host::check))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(middleware::map_response(headers::secure))
+        .layer(middleware::from_fn_with_state(app.clone(), request::enter))
         .with_state(app)
 }

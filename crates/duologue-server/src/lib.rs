@@ -10,10 +10,14 @@ pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
+#[cfg(feature = "testing")]
+pub mod fuzz;
 mod http;
 mod listener;
+pub mod memory;
 mod model;
 pub mod operate;
+pub mod panics;
 pub mod probe;
 pub mod shutdown;
 mod socket;

@@ -75,6 +75,10 @@ pub(crate) struct Place {
     _permit: Arc<OwnedSemaphorePermit>,
 }
 
+/// Who is at the other end of a request's connection: a client, or a proxy that it came through.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
 /// Accepts connections until `drain` is cancelled. Those that are open then go on, and are told to
 /// close when `closing` is cancelled.
 pub(crate) async fn serve(
@@ -133,6 +137,7 @@ async fn connect(
     }
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(place.clone());
+        request.extensions_mut().insert(Peer(peer));
         let router = router.clone();
         async move {
             let Ok(response) = router.oneshot(request).await;

@@ -16,7 +16,7 @@ use duologue_server::{
     check,
     cli::{Cli, Command},
     config::{self, Config, Environment, Loaded},
-    operate, probe,
+    memory, operate, panics, probe,
     shutdown::Signals,
     telemetry, verify,
 };
@@ -65,6 +65,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command() {
         Command::Serve(serve) => {
             let loaded = start(load(serve.into_flags())?)?;
+            if !loaded.config.server.core_dumps {
+                memory::keep_private().context("the memory cannot be kept private")?;
+            }
             install_crypto();
             serve_until_told_to_stop(&loaded.config).await
         }
@@ -197,6 +200,7 @@ fn warn(loaded: Loaded) -> anyhow::Result<Loaded> {
 /// Starts logging, and logs what was noticed before.
 fn start(loaded: Loaded) -> anyhow::Result<Loaded> {
     telemetry::start(&loaded.config.log)?;
+    panics::log_from_now_on();
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

@@ -2,7 +2,7 @@
 
 mod auth;
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use axum::http::Uri;
 use jiff::SignedDuration;
@@ -186,6 +186,13 @@ fn texts(config: &Config, settings: &Settings) -> Vec<String> {
              lower case, with a port only where it is not the scheme's own, and without a path",
         );
     }
+    if !config.server.hosts_allowed.iter().all(|host| is_host(host)) {
+        refuse(
+            "server.hosts_allowed",
+            "must list names or addresses such as \"chat.example.com\": in lower case, without a \
+             scheme, a port or a path",
+        );
+    }
     if EnvFilter::try_new(&config.log.filter).is_err() {
         refuse(
             "log.filter",
@@ -242,6 +249,19 @@ fn is_origin(text: &str) -> bool {
         && !default_port
             .iter()
             .any(|(scheme, port)| text.starts_with(scheme) && text.ends_with(port))
+}
+
+/// Whether it is a name or an address as it stands in `Host` before the port. Brackets of IPv6 are
+/// left out.
+fn is_host(text: &str) -> bool {
+    let is_name = text
+        .bytes()
+        .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_'));
+    !text.is_empty()
+        && (is_name
+            || text
+                .parse::<IpAddr>()
+                .is_ok_and(|ip| ip.to_string() == text))
 }
 
 /// A provider that was asked for by name needs its key, unless it is an endpoint of one's own.

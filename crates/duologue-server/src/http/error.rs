@@ -6,6 +6,7 @@ use std::any::Any;
 
 use axum::{
     Json,
+    extract::rejection::{PathRejection, QueryRejection},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -31,6 +32,8 @@ pub(crate) enum ApiError {
     Auth(AuthError),
     /// There is nothing at this path.
     NoSuchRoute,
+    /// The request names a server that this one is not.
+    HostNotAllowed,
     /// No such session, or not this user's: the two look the same.
     SessionNotFound,
     /// The session has as many readers as it may have, or too much to do.
@@ -50,6 +53,18 @@ impl From<IdError> for ApiError {
 impl From<AuthError> for ApiError {
     fn from(error: AuthError) -> Self {
         Self::Auth(error)
+    }
+}
+
+impl From<PathRejection> for ApiError {
+    fn from(rejection: PathRejection) -> Self {
+        Self::BadRequest(rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::BadRequest(rejection.body_text())
     }
 }
 
@@ -120,6 +135,12 @@ impl ApiError {
                 refused,
                 ErrorCode::BadRequest,
                 "pages of this origin may not use the server; see server.origins_allowed",
+            ),
+            Self::HostNotAllowed => told(
+                StatusCode::MISDIRECTED_REQUEST,
+                refused,
+                ErrorCode::BadRequest,
+                "the server does not answer under this name; see server.hosts_allowed",
             ),
             Self::Auth(error) => {
                 let (status, close, code, message) = authentication(*error);
@@ -245,6 +266,13 @@ fn respond(status: StatusCode, code: ErrorCode, message: &str) -> Response {
 /// Answers requests for what does not exist.
 pub(crate) async fn no_such_route() -> ApiError {
     ApiError::NoSuchRoute
+}
+
+/// Answers a request with a method that the route does not know.
+pub(crate) async fn wrong_method() -> Response {
+    let message = "this address does not know the method; see the header `Allow`";
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    respond(status, ErrorCode::BadRequest, message)
 }
 
 /// Answers a request whose handler panicked. The panic hook has logged it.

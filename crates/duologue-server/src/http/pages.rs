@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::Path,
+    extract::{Path, rejection::PathRejection},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
@@ -64,8 +64,12 @@ pub(crate) async fn demo(headers: HeaderMap) -> Response {
 }
 
 /// `GET /demo/{path}`: what the pages are made of.
-pub(crate) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
-    match Web::get(&path) {
+pub(crate) async fn asset(
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    // A path that cannot be read names nothing.
+    match path.ok().and_then(|Path(path)| Web::get(&path)) {
         Some(found) => respond(found, &headers),
         None => ApiError::NoSuchRoute.into_response(),
     }

@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
 };
 use duologue_engine::store::SessionRecord;
 use duologue_protocol::SessionId;
@@ -14,8 +14,9 @@ use crate::{app::App, auth::Caller, http::error::ApiError};
 pub(crate) async fn show(
     State(app): State<App>,
     caller: Caller,
-    Path(session_id): Path<String>,
+    path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<SessionRecord>, ApiError> {
+    let Path(session_id) = path?;
     let session_id = SessionId::new(&session_id)?;
     let session = app.engine.session(&session_id, &caller.user_id).await?;
     session.map(Json).ok_or(ApiError::SessionNotFound)

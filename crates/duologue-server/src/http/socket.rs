@@ -5,11 +5,12 @@ use axum::{
     Extension,
     extract::{
         FromRequestParts, Path, Query, Request, State, WebSocketUpgrade,
-        rejection::QueryRejection,
+        rejection::{PathRejection, QueryRejection},
         ws::{WebSocket, rejection::WebSocketUpgradeRejection},
     },
     response::Response,
 };
+use duologue_engine::LogName;
 use duologue_protocol::{Seq, SessionId};
 use serde::Deserialize;
 use tracing::Instrument;
@@ -35,11 +36,34 @@ pub(crate) struct Handshake {
     frames: Option<String>,
 }
 
+impl Handshake {
+    /// What is asked for.
+    fn read(self, session_id: &str, usual: Dialect) -> Result<Wish, ApiError> {
+        Ok(Wish {
+            session_id: SessionId::new(session_id)?,
+            claimed: self.user_id.filter(|user_id| !user_id.is_empty()),
+            after: self.after.as_deref().map(position).transpose()?,
+            dialect: self.frames.as_deref().map_or(Ok(usual), dialect)?,
+        })
+    }
+}
+
+/// Reads a handshake as far as that is possible without a server.
+#[cfg(feature = "testing")]
+pub(crate) fn read(session_id: &str, uri: &axum::http::Uri) {
+    if let Ok(Query(query)) = Query::<Handshake>::try_from_uri(uri) {
+        if let Some(user_id) = &query.user_id {
+            drop(duologue_protocol::UserId::new(user_id));
+        }
+        drop(query.read(session_id, Dialect::Json));
+    }
+}
+
 /// Attaches a reader to the session, then upgrades the connection.
 pub(crate) async fn connect(
     State(app): State<App>,
     Extension(place): Extension<Place>,
-    Path(session_id): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     query: Result<Query<Handshake>, QueryRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     request: Request,
@@ -51,17 +75,9 @@ pub(crate) async fn connect(
         Err(ApiError::Auth(AuthError::Missing)) => None,
         Err(refused) => return Err(refused),
     };
-    let Query(query) = query.map_err(|error| ApiError::BadRequest(error.body_text()))?;
-    let wish = Wish {
-        session_id: SessionId::new(&session_id)?,
-        claimed: query.user_id.filter(|user_id| !user_id.is_empty()),
-        after: query.after.as_deref().map(position).transpose()?,
-        dialect: query
-            .frames
-            .as_deref()
-            .map_or(Ok(app.socket.frames), dialect)?,
-    };
-    let span = tracing::info_span!("socket", session.id = %wish.session_id);
+    let (Path(session_id), Query(query)) = (path?, query?);
+    let wish = query.read(&session_id, app.socket.frames)?;
+    let span = tracing::info_span!("socket", session.id = %LogName::from(&wish.session_id));
     let Some(caller) = caller else {
         let lobby = Lobby::enter(app.clone(), wish)?;
         return Ok(serve(&app, upgrade, place, span, |connection| {
