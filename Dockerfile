@@ -1,7 +1,12 @@
 # Duologue in a container: one static binary, the roots of TLS, and nothing else.
 #
 #   docker build -t duologue .
-#   docker run --rm -p 127.0.0.1:8000:8000 -v duologue:/data --stop-timeout 40 duologue
+#   docker run --rm -p 127.0.0.1:8000:8000 -v duologue:/data --stop-timeout 40 \
+#     -e DUOLOGUE_AUTH__ALLOW_ANONYMOUS=true duologue
+#
+# That takes users at their word, which is for a port that nobody else reaches, as the one above. For all
+# others say whose tokens users bring: -e DUOLOGUE_AUTH__MODE=supabase -e SUPABASE_URL, or as docs/deploy.md
+# has it. Without either the server does not start.
 #
 # The server lets running answers finish, for 30 seconds at most, hence the time to stop.
 

@@ -3,7 +3,17 @@
 /** What the host field means where a page has no server of its own, as one opened from a file. */
 const HOST_WITHOUT_ORIGIN = "localhost:8000";
 
-/** @typedef {{ sessionId: string, userId: string }} Identity */
+/**
+ * Who talks, and in which session. With a token the server knows the user by that, and `userId` is
+ * not said; an empty one is none.
+ *
+ * @typedef {{ sessionId: string, userId: string, token: string }} Identity
+ */
+
+/** What a request over HTTP proves the user by. @param {Identity} identity @returns {HeadersInit} */
+export function authorization({ token }) {
+  return token === "" ? {} : { Authorization: `Bearer ${token}` };
+}
 
 /** A Duologue server. */
 export class ServerAddress {
@@ -50,9 +60,9 @@ export class ServerAddress {
   }
 
   /** @param {Identity} identity */
-  session({ sessionId, userId }) {
+  session({ sessionId, userId, token }) {
     const url = new URL(`v1/sessions/${encodeURIComponent(sessionId)}`, this.#base);
-    url.searchParams.set("user_id", userId);
+    if (token === "") url.searchParams.set("user_id", userId);
     return url.href;
   }
 
@@ -64,9 +74,9 @@ export class ServerAddress {
   }
 
   /** @param {Identity} identity */
-  socket({ sessionId, userId }) {
+  socket({ sessionId, userId, token }) {
     const url = new URL(encodeURIComponent(sessionId), this.sockets);
-    url.searchParams.set("user_id", userId);
+    if (token === "") url.searchParams.set("user_id", userId);
     return url.href;
   }
 }

@@ -17,6 +17,7 @@ import { FrameSocket } from "./socket.js";
  * @property {(frame: Frame) => void} onFrame news: each event once, and all that is no event
  * @property {(direction: "in" | "out", frame: Frame) => void} onTraffic all that passes, for show
  * @property {() => void} onForget the log that was known is gone; what it said does not hold
+ * @property {(why: string) => void} onTokenWanted the server wants a token, or a better one
  * @property {(messageIds: string[]) => void} onGiveUp these messages will not be sent again
  */
 
@@ -26,7 +27,10 @@ const FINAL_CLOSES = new Map([
   [1002, "The server could not read what was sent."],
   [1007, "The server could not read what was sent."],
   [1009, "The message was too long for the server."],
+  [4404, "There is no such session, or it belongs to another user."],
 ]);
+/** After this it comes back with another token only. */
+const TOKEN_CLOSE = 4401;
 
 /** What a message is answered by: either of its receipts, or a refusal. */
 const ANSWERS = new Set(["user_message", "message_queued", "error"]);
@@ -75,9 +79,10 @@ export class Connection {
     return this.#phase;
   }
 
-  /** Connects; also again, after it was closed. */
-  open() {
+  /** Connects; also again, after it was closed, and then perhaps with another token. */
+  open(token = this.#identity.token) {
     if (this.#phase !== "closed") return;
+    this.#identity = { ...this.#identity, token };
     this.#backoff.reset();
     this.#enter("connecting");
     this.#dial();
@@ -126,7 +131,7 @@ export class Connection {
     // The server may be set to speak bare text to those who do not ask.
     url.searchParams.set("frames", "json");
     try {
-      this.#socket = new FrameSocket(url, {
+      this.#socket = new FrameSocket(url, this.#identity.token, {
         onFrame: (frame) => this.#receive(frame),
         onSent: (frame) => this.#listener.onTraffic("out", frame),
         onEnd: ({ code, wasOpen }) => void this.#ended(code, wasOpen),
@@ -170,6 +175,9 @@ export class Connection {
         this.#notBefore = Date.now() + asked * (1 + Math.random());
         break;
       }
+      case "auth_required":
+        this.#wantToken("The server wants a token.");
+        break;
       case "error":
         if (frame.code === "unknown_position") {
           this.#forget();
@@ -198,13 +206,15 @@ export class Connection {
     const socket = this.#socket;
     const final = FINAL_CLOSES.get(code);
     if (this.#phase === "closing") this.#finish("");
+    else if (code === TOKEN_CLOSE) this.#wantToken("The token has expired.");
     else if (final !== undefined) this.#finish(final);
     else if (wasOpen) this.#lose("The connection was lost.");
     else {
       const refusal = await finalRefusal(this.#server, this.#identity);
       // Meanwhile the user may have decided otherwise.
       if (this.#socket !== socket) return;
-      if (refusal !== null) this.#finish(`Refused: ${refusal}.`);
+      if (refusal?.wantsToken) this.#wantToken(`Refused: ${refusal.why}.`);
+      else if (refusal !== null) this.#finish(`Refused: ${refusal.why}.`);
       else this.#lose("The server cannot be reached.");
     }
   }
@@ -224,6 +234,12 @@ export class Connection {
     window.clearTimeout(this.#retryTimer);
     this.#dial();
   };
+
+  /** Comes back when there is another token. @param {string} why */
+  #wantToken(why) {
+    this.#finish(why);
+    this.#listener.onTokenWanted(why);
+  }
 
   /** Does not come back by itself. @param {string} why empty if the user wants it so */
   #finish(why) {

@@ -1,5 +1,6 @@
 // The demo page: puts its parts together.
 
+import { authorization } from "./address.js";
 import { Bottom } from "./bottom.js";
 import { Composer } from "./composer.js";
 import { Connection } from "./connection.js";
@@ -59,7 +60,7 @@ class Demo {
   #connect(focus) {
     const wanted = this.#identity.read();
     if (!wanted) return false;
-    const { server, userId, sessionId } = wanted;
+    const { server, userId, sessionId, token } = wanted;
     const known = this.#connection;
     const isSame =
       known?.server.root === server.root &&
@@ -69,11 +70,11 @@ class Demo {
       known?.dispose();
       this.#events.clear();
       this.#conversation.clear();
-      this.#connection = new Connection(server, { userId, sessionId }, this.#listener());
+      this.#connection = new Connection(server, { userId, sessionId, token }, this.#listener());
     }
     this.#waiting.abort();
     this.#notice.hidden = true;
-    this.#connection?.open();
+    this.#connection?.open(token);
     if (focus === "composer") this.#composer.focus();
     return true;
   }
@@ -84,6 +85,7 @@ class Demo {
       onPhase: (phase, detail) => this.#phaseChanged(phase, detail),
       onFrame: (frame) => this.#apply(frame),
       onTraffic: (direction, frame) => this.#events.add(direction, frame),
+      onTokenWanted: (why) => this.#identity.wantToken(why),
       onForget: () => this.#conversation.clear(),
       onGiveUp: (ids) => {
         for (const id of ids) this.#conversation.refuse(id, "Not sent");
@@ -109,6 +111,7 @@ class Demo {
     if (frame.type === "error" && !ofTurn) this.#refused(frame);
     if (frame.type === "degraded") this.#notify("The server cannot store anything for now, and goes on trying.");
     if (frame.type === "recovered") this.#notify("The server can store again.");
+    if (frame.type === "auth_expiring") this.#notify("The token expires soon; then a fresh one is asked for.");
     if (frame.type === "goaway") this.#notify("The server is restarting; the session goes on in a moment.");
   }
 
@@ -136,9 +139,10 @@ class Demo {
     this.#waiting.abort();
     const waiting = (this.#waiting = new AbortController());
     const ending = this.#conversation.end();
-    const url = connection.server.session(connection.identity);
+    const { identity, server } = connection;
+    const url = server.session(identity);
     try {
-      const why = await awaitSummary(url, waiting.signal, (facts) => ending.show(facts));
+      const why = await awaitSummary(url, authorization(identity), waiting.signal, (facts) => ending.show(facts));
       if (why !== null) ending.unknown(why);
     } catch (error) {
       // Somebody connects again; then there is nothing to wait for.

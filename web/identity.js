@@ -9,13 +9,17 @@ import { uuid } from "./uuid.js";
 const SESSION_ID = /^(?!\.{1,2}$)[A-Za-z0-9._:-]{1,128}$/;
 const USER_ID = /^[^\p{Cc}]{1,128}$/u;
 const USER_ID_DEFAULT = "user-1";
+/** What a token can be made of; nothing else can be sent in a handshake. */
+const TOKEN = /^[A-Za-z0-9._~+/=-]*$/;
 
-/** The form with user, session and server. */
+/** The form with user, session and server; and a token, once a server has wanted one. */
 export class IdentityForm {
   #form = byId("identity", HTMLFormElement);
   #user = byId("user-id", HTMLInputElement);
   #session = byId("session-id", HTMLInputElement);
   #host = byId("host", HTMLInputElement);
+  #token = byId("token", HTMLInputElement);
+  #tokenField = byId("token-field", HTMLElement);
   #fresh = byId("new-session", HTMLButtonElement);
   #brief = byId("identity-brief", HTMLButtonElement);
   #briefText = byId("identity-brief-text", HTMLElement);
@@ -51,10 +55,12 @@ export class IdentityForm {
     const userId = this.#user.value.trim();
     const sessionId = this.#session.value.trim();
     const server = ServerAddress.read(this.#host.value);
+    const token = this.#token.value.trim();
     const wrong = [
       complain(this.#user, USER_ID.test(userId) ? "" : "Write 1 to 128 characters."),
       complain(this.#session, SESSION_ID.test(sessionId) ? "" : "Use 1 to 128 of A–Z a–z 0–9 . _ : -"),
       complain(this.#host, server ? "" : "Write a host, such as example.com:8000."),
+      complain(this.#token, TOKEN.test(token) ? "" : "A token is letters, digits and dots."),
     ].find((field) => field !== null);
     if (wrong) {
       this.#expand(true);
@@ -63,7 +69,17 @@ export class IdentityForm {
     if (wrong || !server) return null;
     remember("user", userId);
     remember("session", sessionId);
-    return { userId, sessionId, server };
+    // The token is in nothing that outlives the page.
+    return { userId, sessionId, server, token };
+  }
+
+  /** Asks for a token, since the server does. @param {string} why */
+  wantToken(why) {
+    this.#tokenField.hidden = false;
+    this.#token.value = "";
+    complain(this.#token, why);
+    this.#expand(true);
+    this.#token.focus();
   }
 
   /** The server that the host field names, if it names one. */
@@ -73,7 +89,7 @@ export class IdentityForm {
 
   /** While connected the fields tell what is; they cannot be changed. @param {boolean} locked */
   set locked(locked) {
-    for (const field of [this.#user, this.#session, this.#host]) field.readOnly = locked;
+    for (const field of [this.#user, this.#session, this.#host, this.#token]) field.readOnly = locked;
     this.#fresh.disabled = locked;
     if (locked) this.#expand(false);
   }

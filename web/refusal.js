@@ -3,6 +3,13 @@
 
 /** @typedef {import("./address.js").ServerAddress} ServerAddress */
 /** @typedef {import("./address.js").Identity} Identity */
+/**
+ * What is wrong, in words, and whether a token would mend it.
+ *
+ * @typedef {{ why: string, wantsToken: boolean }} Refusal
+ */
+
+import { authorization } from "./address.js";
 
 /** How long to wait for the explanation. */
 const ASK_TIMEOUT_MS = 4_000;
@@ -10,23 +17,30 @@ const ASK_TIMEOUT_MS = 4_000;
 /**
  * @param {ServerAddress} server
  * @param {Identity} identity
- * @returns {Promise<string | null>} what is wrong, if trying again cannot help; otherwise null
+ * @returns {Promise<Refusal | null>} what is wrong, if trying again cannot help; otherwise null
  */
 export async function finalRefusal(server, identity) {
-  const answer = await ask(server.session(identity));
+  const headers = authorization(identity);
+  const answer = await ask(server.session(identity), headers);
   if (answer === null) return null;
-  if (answer.status === 400 || answer.status === 403) return sentence(answer);
+  const final = async (wantsToken = false) => ({ why: await sentence(answer), wantsToken });
+  if (answer.status === 401) return final(true);
+  if (answer.status === 400 || answer.status === 403) return final();
   if (answer.status !== 404) return null;
   // A session that does not exist yet would have been created, if only the server were ready. If it
   // is, then the session is someone else's.
   const ready = await ask(server.ready);
-  return ready?.ok ? sentence(answer) : null;
+  return ready?.ok ? final() : null;
 }
 
-/** @param {string} url @returns {Promise<Response | null>} null if there is no answer */
-async function ask(url) {
+/**
+ * @param {string} url
+ * @param {HeadersInit} headers
+ * @returns {Promise<Response | null>} null if there is no answer
+ */
+async function ask(url, headers = {}) {
   try {
-    return await fetch(url, { cache: "no-store", signal: AbortSignal.timeout(ASK_TIMEOUT_MS) });
+    return await fetch(url, { cache: "no-store", headers, signal: AbortSignal.timeout(ASK_TIMEOUT_MS) });
   } catch {
     // Not reachable, or not readable from this page: that explains nothing, so we go on trying.
     return null;

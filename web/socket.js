@@ -37,9 +37,14 @@ export class FrameSocket {
   /** For dialling first, and for closing later. */
   #patience;
 
-  /** @param {URL} url @param {SocketListener} listener @throws where the browser forbids the address */
-  constructor(url, listener) {
-    this.#socket = new WebSocket(url);
+  /**
+   * @param {URL} url
+   * @param {string} token empty if there is none; it is a subprotocol, since browsers set no headers
+   * @param {SocketListener} listener
+   * @throws where the browser forbids the address
+   */
+  constructor(url, token, listener) {
+    this.#socket = new WebSocket(url, token === "" ? [] : ["duologue", `duologue.bearer.${token}`]);
     this.#listener = listener;
     this.#patience = window.setTimeout(() => this.#end(CLOSE_MISSING), DIAL_TIMEOUT_MS);
     this.#socket.addEventListener("open", () => this.#opened());

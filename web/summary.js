@@ -20,15 +20,16 @@ const PATIENCE_MS = 5 * 60_000;
 
 /**
  * @param {string} url of the session
+ * @param {HeadersInit} headers that prove who asks
  * @param {AbortSignal} signal stops the asking
  * @param {(facts: SessionFacts) => void} onFacts called with each answer, the last one included
  * @returns {Promise<string | null>} null when completed; otherwise why nothing more will come
  */
-export async function awaitSummary(url, signal, onFacts) {
+export async function awaitSummary(url, headers, signal, onFacts) {
   const backoff = new Backoff(PAUSE);
   const deadline = Date.now() + PATIENCE_MS;
   while (Date.now() < deadline) {
-    const facts = await ask(url, signal);
+    const facts = await ask(url, headers, signal);
     if (facts === "gone") return "The server knows nothing of this session.";
     signal.throwIfAborted();
     if (facts !== null) {
@@ -40,10 +41,15 @@ export async function awaitSummary(url, signal, onFacts) {
   return "The summary is not there yet. Connect to the session later to see it.";
 }
 
-/** @param {string} url @param {AbortSignal} signal @returns {Promise<SessionFacts | "gone" | null>} */
-async function ask(url, signal) {
+/**
+ * @param {string} url
+ * @param {HeadersInit} headers
+ * @param {AbortSignal} signal
+ * @returns {Promise<SessionFacts | "gone" | null>}
+ */
+async function ask(url, headers, signal) {
   try {
-    const answer = await fetch(url, { cache: "no-store", signal });
+    const answer = await fetch(url, { cache: "no-store", headers, signal });
     if (answer.status === 404) return "gone";
     return answer.ok ? await answer.json() : null;
   } catch (error) {

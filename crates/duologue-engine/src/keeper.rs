@@ -12,7 +12,9 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{engine::Context, sessions::Sessions, store::StoreError, supervision::survive_panics};
+use crate::{
+    LogName, engine::Context, sessions::Sessions, store::StoreError, supervision::survive_panics,
+};
 
 /// Abandoned sessions taken up at a time, so that a great many do not crowd out the living.
 const SWEEP_SESSIONS_MAX: u32 = 32;
@@ -117,7 +119,7 @@ async fn renew(context: &Context) -> Result<(), StoreError> {
         let (portion, others) = rest.split_at(rest.len().min(RENEWED_HOLDS_MAX));
         let lease = context.limits.session.lease;
         for lost in context.store.renew(&context.server, portion, lease).await? {
-            tracing::warn!(session.id = %lost.session_id, "session.lost");
+            tracing::warn!(session.id = %LogName::from(&lost.session_id), "session.lost");
             context.holds.lose(&lost);
         }
         if others.is_empty() {

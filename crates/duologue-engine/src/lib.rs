@@ -14,6 +14,7 @@ mod jobs;
 mod keeper;
 pub mod limits;
 mod log;
+mod log_name;
 pub mod provider;
 pub mod rate;
 mod reader;
@@ -29,6 +30,7 @@ pub mod verify;
 
 pub use crate::{
     engine::{Engine, Limits, Parts},
+    log_name::LogName,
     reader::{Delivery, Reader, SharedFrame},
     session::AttachError,
 };

@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::Instant};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{self, Bytes, Message, protocol::CloseFrame},
+    tungstenite::{
+        self, Bytes, Message, client::IntoClientRequest, handshake::client::Request,
+        protocol::CloseFrame,
+    },
 };
 
 use crate::DEADLINE;
@@ -17,6 +20,8 @@ use crate::DEADLINE;
 #[derive(Debug)]
 pub struct Client {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// The subprotocol that the server selected.
+    pub protocol: Option<String>,
     /// Every frame so far, in order.
     pub seen: Vec<Value>,
     /// The `seq` of the last event, 0 before the first.
@@ -56,9 +61,17 @@ impl Client {
 
     /// Connects, or says how that was refused.
     pub async fn try_open(url: &str) -> Result<Self, tungstenite::Error> {
-        let connecting = tokio::time::timeout(DEADLINE, connect_async(url));
-        let (socket, _response) = connecting.await.expect("the handshake takes no time")?;
+        let request = url.into_client_request()?;
+        Self::try_open_with(request).await
+    }
+
+    /// The same with headers of one's own.
+    pub async fn try_open_with(request: Request) -> Result<Self, tungstenite::Error> {
+        let connecting = tokio::time::timeout(DEADLINE, connect_async(request));
+        let (socket, response) = connecting.await.expect("the handshake takes no time")?;
+        let protocol = response.headers().get("sec-websocket-protocol");
         Ok(Self {
+            protocol: protocol.map(|name| name.to_str().expect("it is a word").to_owned()),
             socket,
             seen: Vec::new(),
             last_seq: 0,

@@ -10,6 +10,7 @@ pub mod child;
 pub mod client;
 pub mod database_proxy;
 pub mod fault_proxy;
+pub mod issuer;
 mod jwt;
 pub mod pgbouncer;
 pub mod postgres;

@@ -18,6 +18,9 @@ use tokio::{
 
 use crate::{DEADLINE, server::session_until};
 
+/// The file of its folder that holds what it logs, after each restart too.
+const LOG: &str = "server.log";
+
 /// A running `duologue serve`.
 #[derive(Debug)]
 pub struct ServerProcess {
@@ -96,6 +99,11 @@ impl ServerProcess {
     }
 
     async fn spawn(folder: TempDir, settings: Vec<(String, String)>) -> Self {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(folder.path().join(LOG))
+            .expect("the folder can be written to");
         let mut command = Command::new(binary());
         command
             .args(["serve", "--port", "0"])
@@ -106,7 +114,7 @@ impl ServerProcess {
             .envs(settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log)
             .kill_on_drop(true);
         let mut child = command.spawn().expect("the binary runs");
         let stdout = child.stdout.take().expect("the output is piped");
@@ -158,6 +166,27 @@ impl ServerProcess {
             .nth(1)
             .and_then(|kib| kib.parse().ok())
             .expect("it is a number")
+    }
+
+    /// What the system says of it, by the name of a file in `/proc/PID`.
+    pub fn proc_file(&self, name: &str) -> String {
+        let pid = self.child.id().expect("the process runs");
+        let content = std::fs::read(format!("/proc/{pid}/{name}")).expect("it may be read");
+        String::from_utf8_lossy(&content).into_owned()
+    }
+
+    /// Files and sockets that it has open. The system tells others than root only if it was started
+    /// with `DUOLOGUE_SERVER__CORE_DUMPS=true`.
+    pub fn file_descriptors(&self) -> usize {
+        let pid = self.child.id().expect("the process runs");
+        let open = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("it may be read");
+        open.count()
+    }
+
+    /// What it has logged so far, also before it was restarted.
+    pub fn log(&self) -> String {
+        let log = std::fs::read(self.folder.path().join(LOG)).expect("there is a log");
+        String::from_utf8(log).expect("a log is text")
     }
 
     /// Kills it as a crash would: SIGKILL, nothing flushed, nobody told.

@@ -9,6 +9,26 @@ use tokio::{
 
 use crate::TestServer;
 
+/// Sends bytes that need not be a request, and returns all that comes back before the server closes.
+///
+/// What is sent should ask for that (`connection: close`), or the server waits for another request.
+pub async fn exchange(server: SocketAddr, request: &[u8]) -> String {
+    let exchanging = async {
+        let mut stream = TcpStream::connect(server)
+            .await
+            .expect("the server listens");
+        let mut answer = Vec::new();
+        // A server that has seen enough closes, and the system then takes back what was not read.
+        if stream.write_all(request).await.is_ok() {
+            let _until_closed = stream.read_to_end(&mut answer).await;
+        }
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    tokio::time::timeout(crate::DEADLINE, exchanging)
+        .await
+        .expect("the server answers in time")
+}
+
 /// An upgraded connection.
 #[derive(Debug)]
 pub struct Handshake {

@@ -14,6 +14,8 @@ mod answer;
 mod calls;
 mod config;
 mod failure;
+#[cfg(feature = "testing")]
+pub mod fuzz;
 mod openai;
 mod sse;
 #[cfg(feature = "testing")]

@@ -18,6 +18,10 @@ pub enum ErrorCode {
     IdempotencyMismatch,
     /// The server does not offer this here, for example `auth` where authentication is off.
     Unsupported,
+    /// The token is missing, wrong or expired.
+    Unauthorized,
+    /// Tokens cannot be checked now, since the keys to check them by cannot be had.
+    AuthUnavailable,
     /// No such session, or not this user's.
     SessionNotFound,
     /// `after` lies beyond the end of the log: the log that the client knew is gone.
@@ -60,6 +64,8 @@ impl ErrorCode {
             Self::BinaryUnsupported => "binary_unsupported",
             Self::IdempotencyMismatch => "idempotency_mismatch",
             Self::Unsupported => "unsupported",
+            Self::Unauthorized => "unauthorized",
+            Self::AuthUnavailable => "auth_unavailable",
             Self::SessionNotFound => "session_not_found",
             Self::UnknownPosition => "unknown_position",
             Self::Busy => "busy",
@@ -80,7 +86,8 @@ impl ErrorCode {
     /// Whether the same request may succeed when it is sent again later.
     pub fn retryable(self) -> bool {
         match self {
-            Self::Busy
+            Self::AuthUnavailable
+            | Self::Busy
             | Self::TooManyRequests
             | Self::StorageUnavailable
             | Self::RateLimited
@@ -95,6 +102,7 @@ impl ErrorCode {
             | Self::BinaryUnsupported
             | Self::IdempotencyMismatch
             | Self::Unsupported
+            | Self::Unauthorized
             | Self::SessionNotFound
             | Self::UnknownPosition
             | Self::UpstreamRefused
@@ -108,7 +116,8 @@ impl ErrorCode {
 /// Why the server closed a WebSocket (RFC 6455, §7.4). Codes from 4000 on are ours.
 ///
 /// What a client should do next follows from the code: after [`Ended`](Self::Ended),
-/// [`TooBig`](Self::TooBig) and [`InvalidText`](Self::InvalidText) do not come back by itself;
+/// [`TooBig`](Self::TooBig), [`InvalidText`](Self::InvalidText) and [`NotFound`](Self::NotFound) do
+/// not come back by itself; after [`Unauthorized`](Self::Unauthorized) only with a fresh token;
 /// after all others reconnect with `after`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseCode {
@@ -136,6 +145,10 @@ pub enum CloseCode {
     TakenOver,
     /// The peer went on sending though it was refused again and again.
     Flooding,
+    /// The client's token is missing, wrong or expired.
+    Unauthorized,
+    /// No such session for this user. Only where the client authenticated after the upgrade.
+    NotFound,
 }
 
 impl CloseCode {
@@ -154,6 +167,8 @@ impl CloseCode {
             Self::Slow => 4008,
             Self::TakenOver => 4009,
             Self::Flooding => 4029,
+            Self::Unauthorized => 4401,
+            Self::NotFound => 4404,
         }
     }
 
@@ -172,6 +187,8 @@ impl CloseCode {
             Self::Slow => "reader too slow, reconnect",
             Self::TakenOver => "session moved to another server, reconnect",
             Self::Flooding => "too many requests, reconnect later",
+            Self::Unauthorized => "token missing, wrong or expired",
+            Self::NotFound => "no such session",
         }
     }
 }
@@ -189,6 +206,8 @@ mod tests {
             ErrorCode::BinaryUnsupported,
             ErrorCode::IdempotencyMismatch,
             ErrorCode::Unsupported,
+            ErrorCode::Unauthorized,
+            ErrorCode::AuthUnavailable,
             ErrorCode::SessionNotFound,
             ErrorCode::UnknownPosition,
             ErrorCode::Busy,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::{ErrorCode, Event, EventBody, MessageId, Seq, SessionId, TurnId, UserId};
+use crate::{ErrorCode, Event, EventBody, MessageId, Seq, SessionId, Timestamp, TurnId, UserId};
 
 /// Ends every turn in the text dialect.
 pub const END_OF_RESPONSE: &str = "[END_OF_RESPONSE]";
@@ -76,6 +76,23 @@ pub enum ServerFrame {
         /// As in `degraded`.
         reason: &'static str,
     },
+    /// The client brought no token with its handshake, and is to send one now, by `auth`.
+    AuthRequired {
+        /// How long it may take, in milliseconds.
+        timeout_ms: u64,
+    },
+    /// The token of an `auth` was accepted.
+    AuthOk {
+        /// Whose token it is.
+        user_id: UserId,
+        /// When it expires.
+        expires_at: Timestamp,
+    },
+    /// The connection's token expires soon; a fresh one keeps the connection.
+    AuthExpiring {
+        /// When it expires.
+        expires_at: Timestamp,
+    },
     /// The answer to `ping`.
     Pong,
 }
@@ -100,7 +117,7 @@ pub struct ErrorFrame {
 struct EventJson<'a> {
     r#type: &'static str,
     seq: Seq,
-    occurred_at: crate::Timestamp,
+    occurred_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     turn_id: Option<TurnId>,
     #[serde(flatten)]
@@ -163,6 +180,16 @@ enum PlainJson<'a> {
     },
     Recovered {
         reason: &'a str,
+    },
+    AuthRequired {
+        timeout_ms: u64,
+    },
+    AuthOk {
+        user_id: &'a UserId,
+        expires_at: Timestamp,
+    },
+    AuthExpiring {
+        expires_at: Timestamp,
     },
     Pong,
 }
@@ -232,6 +259,19 @@ impl ServerFrame {
             },
             Self::Degraded { reason } => PlainJson::Degraded { reason },
             Self::Recovered { reason } => PlainJson::Recovered { reason },
+            Self::AuthRequired { timeout_ms } => PlainJson::AuthRequired {
+                timeout_ms: *timeout_ms,
+            },
+            Self::AuthOk {
+                user_id,
+                expires_at,
+            } => PlainJson::AuthOk {
+                user_id,
+                expires_at: *expires_at,
+            },
+            Self::AuthExpiring { expires_at } => PlainJson::AuthExpiring {
+                expires_at: *expires_at,
+            },
             Self::Pong => PlainJson::Pong,
         }
     }
@@ -301,6 +341,9 @@ impl TextFrames {
             | ServerFrame::GoAway { .. }
             | ServerFrame::Degraded { .. }
             | ServerFrame::Recovered { .. }
+            | ServerFrame::AuthRequired { .. }
+            | ServerFrame::AuthOk { .. }
+            | ServerFrame::AuthExpiring { .. }
             | ServerFrame::Pong => [None, None],
         }
     }

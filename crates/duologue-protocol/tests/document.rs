@@ -126,6 +126,16 @@ fn frame(example: &Value) -> ServerFrame {
             reason: "restart",
             reconnect_after_ms: field(example, "reconnect_after_ms"),
         },
+        "auth_required" => ServerFrame::AuthRequired {
+            timeout_ms: field(example, "timeout_ms"),
+        },
+        "auth_ok" => ServerFrame::AuthOk {
+            user_id: field(example, "user_id"),
+            expires_at: field(example, "expires_at"),
+        },
+        "auth_expiring" => ServerFrame::AuthExpiring {
+            expires_at: field(example, "expires_at"),
+        },
         "pong" => ServerFrame::Pong,
         other => panic!("no frame is called {other:?}"),
     }

@@ -345,6 +345,20 @@ fn session_summarized_has_the_summary_unless_it_failed() {
 }
 
 #[test]
+fn authentication_has_frames_that_only_the_json_dialect_spells() {
+    let expires_at = "2026-01-01T10:00:00Z".parse().unwrap();
+    let required = ServerFrame::AuthRequired { timeout_ms: 10_000 };
+    assert_snapshot!(spelled(&required), @r#"json: {"type":"auth_required","timeout_ms":10000}"#);
+    let ok = ServerFrame::AuthOk {
+        user_id: user_id(),
+        expires_at,
+    };
+    assert_snapshot!(spelled(&ok), @r#"json: {"type":"auth_ok","user_id":"user-1","expires_at":"2026-01-01T10:00:00Z"}"#);
+    let expiring = ServerFrame::AuthExpiring { expires_at };
+    assert_snapshot!(spelled(&expiring), @r#"json: {"type":"auth_expiring","expires_at":"2026-01-01T10:00:00Z"}"#);
+}
+
+#[test]
 fn pong_is_bare() {
     assert_snapshot!(spelled(&ServerFrame::Pong), @r#"json: {"type":"pong"}"#);
 }

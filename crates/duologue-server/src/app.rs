@@ -12,14 +12,17 @@ use std::{
 
 use duologue_engine::{Engine, Limits, Parts, agent::Agent, agent::AgentError, store::ServerId};
 use duologue_store::OpenError;
+use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    auth::{Auth, KeyError},
     clock::SystemClock,
-    config::{Config, SocketConfig},
-    http::{self, origin::Origins},
-    listener::{self, ListenerLimits},
+    config::{AuthMode, Authentication, Config, SocketConfig},
+    gates::Gates,
+    http::{self, host::Hosts, origin::Origins},
+    listener::{self, ListenerLimits, Places},
     model,
 };
 
@@ -51,6 +54,20 @@ pub enum StartError {
     /// The model's configuration is wrong.
     #[error("the model cannot be used")]
     Model(#[from] model::ModelError),
+    /// Others could reach it, and nobody would ask them who they are.
+    #[error(
+        "server.host: {address} is reached by other machines, and auth.mode is \"none\": whoever \
+         reaches it could read and continue every session. Set auth.mode to \"jwt\" or \
+         \"supabase\" (DUOLOGUE_AUTH__MODE); or, where only a private network or a proxy that \
+         knows its users reaches it, auth.allow_anonymous to true (DUOLOGUE_AUTH__ALLOW_ANONYMOUS)"
+    )]
+    Exposed {
+        /// The address that other machines reach.
+        address: SocketAddr,
+    },
+    /// What tokens are checked by cannot be used.
+    #[error("the tokens of users cannot be checked")]
+    Auth(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The address is taken, or not ours.
     #[error("server.host, server.port: cannot listen on {address}")]
     Bind {
@@ -67,8 +84,15 @@ pub(crate) struct App {
     pub(crate) engine: Arc<Engine>,
     pub(crate) socket: Arc<SocketConfig>,
     pub(crate) origins: Arc<Origins>,
+    pub(crate) hosts: Arc<Hosts>,
+    pub(crate) proxies_trusted: Arc<[IpNet]>,
+    pub(crate) gates: Arc<Gates>,
+    pub(crate) auth: Arc<Auth>,
+    pub(crate) places: Places,
     /// Sockets and connections. Shutdown waits for it.
     pub(crate) tasks: TaskTracker,
+    /// Cancelled when the engine has stopped: whoever is still connected is to go.
+    pub(crate) closing: CancellationToken,
     /// Whether there is a route that sends back what it gets.
     #[cfg(feature = "testing")]
     pub(crate) echoes: bool,
@@ -94,26 +118,36 @@ pub struct Description {
     pub model: String,
     /// The agent's name and where it comes from.
     pub agent: String,
+    /// How users prove who they are.
+    pub auth: String,
 }
 
 impl Application {
     /// Opens the store, reads the agent, binds the address.
     pub async fn build(config: &Config) -> Result<Self, StartError> {
+        let addresses = resolve(config).await?;
         let (agent, agent_origin) = read_agent(config)?;
+        let clock = Arc::new(SystemClock);
+        let tasks = TaskTracker::new();
+        let supabase_url = &config.store.supabase_url;
+        let auth = Auth::new(&config.auth, supabase_url, clock.clone(), tasks.clone())?;
         let provider = model::build(config.model.choice())?;
         let store = duologue_store::open(&config.store).await?;
-        let (listener, address) = bind(config).await?;
-        warn_if_exposed(address);
+        let (listener, address) = bind(config, &addresses).await?;
+        if auth.is_on_trust() {
+            warn_if_exposed(address);
+        }
         let description = Description {
             store: config.store.describe(),
             model: config.model.choice().to_string(),
             agent: format!("{} ({agent_origin})", agent.name()),
+            auth: config.auth.authentication(supabase_url).to_string(),
         };
         let parts = Parts {
             store,
             provider,
             agent: Arc::new(agent),
-            clock: Arc::new(SystemClock),
+            clock,
             server: server_id(),
         };
         let limits = Limits {
@@ -121,12 +155,21 @@ impl Application {
             turn: config.turn.clone(),
             generation: config.generation.clone(),
             jobs: config.jobs.clone(),
+            user: config.limits.user.clone(),
+            tokens: config.limits.tokens.clone(),
         };
+        let proxies_trusted: Arc<[IpNet]> = config.server.proxies_trusted.as_slice().into();
         let app = App {
             engine: Arc::new(Engine::start(parts, limits)),
             socket: Arc::new(config.socket.clone()),
             origins: Arc::new(Origins::new(&config.server.origins_allowed)),
-            tasks: TaskTracker::new(),
+            hosts: Arc::new(Hosts::new(&config.server.hosts_allowed, address.ip())),
+            gates: Arc::new(Gates::new(&config.limits, Arc::clone(&proxies_trusted))),
+            proxies_trusted,
+            auth: Arc::new(auth),
+            places: Places::new(config.server.connections_max as usize),
+            tasks,
+            closing: CancellationToken::new(),
             #[cfg(feature = "testing")]
             echoes: false,
         };
@@ -174,11 +217,13 @@ impl Application {
             ..
         } = self;
         let router = http::router(app.clone());
-        let closing = CancellationToken::new();
+        let closing = app.closing.clone();
         let accepting = listener::serve(
             listener,
             router,
             limits,
+            app.places.clone(),
+            Arc::clone(&app.gates),
             app.tasks.clone(),
             drain,
             closing.clone(),
@@ -204,24 +249,63 @@ pub(crate) fn read_agent(config: &Config) -> Result<(Agent, String), StartError>
             (text, path.display().to_string())
         }
     };
-    match Agent::from_toml(&text, &duologue_tools::builtin()) {
+    let tools = duologue_tools::builtin();
+    let agent = match config.auth.mode {
+        AuthMode::None => Agent::from_toml_on_trust(&text, &tools),
+        AuthMode::Jwt | AuthMode::Supabase => Agent::from_toml(&text, &tools),
+    };
+    match agent {
         Ok(agent) => Ok((agent, origin)),
         Err(source) => Err(StartError::Agent { origin, source }),
     }
 }
 
-async fn bind(config: &Config) -> Result<(TcpListener, SocketAddr), StartError> {
+impl From<KeyError> for StartError {
+    fn from(error: KeyError) -> Self {
+        Self::Auth(Box::new(error))
+    }
+}
+
+/// The addresses to listen on, one of them. None of them may be open to people whom nobody asks who
+/// they are, unless that is what the operator wants.
+async fn resolve(config: &Config) -> Result<Vec<SocketAddr>, StartError> {
     let (host, port) = (config.server.host.as_str(), config.server.port);
-    let failed = |source| StartError::Bind {
-        address: format!("{host}:{port}"),
-        source,
-    };
-    let listener = TcpListener::bind((host, port)).await.map_err(failed)?;
+    let found = tokio::net::lookup_host((host, port)).await;
+    let addresses: Vec<_> = found.map_err(|source| unbound(config, source))?.collect();
+    match exposed(config, &addresses) {
+        Some(address) => Err(StartError::Exposed { address }),
+        None => Ok(addresses),
+    }
+}
+
+/// The address at which strangers would be taken at their word, if there is one.
+pub(crate) fn exposed(config: &Config, addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    let authentication = config.auth.authentication(&config.store.supabase_url);
+    if config.auth.allow_anonymous || matches!(authentication, Authentication::ByToken(_)) {
+        return None;
+    }
+    let mut addresses = addresses.iter().copied();
+    addresses.find(|address| is_exposed(address.ip()))
+}
+
+async fn bind(
+    config: &Config,
+    addresses: &[SocketAddr],
+) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| unbound(config, source);
+    let listener = TcpListener::bind(addresses).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
 }
 
-/// There is no authentication yet: `user_id` is whatever a client says.
+fn unbound(config: &Config, source: io::Error) -> StartError {
+    StartError::Bind {
+        address: format!("{}:{}", config.server.host, config.server.port),
+        source,
+    }
+}
+
+/// Said even though it was asked for: whoever reads the log may not be who asked.
 fn warn_if_exposed(address: SocketAddr) {
     if is_exposed(address.ip()) {
         tracing::warn!(

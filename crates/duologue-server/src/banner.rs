@@ -16,6 +16,8 @@ pub struct Banner<'a> {
     pub model: &'a str,
     /// How it answers: the agent's name.
     pub agent: &'a str,
+    /// How users prove who they are.
+    pub auth: &'a str,
 }
 
 impl fmt::Display for Banner<'_> {
@@ -30,6 +32,7 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "  Store      {}", self.store)?;
         writeln!(f, "  Model      {}", self.model)?;
         writeln!(f, "  Agent      {}", self.agent)?;
+        writeln!(f, "  Auth       {}", self.auth)?;
         writeln!(f)?;
         writeln!(
             f,
@@ -60,6 +63,7 @@ mod tests {
                 store: "SQLite, duologue.db",
                 model: "mock",
                 agent: "concierge",
+                auth: "none: users are who they say they are",
             };
             banner
                 .to_string()
@@ -74,6 +78,7 @@ mod tests {
           Store      SQLite, duologue.db
           Model      mock
           Agent      concierge
+          Auth       none: users are who they say they are
 
           Talk to it with `duologue chat 127.0.0.1:8000`; Ctrl-C stops it.
         ");

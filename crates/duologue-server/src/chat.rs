@@ -17,15 +17,20 @@ mod input;
 mod reconnect;
 #[cfg(test)]
 mod tests;
+mod token;
 mod view;
 
-use std::io::{self, Read, Write};
+use std::{
+    io::{self, Read, Write},
+    path::PathBuf,
+};
 
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 pub use crate::chat::{
     address::AddressError,
+    token::Token,
     view::{Colour, Input},
 };
 use crate::{
@@ -61,6 +66,9 @@ pub enum ChatError {
     /// The session ended while something was unanswered.
     #[error("the session ended before everything was answered")]
     Unanswered,
+    /// The file with the token cannot be read.
+    #[error("--token-file: {0} cannot be read")]
+    Token(PathBuf, #[source] io::Error),
     /// The input cannot be read.
     #[error("the input cannot be read")]
     Input(#[source] io::Error),
@@ -83,6 +91,7 @@ pub struct Terminal {
 /// Uses the process's Ctrl-C, and leaves a thread behind that waits for input.
 pub async fn run(
     args: ChatArgs,
+    token: Token,
     terminal: Terminal,
     input: impl Read + Send + 'static,
     output: impl Write,
@@ -92,6 +101,7 @@ pub async fn run(
     let (interrupt, interrupts) = mpsc::channel(4);
     let conversation = Conversation {
         address,
+        token,
         dialogue: Dialogue::new(terminal.input, new_id()),
         view: View::new(terminal.colour, terminal.input),
         waits: Waits::new(reconnect::waits()),

@@ -3,6 +3,7 @@
 //!
 //! A part that fails never hides another one: all are tried, and each has its row.
 
+mod auth;
 mod model;
 mod store;
 
@@ -37,19 +38,20 @@ enum State {
     Fails,
 }
 
-/// Tries the store, the model and the agent. The process must have chosen its TLS implementation.
+/// Tries the store, the model, the agent, and what users' tokens are checked by. The process must have chosen its TLS implementation.
 pub async fn run(loaded: &Loaded) -> Report {
     let (config, settings) = (&loaded.config, &loaded.settings);
-    let (store, model) = tokio::join!(
+    let (store, model, auth) = tokio::join!(
         store::check(&config.store, settings),
         model::check(config.model.choice(), settings),
+        auth::check(config, settings),
     );
     let agent = match read_agent(config) {
         Ok((agent, origin)) => Row::works("agent", format!("{} ({origin})", agent.name())),
         Err(error) => Row::fails("agent", chain(&error)),
     };
     Report {
-        rows: vec![store, model, agent],
+        rows: vec![store, model, agent, auth],
     }
 }
 

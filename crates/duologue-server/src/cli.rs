@@ -26,6 +26,7 @@ Examples:
   duologue chat https://chat.example.com    Another, over TLS
   duologue chat --session trip-to-oslo      A session to come back to
   echo 'What is CO2?' | duologue chat       One question, one answer, no prompt
+  DUOLOGUE_TOKEN=eyJ… duologue chat         As the user whose token this is
 
 Ctrl-C stops a running answer, and otherwise leaves; so do /quit and the end of input.";
 
@@ -61,6 +62,8 @@ pub enum Command {
     Health,
     /// Print all settings in force and where they came from, secrets hidden, and exit.
     Config,
+    /// Make a token for an operator, and print it with the hash that the server is given.
+    AdminToken,
     /// Talk to a server from this terminal.
     Chat(ChatArgs),
 }
@@ -120,6 +123,10 @@ pub struct ChatArgs {
     /// Whose session it is [default: anonymous].
     #[arg(long, value_name = "ID", value_parser = user_id)]
     pub user: Option<UserId>,
+    /// The file that has the token, where the server wants one; read again when a fresh one is wanted
+    /// [default: the variable `DUOLOGUE_TOKEN`].
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
 }
 
 impl Cli {

@@ -11,10 +11,12 @@
 //! Not here: what the values mean. Each section is a struct of the crate that uses it, and
 //! `config/default.toml` explains every key.
 
+mod auth;
 mod check;
 mod environment;
 mod keys;
 mod layers;
+mod limits;
 mod log;
 mod model;
 mod names;
@@ -31,8 +33,10 @@ use duologue_store::StoreConfig;
 use serde::Deserialize;
 
 pub use crate::config::{
+    auth::{AuthConfig, AuthMode, Authentication, SigningAlgorithm, TokenRules},
     environment::Environment,
     layers::{FlagValue, Settings, Source},
+    limits::{AddressLimits, ConnectionLimits, LimitsConfig},
     log::{LogConfig, LogFormat},
     model::{Endpoint, ModelChoice, ModelConfig, ProviderChoice},
     server::{AgentConfig, ServerConfig},
@@ -45,10 +49,14 @@ pub use crate::config::{
 pub struct Config {
     /// The listener, and what connections may use before they are upgraded.
     pub server: ServerConfig,
+    /// Who users are, and how they prove it.
+    pub auth: AuthConfig,
     /// What one WebSocket may use.
     pub socket: SocketConfig,
     /// What one session may use.
     pub session: SessionLimits,
+    /// What an address, a connection, a user and the process may use.
+    pub limits: LimitsConfig,
     /// What one turn may use.
     pub turn: TurnLimits,
     /// How long the model may take.
@@ -127,11 +135,29 @@ pub fn load(
         problems.extend(settings.lay_flag(flag));
     }
 
+    checked(settings, problems, warnings)
+}
+
+/// What [`load`] makes of a file alone, given its text.
+#[cfg(feature = "testing")]
+pub(crate) fn load_text(text: &str) -> Result<Loaded, ConfigError> {
+    let mut settings = Settings::defaults();
+    let problems = settings.lay_text(text, Path::new("duologue.toml"));
+    checked(settings, problems, Vec::new())
+}
+
+/// Reads and checks what all layers have come to.
+fn checked(
+    settings: Settings,
+    mut problems: Vec<String>,
+    mut warnings: Vec<String>,
+) -> Result<Loaded, ConfigError> {
     problems.extend(check::sizes(&settings));
     match settings.read() {
         Ok(config) => {
             problems.extend(check::all(&config, &settings));
             warnings.extend(check::supabase_schema(&config, &settings));
+            warnings.extend(check::unused_auth(&config, &settings));
             if problems.is_empty() {
                 return Ok(Loaded {
                     config,

@@ -3,7 +3,13 @@
 //! `axum::serve` has no limit on the time a request's head may take, so that a few silent sockets
 //! would stay for ever; hyper's own builder has one.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::Router;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
@@ -16,7 +22,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use crate::config::ServerConfig;
+use crate::{
+    config::ServerConfig,
+    gates::{AddressPlace, Gates},
+};
 
 /// How long to wait after the system refused a connection, so that a lack of file descriptors does
 /// not become a busy loop.
@@ -29,13 +38,18 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\n\
 content-length: 0\r\nconnection: close\r\n\r\n";
 
+/// What is sent to connections from an address that has enough of them.
+const ADDRESS_REFUSAL: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 5\r\n\
+content-type: application/json\r\ncontent-length: 145\r\nconnection: close\r\n\r\n\
+{\"error\":{\"code\":\"too_many_requests\",\"message\":\"too many connections from this address; try again \
+later\",\"retryable\":true,\"retry_after_ms\":5000}}";
+
 /// What connections may use before they are upgraded.
 #[derive(Clone, Debug)]
 pub(crate) struct ListenerLimits {
     header_read_timeout: Duration,
     header_bytes_max: usize,
     headers_max: usize,
-    connections_max: usize,
 }
 
 impl From<&ServerConfig> for ListenerLimits {
@@ -44,8 +58,28 @@ impl From<&ServerConfig> for ListenerLimits {
             header_read_timeout: config.header_read_timeout,
             header_bytes_max: config.header_bytes_max as usize,
             headers_max: config.headers_max as usize,
-            connections_max: config.connections_max as usize,
         }
+    }
+}
+
+/// The places of connections, of which there are `connections_max`.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    free: Arc<Semaphore>,
+    all: usize,
+}
+
+impl Places {
+    pub(crate) fn new(all: usize) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(all)),
+            all,
+        }
+    }
+
+    /// How many connections are open.
+    pub(crate) fn taken(&self) -> usize {
+        self.all - self.free.available_permits()
     }
 }
 
@@ -54,7 +88,30 @@ impl From<&ServerConfig> for ListenerLimits {
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     _permit: Arc<OwnedSemaphorePermit>,
+    /// Its place among those of its address; none yet if it came through a proxy.
+    address: Option<Arc<AddressPlace>>,
 }
+
+impl Place {
+    /// Counts a connection that came through a proxy as one of its client's. False: that has enough.
+    pub(crate) fn take_for(&mut self, gates: &Gates, client: IpAddr) -> bool {
+        if self.address.is_none() {
+            self.address = gates.admit(client).map(Arc::new);
+        }
+        self.address.is_some()
+    }
+
+    /// The connection is attached to a session.
+    pub(crate) fn attached(&self) {
+        if let Some(address) = &self.address {
+            address.attached();
+        }
+    }
+}
+
+/// Who is at the other end of a request's connection: a client, or a proxy that it came through.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// Accepts connections until `drain` is cancelled. Those that are open then go on, and are told to
 /// close when `closing` is cancelled.
@@ -62,22 +119,20 @@ pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     limits: ListenerLimits,
+    places: Places,
+    gates: Arc<Gates>,
     tasks: TaskTracker,
     drain: CancellationToken,
     closing: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(limits.connections_max));
     loop {
         let accepted = tokio::select! {
             () = drain.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => match Arc::clone(&places).try_acquire_owned() {
-                Ok(permit) => {
-                    let place = Place {
-                        _permit: Arc::new(permit),
-                    };
+            Ok((stream, peer)) => match place(&places, &gates, peer.ip()) {
+                Ok(place) => {
                     let router = router.clone();
                     let connection = connect(stream, peer, router, limits.clone(), place);
                     let closing = closing.clone();
@@ -86,9 +141,8 @@ pub(crate) async fn serve(
                         closing.run_until_cancelled(connection).await;
                     });
                 }
-                Err(_full) => {
-                    tracing::warn!("connection.refused");
-                    tasks.spawn(refuse(stream));
+                Err(refusal) => {
+                    tasks.spawn(refuse(stream, refusal));
                 }
             },
             Err(error) if is_of_the_connection(&error) => {}
@@ -98,6 +152,28 @@ pub(crate) async fn serve(
             }
         }
     }
+}
+
+/// Finds a place for a connection, or else what it is told.
+fn place(places: &Places, gates: &Gates, peer: IpAddr) -> Result<Place, &'static [u8]> {
+    let permit = Arc::clone(&places.free).try_acquire_owned();
+    let permit = permit.map_err(|_full| {
+        tracing::warn!("connection.refused");
+        REFUSAL
+    })?;
+    let address = if gates.is_proxy(peer) {
+        None
+    } else {
+        let address = gates.admit(peer).ok_or_else(|| {
+            tracing::debug!(%peer, "connection.refused_by_address");
+            ADDRESS_REFUSAL
+        })?;
+        Some(Arc::new(address))
+    };
+    Ok(Place {
+        _permit: Arc::new(permit),
+        address,
+    })
 }
 
 /// Serves one connection until it is closed or upgraded.
@@ -114,6 +190,7 @@ async fn connect(
     }
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(place.clone());
+        request.extensions_mut().insert(Peer(peer));
         let router = router.clone();
         async move {
             let Ok(response) = router.oneshot(request).await;
@@ -134,9 +211,9 @@ async fn connect(
     }
 }
 
-async fn refuse(mut stream: TcpStream) {
+async fn refuse(mut stream: TcpStream, why: &[u8]) {
     let refusal = async {
-        stream.write_all(REFUSAL).await?;
+        stream.write_all(why).await?;
         stream.shutdown().await
     };
     // It is refused either way; whether it hears of it is its own affair.

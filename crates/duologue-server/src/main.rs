@@ -9,13 +9,14 @@ use std::{
 use anyhow::Context;
 use clap::Parser;
 use duologue_server::{
+    NewAdminToken,
     app::{Application, Description},
     banner::Banner,
-    chat::{self, Colour, Input, Terminal},
+    chat::{self, Colour, Input, Terminal, Token},
     check,
     cli::{Cli, Command},
     config::{self, Config, Environment, Loaded},
-    operate, probe,
+    memory, operate, panics, probe,
     shutdown::Signals,
     telemetry, verify,
 };
@@ -64,6 +65,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command() {
         Command::Serve(serve) => {
             let loaded = start(load(serve.into_flags())?)?;
+            if !loaded.config.server.core_dumps {
+                memory::keep_private().context("the memory cannot be kept private")?;
+            }
             install_crypto();
             serve_until_told_to_stop(&loaded.config).await
         }
@@ -97,10 +101,23 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             let loaded = warn(load(Vec::new())?)?;
             Ok(write!(io::stdout(), "{}", loaded.settings)?)
         }
+        Command::AdminToken => {
+            let NewAdminToken { token, hash } = NewAdminToken::random();
+            let mut out = io::stdout();
+            writeln!(out, "token  {token}")?;
+            writeln!(out, "hash   {hash}")?;
+            writeln!(out)?;
+            Ok(writeln!(
+                out,
+                "Add the hash to auth.admin_tokens (DUOLOGUE_AUTH__ADMIN_TOKENS). The token is shown \
+                 this once; send it as `Authorization: Bearer`."
+            )?)
+        }
         Command::Chat(args) => {
             install_crypto();
             let terminal = terminal(&environment);
-            Ok(chat::run(args, terminal, io::stdin(), io::stdout()).await?)
+            let token = Token::new(args.token_file.clone(), environment.chat_token());
+            Ok(chat::run(args, token, terminal, io::stdin(), io::stdout()).await?)
         }
     }
 }
@@ -113,12 +130,14 @@ async fn serve_until_told_to_stop(config: &Config) -> anyhow::Result<()> {
         store,
         model,
         agent,
+        auth,
     } = application.description();
     let banner = Banner {
         address: application.address(),
         store,
         model,
         agent,
+        auth,
     };
     write!(io::stdout(), "{banner}")?;
     io::stdout().flush()?;
@@ -181,6 +200,7 @@ fn warn(loaded: Loaded) -> anyhow::Result<Loaded> {
 /// Starts logging, and logs what was noticed before.
 fn start(loaded: Loaded) -> anyhow::Result<Loaded> {
     telemetry::start(&loaded.config.log)?;
+    panics::log_from_now_on();
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

@@ -3,27 +3,38 @@
 //! The socket knows nothing of what it carries. It translates, keeps the peer honest (pings, write
 //! timeout), and says how the peer left.
 
+mod credentials;
 #[cfg(feature = "testing")]
 pub(crate) mod echo;
 mod heartbeat;
+mod lobby;
 mod outgoing;
+mod pace;
 
 use std::{sync::Arc, time::Duration};
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use duologue_engine::{Delivery, Reader};
-use duologue_protocol::{ClientFrame, CloseCode, DisconnectReason, ErrorCode, ErrorFrame};
+use duologue_protocol::{
+    ClientFrame, CloseCode, DisconnectReason, ErrorCode, ErrorFrame, ServerFrame,
+};
 use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
 use tokio_tungstenite::tungstenite;
 
+pub(crate) use self::lobby::{Lobby, Wish};
 use crate::{
-    config::{Dialect, SocketConfig},
+    app::App,
+    auth::Caller,
+    config::SocketConfig,
+    http::error::ApiError,
     socket::{
+        credentials::{Credentials, Due},
         heartbeat::{Beat, Heartbeat},
         outgoing::Outgoing,
+        pace::Pace,
     },
 };
 
@@ -34,7 +45,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct Socket {
     reader: Reader,
     outgoing: Outgoing,
+    /// None where users are taken on trust.
+    credentials: Option<Credentials>,
     config: Arc<SocketConfig>,
+    pace: Pace,
 }
 
 /// How the connection came to its end.
@@ -48,12 +62,21 @@ enum End {
 type Step = Result<(), End>;
 
 impl Socket {
-    pub(crate) fn new(reader: Reader, dialect: Dialect, config: Arc<SocketConfig>) -> Self {
-        Self {
+    /// Attaches a reader for somebody who was asked who they are.
+    pub(crate) async fn attach(app: &App, wish: &Wish, caller: Caller) -> Result<Self, ApiError> {
+        let (session_id, after) = (&wish.session_id, wish.after);
+        let pace = Pace::new(&app.gates, &caller.user_id)?;
+        let reader = app
+            .engine
+            .attach(session_id, &caller.user_id, after)
+            .await?;
+        Ok(Self {
             reader,
-            outgoing: Outgoing::new(dialect),
-            config,
-        }
+            outgoing: Outgoing::new(wish.dialect),
+            credentials: Credentials::new(&app.auth, &caller),
+            config: Arc::clone(&app.socket),
+            pace,
+        })
     }
 
     /// Serves the connection until either side closes it.
@@ -69,6 +92,7 @@ impl Socket {
                     self.take(message, &mut sink).await
                 }
                 beat = heartbeat.next() => self.beat(beat, &mut sink).await,
+                due = next_due(&mut self.credentials) => self.authorise(due, &mut sink).await,
                 () = self.reader.receive(&mut batch) => self.deliver(&mut batch, &mut sink).await,
             };
             if let Err(end) = step {
@@ -89,23 +113,24 @@ impl Socket {
     ) -> Step {
         let refused = match message {
             Some(Ok(Message::Text(text))) => match ClientFrame::read(&text) {
-                Ok(frame) => self.reader.submit(frame),
-                Err(error) => Err(ErrorFrame {
+                Ok(frame) => self.pace.allow(&frame).and_then(|()| self.submit(frame)),
+                Err(error) => self.pace.allow_any(error.id.clone()).and(Err(ErrorFrame {
                     code: error.code,
                     message: error.message,
                     id: error.id,
                     turn_id: None,
                     retry_after_ms: None,
-                }),
+                })),
             },
-            Some(Ok(Message::Binary(_))) => Err(ErrorFrame {
+            Some(Ok(Message::Binary(_))) => self.pace.allow_any(None).and(Err(ErrorFrame {
                 code: ErrorCode::BinaryUnsupported,
                 message: "send text frames; binary ones carry nothing here".into(),
                 id: None,
                 turn_id: None,
                 retry_after_ms: None,
-            }),
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
+            })),
+            Some(Ok(Message::Ping(_))) => self.pace.allow_any(None),
+            Some(Ok(Message::Pong(_))) => Ok(()),
             Some(Ok(Message::Close(frame))) => return Err(End::Left(farewell(frame.as_ref()))),
             Some(Err(error)) => return Err(failure(error)),
             None => return Err(End::Left(DisconnectReason::Lost)),
@@ -114,9 +139,43 @@ impl Socket {
             Ok(()) => Ok(()),
             Err(error) => {
                 self.outgoing.error(error);
-                self.write(sink).await
+                self.write(sink).await?;
+                if self.pace.is_flooding() {
+                    return Err(End::Close(CloseCode::Flooding, DisconnectReason::Lost));
+                }
+                Ok(())
             }
         }
+    }
+
+    /// Passes a request on. A token is the connection's business, and the session's only to refuse
+    /// where there are none.
+    fn submit(&mut self, frame: ClientFrame) -> Result<(), ErrorFrame> {
+        match (frame, &mut self.credentials) {
+            (ClientFrame::Auth { token }, Some(credentials)) => credentials.take(token),
+            (frame, _) => self.reader.submit(frame),
+        }
+    }
+
+    /// Does what is due about the connection's token.
+    async fn authorise(&mut self, due: Due, sink: &mut SplitSink<WebSocket, Message>) -> Step {
+        match due {
+            Due::Notice { expires_at } => {
+                self.outgoing.tell(ServerFrame::AuthExpiring { expires_at });
+            }
+            Due::Fresh(identity) => self.outgoing.tell(ServerFrame::AuthOk {
+                user_id: identity.user_id,
+                expires_at: identity.expires_at,
+            }),
+            Due::Refused(error) => {
+                let (error, _close) = ApiError::from(error).after_upgrade();
+                self.outgoing.error(error);
+            }
+            Due::Close => {
+                return Err(End::Close(CloseCode::Unauthorized, DisconnectReason::Lost));
+            }
+        }
+        self.write(sink).await
     }
 
     async fn beat(&mut self, beat: Beat, sink: &mut SplitSink<WebSocket, Message>) -> Step {
@@ -173,6 +232,14 @@ impl Socket {
             Ok(Err(error)) => Err(failure(error)),
             Err(_elapsed) => Err(End::Close(CloseCode::Slow, DisconnectReason::Slow)),
         }
+    }
+}
+
+/// Waits for what is due about a token; for ever where there is none.
+async fn next_due(credentials: &mut Option<Credentials>) -> Due {
+    match credentials {
+        Some(credentials) => credentials.next().await,
+        None => std::future::pending().await,
     }
 }
 

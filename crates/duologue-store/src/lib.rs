@@ -20,6 +20,8 @@ use std::sync::Arc;
 
 use duologue_engine::store::{Store, inspect::Inspect};
 
+#[cfg(feature = "testing")]
+pub use crate::supabase::fuzz;
 use crate::{
     config::Backend,
     postgres::PostgresStore,

@@ -7,6 +7,8 @@
 
 mod calls;
 mod failure;
+#[cfg(feature = "testing")]
+pub mod fuzz;
 mod inspect;
 mod opening;
 mod target;

@@ -17,7 +17,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("duologue-tools", INNER),
     ("duologue-bus", INNER),
     ("duologue-server", PARTS),
-    ("duologue-integration", EVERYTHING),
+    ("duologue-fuzz", EVERYTHING),
+    ("duologue-integration", TESTS),
     ("xtask", &[]),
 ];
 const INNER: &[&str] = &["duologue-protocol", "duologue-engine"];
@@ -37,6 +38,16 @@ const EVERYTHING: &[&str] = &[
     "duologue-tools",
     "duologue-bus",
     "duologue-server",
+];
+const TESTS: &[&str] = &[
+    "duologue-protocol",
+    "duologue-engine",
+    "duologue-store",
+    "duologue-llm",
+    "duologue-tools",
+    "duologue-bus",
+    "duologue-server",
+    "duologue-fuzz",
 ];
 
 pub(super) fn check(tree: &Tree) -> Vec<Violation> {

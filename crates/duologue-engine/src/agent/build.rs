@@ -7,7 +7,7 @@ use regex::Regex;
 use crate::{
     agent::{
         Agent, AgentError,
-        config::{AgentConfig, RouteConfig, ToolConfig, WithModel},
+        config::{AgentConfig, Binding, RouteConfig, ToolConfig, WithModel},
         phrases::Phrases,
         route::{RESERVED, Route},
         tool::AgentTool,
@@ -19,7 +19,22 @@ impl Agent {
     /// Reads an agent from TOML. `tools` are all that it may choose from; it has those that its
     /// configuration names.
     pub fn from_toml(text: &str, tools: &[Arc<dyn Tool>]) -> Result<Self, AgentError> {
-        let config: AgentConfig = toml::from_str(text).map_err(AgentError::Unreadable)?;
+        let config = toml::from_str(text).map_err(AgentError::Unreadable)?;
+        Self::build(config, tools)
+    }
+
+    /// The same for a server that takes users at their word. What is bound to the user then binds
+    /// nothing: it is found in what they write, and asked for, like any other value.
+    pub fn from_toml_on_trust(text: &str, tools: &[Arc<dyn Tool>]) -> Result<Self, AgentError> {
+        let mut config: AgentConfig = toml::from_str(text).map_err(AgentError::Unreadable)?;
+        let tools_of_config = config.tools.values_mut();
+        for parameter in tools_of_config.flat_map(|tool| tool.parameters.values_mut()) {
+            parameter.from.take_if(|from| *from == Binding::User);
+        }
+        Self::build(config, tools)
+    }
+
+    fn build(config: AgentConfig, tools: &[Arc<dyn Tool>]) -> Result<Self, AgentError> {
         for (key, value) in [
             ("name", &config.name),
             ("prompt", &config.prompt),

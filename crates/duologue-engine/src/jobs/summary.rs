@@ -65,9 +65,9 @@ async fn read(context: &Context, job: &Job) -> Result<(Option<String>, Timestamp
 /// What one event adds to the transcript. A call is told together with its result.
 fn line(body: EventBody, calls: &mut HashMap<CallId, Value>) -> Option<String> {
     match body {
-        EventBody::UserMessage(message) => Some(format!("user: {}\n", message.text)),
+        EventBody::UserMessage(message) => Some(format!("user: {}\n", indented(&message.text))),
         EventBody::AssistantMessage(answer) if !answer.text.is_empty() => {
-            Some(format!("assistant: {}\n", answer.text))
+            Some(format!("assistant: {}\n", indented(&answer.text)))
         }
         EventBody::ToolCall(call) => {
             calls.insert(call.call_id, call.arguments);
@@ -77,12 +77,17 @@ fn line(body: EventBody, calls: &mut HashMap<CallId, Value>) -> Option<String> {
             let arguments = calls.remove(&result.call_id).unwrap_or_default();
             let outcome = match result.outcome {
                 ToolOutcome::Result(value) => value.to_string(),
-                ToolOutcome::Error(why) => format!("error: {why}"),
+                ToolOutcome::Error(why) => format!("error: {}", indented(&why)),
             };
             Some(format!("tool {}({arguments}): {outcome}\n", result.name))
         }
         _ => None,
     }
+}
+
+/// Nobody's words begin a line, so that they cannot pass for somebody else's.
+fn indented(text: &str) -> String {
+    text.replace('\n', "\n  ")
 }
 
 /// The last lines of a transcript, as many as fit: an ending says more about a session than its

@@ -7,6 +7,7 @@ use tokio::{sync::mpsc, time::Instant};
 use tracing::Instrument;
 
 use crate::{
+    LogName,
     accounts::Account,
     engine::Context,
     log::{Log, Retry, fold},
@@ -48,7 +49,7 @@ pub(crate) fn spawn<E: Send>(
     let places = usize::from(limits.commands_queued_max) + usize::from(limits.readers_max);
     let (commands, inbox) = mpsc::channel(places);
     let weak = commands.downgrade();
-    let span = tracing::info_span!("session", session.id = %opening.key().0);
+    let span = tracing::info_span!("session", session.id = %LogName::from(&opening.key().0));
     let tasks = context.tasks.clone();
     let task = async move {
         let entry = enter();

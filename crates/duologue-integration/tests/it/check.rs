@@ -46,6 +46,7 @@ async fn out_of_the_box_everything_works_without_network() {
     store  works    SQLite, FILE: `duologue serve` will make its tables
     model  works    mock; OPENAI_API_KEY or GROQ_API_KEY brings a real one
     agent  works    duologue (built in)
+    auth   works    none: users are who they say they are
     ");
 }
 
@@ -111,6 +112,7 @@ async fn everything_that_fails_is_told_at_once_with_what_to_do() {
     model  FAILS    gpt-4o-mini at 127.0.0.1: the endpoint refuses the key: 401: Incorrect API key provided: ***. (error)
            to do:   put a key that is valid at this endpoint into OPENAI_API_KEY
     agent  FAILS    agent.file: cannot read no/such/agent.toml: No such file or directory (os error 2)
+    auth   works    none: users are who they say they are
     ");
 }
 
@@ -172,7 +174,8 @@ async fn the_exit_code_says_whether_all_works() {
 /// binds may be "every interface", which is no place to go to.
 #[tokio::test]
 async fn health_tells_a_server_that_is_alive_from_none() {
-    let server = ServerProcess::start_with(&[("HOST", "0.0.0.0")]).await;
+    let allowed = ("DUOLOGUE_AUTH__ALLOW_ANONYMOUS", "true");
+    let server = ServerProcess::start_with(&[("HOST", "0.0.0.0"), allowed]).await;
     let port = server.address().port().to_string();
     let folder = tempfile::tempdir().unwrap();
     let variables = [("HOST", "0.0.0.0"), ("PORT", port.as_str())];

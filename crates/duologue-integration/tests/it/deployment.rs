@@ -37,6 +37,7 @@ async fn the_static_page_has_the_headers_that_the_server_sends() {
             "date",
             "etag",
             "transfer-encoding",
+            "x-request-id",
         ]
         .contains(&name);
         assert!(

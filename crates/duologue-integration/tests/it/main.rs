@@ -1,6 +1,8 @@
 //! Tests of a running server, over real sockets.
 
+mod auth;
 mod busy;
+mod canaries;
 mod check;
 mod conversation;
 mod database;
@@ -10,15 +12,20 @@ mod echo;
 mod ending;
 mod follow_ups;
 mod frames;
+mod headers;
+mod hostile;
 mod http;
 mod kill;
 mod model;
+mod names;
 mod outage;
 mod outside;
 mod poison;
 mod postgres;
+mod process;
 mod readers;
 mod resume;
+mod security;
 mod shutdown;
 mod sockets;
 mod supabase;

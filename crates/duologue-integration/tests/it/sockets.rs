@@ -22,8 +22,8 @@ async fn connections_that_send_no_whole_request_are_closed() {
     let shapes: [&[u8]; 4] = [
         b"",
         b"GET /heal",
-        b"GET /healthz HTTP/1.1\r\nhost: x\r\n",
-        b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n",
+        b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n",
     ];
     for shape in shapes {
         let mut stream = TcpStream::connect(server.address()).await.unwrap();

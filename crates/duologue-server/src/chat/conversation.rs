@@ -17,7 +17,8 @@ use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{
         Error as SocketError, Message,
-        http::{Response, StatusCode},
+        client::IntoClientRequest,
+        http::{Response, StatusCode, header::AUTHORIZATION},
         protocol::{CloseFrame, frame::coding::CloseCode},
     },
 };
@@ -29,6 +30,7 @@ use crate::chat::{
     frame::{Body, Frame},
     input::Lines,
     reconnect::{Next, Waits, after_close},
+    token::Token,
     view::View,
 };
 
@@ -46,6 +48,7 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 /// One person's conversation.
 pub(super) struct Conversation<W> {
     pub(super) address: Address,
+    pub(super) token: Token,
     pub(super) dialogue: Dialogue,
     pub(super) view: View,
     pub(super) waits: Waits,
@@ -106,8 +109,15 @@ impl<W: Write> Conversation<W> {
 
     async fn connect(&mut self) -> Result<Attempt, ChatError> {
         let url = self.address.url(self.dialogue.last_seq());
+        let mut request = match url.into_client_request() {
+            Ok(request) => request,
+            Err(error) => return Ok(Attempt::Failed(error.to_string())),
+        };
+        if let Some(authorization) = self.token.authorization()? {
+            request.headers_mut().insert(AUTHORIZATION, authorization);
+        }
         // A TLS handshake is large, and this future is part of all that wait for it.
-        let attempt = timeout(CONNECT_TIMEOUT, Box::pin(connect_async(url)));
+        let attempt = timeout(CONNECT_TIMEOUT, Box::pin(connect_async(request)));
         Ok(match self.meanwhile(attempt).await? {
             None => Attempt::Left,
             Some(Ok(Ok((socket, _)))) => Attempt::Connected(Box::new(socket)),
@@ -183,8 +193,20 @@ impl<W: Write> Conversation<W> {
                     match message {
                         Some(Ok(Message::Text(text))) => {
                             let frame = Frame::read(&text);
-                            if let Body::Goaway { reconnect_after_ms } = frame.body {
-                                *wait_at_least = Duration::from_millis(reconnect_after_ms);
+                            match frame.body {
+                                Body::Goaway { reconnect_after_ms } => {
+                                    *wait_at_least = Duration::from_millis(reconnect_after_ms);
+                                }
+                                Body::AuthRequired => return Err(token_wanted()),
+                                Body::AuthExpiring => {
+                                    let fresh = self.token.fresh_frame()?;
+                                    if let Some(fresh) = fresh
+                                        && socket.send(Message::text(fresh)).await.is_err()
+                                    {
+                                        return Ok(Gone::Closed(None));
+                                    }
+                                }
+                                _ => {}
                             }
                             self.hear(&frame)?;
                         }
@@ -284,6 +306,11 @@ impl<W: Write> Conversation<W> {
         };
         write(&mut self.output).map_err(ChatError::Output)
     }
+}
+
+fn token_wanted() -> ChatError {
+    let words = "it wants a token; set DUOLOGUE_TOKEN, or name a file with --token-file";
+    ChatError::Refused(words.to_owned())
 }
 
 /// Whether a refusal may be over in a while.

@@ -107,6 +107,8 @@ pub(super) enum Body {
         #[serde(default)]
         reason: String,
     },
+    AuthRequired,
+    AuthExpiring,
     /// A frame that this client does not know, or need not.
     #[default]
     #[serde(other)]

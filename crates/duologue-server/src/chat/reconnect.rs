@@ -26,6 +26,7 @@ pub(super) fn after_close(code: Option<u16>) -> Next {
         Some(1002 | 1003) => {
             Next::GiveUp("the server and this client do not understand each other")
         }
+        Some(4401) => Next::GiveUp("the token is missing, wrong or expired"),
         Some(1008 | 4400..=4499) => Next::GiveUp("the server does not allow this"),
         Some(1012) => Next::Reconnect("the server is restarting"),
         Some(1013) => Next::Reconnect("the server cannot serve the session right now"),
@@ -79,7 +80,7 @@ mod tests {
 
     use super::*;
 
-    /// The protocol names three codes after which a client does not come back by itself.
+    /// The protocol names the codes after which a client does not come back by itself.
     #[test]
     fn the_close_code_decides_whether_to_come_back() {
         for code in [
@@ -93,7 +94,12 @@ mod tests {
             let next = after_close(Some(code.number()));
             assert!(matches!(next, Next::Reconnect(_)), "{code:?}");
         }
-        for code in [CloseCode::InvalidText, CloseCode::TooBig] {
+        for code in [
+            CloseCode::InvalidText,
+            CloseCode::TooBig,
+            CloseCode::Unauthorized,
+            CloseCode::NotFound,
+        ] {
             let next = after_close(Some(code.number()));
             assert!(matches!(next, Next::GiveUp(_)), "{code:?}");
         }

@@ -97,6 +97,7 @@ async fn talk(listener: &TcpListener, input: &'static str) -> (String, Result<()
     let mut output = Vec::new();
     let conversation = Conversation {
         address: Address::new(&server, None, None, "s").unwrap(),
+        token: Token::None,
         dialogue: Dialogue::new(Input::Piped, "run".into()),
         view: View::new(Colour::Off, Input::Piped),
         waits: Waits::new(
@@ -123,6 +124,7 @@ async fn ctrl_c_stops_a_running_answer_and_then_leaves() {
     let mut output = Vec::new();
     let conversation = Conversation {
         address: Address::new(&address, None, None, "s").unwrap(),
+        token: Token::None,
         dialogue: Dialogue::new(Input::Typed, "run".into()),
         view: View::new(Colour::Off, Input::Typed),
         waits: Waits::new(reconnect::waits()),
@@ -238,12 +240,20 @@ async fn nobody_there_is_said_in_words_that_help() {
         url: server.to_string(),
         session: None,
         user: None,
+        token_file: None,
     };
     let terminal = Terminal {
         input: Input::Piped,
         colour: Colour::Off,
     };
-    let outcome = run(args, terminal, "hello\n".as_bytes(), io::sink()).await;
+    let outcome = run(
+        args,
+        Token::None,
+        terminal,
+        "hello\n".as_bytes(),
+        io::sink(),
+    )
+    .await;
     let error = outcome.unwrap_err().to_string();
     assert!(error.contains("cannot be reached"), "{error}");
     assert!(error.contains("duologue serve"), "{error}");

@@ -118,11 +118,7 @@ impl View {
                 retryable,
                 ..
             } => {
-                let hint = if *retryable {
-                    " You can try again."
-                } else {
-                    ""
-                };
+                let hint = ["", " You can try again."][usize::from(*retryable)];
                 self.warning(&format!("! {message} ({code}){hint}"))
             }
             Body::SessionEnded { reason } => {
@@ -133,6 +129,8 @@ impl View {
             | Body::UserMessage { .. }
             | Body::Replayed
             | Body::Goaway { .. }
+            | Body::AuthRequired
+            | Body::AuthExpiring
             | Body::Unknown => String::new(),
         }
     }

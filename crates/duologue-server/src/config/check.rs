@@ -1,16 +1,21 @@
 //! What no single value can tell: limits that must fit together, and values that make no sense.
 
-use std::time::Duration;
+mod auth;
+
+use std::{net::IpAddr, time::Duration};
 
 use axum::http::Uri;
 use jiff::SignedDuration;
 use toml::Value;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Config, Endpoint, ModelChoice, Settings, layers::MORE_THAN_ZERO};
+pub(super) use self::auth::unused as unused_auth;
+use crate::config::{AuthMode, Config, Endpoint, ModelChoice, Settings, layers::MORE_THAN_ZERO};
 
 /// The keys for which zero means something. For all others it would mean "never" or "nothing".
-const ZERO_ALLOWED: [&str; 9] = [
+const ZERO_ALLOWED: [&str; 11] = [
+    "auth.leeway",
+    "auth.expiry_notice",
     "server.port",
     "server.drain_timeout",
     "socket.write_buffer_bytes",
@@ -38,6 +43,7 @@ pub(super) fn all(config: &Config, settings: &Settings) -> Vec<String> {
     problems.extend(texts(config, settings));
     problems.extend(model_key(config, settings));
     problems.extend(supabase(config, settings));
+    problems.extend(auth::all(config, settings));
     problems
 }
 
@@ -180,6 +186,13 @@ fn texts(config: &Config, settings: &Settings) -> Vec<String> {
              lower case, with a port only where it is not the scheme's own, and without a path",
         );
     }
+    if !config.server.hosts_allowed.iter().all(|host| is_host(host)) {
+        refuse(
+            "server.hosts_allowed",
+            "must list names or addresses such as \"chat.example.com\": in lower case, without a \
+             scheme, a port or a path",
+        );
+    }
     if EnvFilter::try_new(&config.log.filter).is_err() {
         refuse(
             "log.filter",
@@ -238,6 +251,19 @@ fn is_origin(text: &str) -> bool {
             .any(|(scheme, port)| text.starts_with(scheme) && text.ends_with(port))
 }
 
+/// Whether it is a name or an address as it stands in `Host` before the port. Brackets of IPv6 are
+/// left out.
+fn is_host(text: &str) -> bool {
+    let is_name = text
+        .bytes()
+        .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_'));
+    !text.is_empty()
+        && (is_name
+            || text
+                .parse::<IpAddr>()
+                .is_ok_and(|ip| ip.to_string() == text))
+}
+
 /// A provider that was asked for by name needs its key, unless it is an endpoint of one's own.
 fn model_key(config: &Config, settings: &Settings) -> Option<String> {
     let ModelChoice::Endpoint(endpoint, endpoint_config) = config.model.choice() else {
@@ -275,6 +301,11 @@ fn supabase(config: &Config, settings: &Settings) -> Option<String> {
     let has_schema = settings.value(schema) != settings.default(schema);
     let given = given.or(has_schema.then_some(schema))?;
     if !config.store.is_auto() || missing.is_empty() {
+        return None;
+    }
+    // The URL alone is enough to know the project's users; sessions can be elsewhere.
+    let is_for_users = config.auth.mode == AuthMode::Supabase && set.len() == 1 && !has_schema;
+    if is_for_users && given == "store.supabase_url" {
         return None;
     }
     let missing: Vec<_> = missing

@@ -85,6 +85,11 @@ impl Environment {
         self.get(name).is_some()
     }
 
+    /// The token of `duologue chat`. It is no setting: servers have none.
+    pub fn chat_token(&self) -> Option<&str> {
+        self.get("DUOLOGUE_TOKEN")
+    }
+
     /// The value of a variable; the process's own wins over `.env`.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let value = self.process.get(name).or_else(|| self.dot_env.get(name));

@@ -90,6 +90,11 @@ impl Settings {
                 )];
             }
         };
+        self.lay_text(&text, path)
+    }
+
+    /// Lays what a file at `path` says over what there is.
+    pub(super) fn lay_text(&mut self, text: &str, path: &Path) -> Vec<String> {
         match text.parse::<Table>() {
             Ok(table) => {
                 let mut problems = Vec::new();

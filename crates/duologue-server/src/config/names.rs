@@ -10,7 +10,7 @@ pub(super) const CONFIG_FILE: &str = "DUOLOGUE_CONFIG";
 const PREFIX: &str = "DUOLOGUE_";
 
 /// Names that users already have, and the keys they set. Of two for one key the later wins.
-pub(super) const FAMILIAR: [(&str, &str); 14] = [
+pub(super) const FAMILIAR: [(&str, &str); 15] = [
     ("HOST", "server.host"),
     ("PORT", "server.port"),
     ("DATABASE_URL", "store.url"),
@@ -18,6 +18,7 @@ pub(super) const FAMILIAR: [(&str, &str); 14] = [
     ("SUPABASE_URL", "store.supabase_url"),
     ("SUPABASE_SERVICE_ROLE_KEY", "store.supabase_key"),
     ("SUPABASE_SCHEMA", "store.supabase_schema"),
+    ("SUPABASE_JWT_SECRET", "auth.jwt_secret"),
     ("OPENAI_API_KEY", "model.openai.api_key"),
     ("OPENAI_MODEL", "model.openai.model"),
     ("OPENAI_BASE_URL", "model.openai.base_url"),

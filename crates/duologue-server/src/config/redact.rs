@@ -9,11 +9,14 @@ const REDACTED: &str = "[redacted]";
 ///
 /// The rule goes by the end of the name, so that a key added later is covered without being listed.
 pub(super) fn shown(key: &str, value: &Value) -> Value {
-    let is_secret = ["key", "token", "secret", "password"]
+    let is_secret = ["key", "token", "tokens", "secret", "password"]
         .iter()
         .any(|end| key.ends_with(end));
     let is_empty = value.as_str() == Some("");
     match value {
+        // Whether there is something; never what.
+        Value::Boolean(_) => value.clone(),
+        Value::Array(items) if is_secret => Value::Array(vec![REDACTED.into(); items.len()]),
         // Whatever its kind: a key of digits may have been written as a number.
         _ if is_secret && !is_empty => REDACTED.into(),
         Value::String(text) if key.ends_with("url") => without_password(text).into(),
@@ -94,5 +97,12 @@ mod tests {
         );
         assert_eq!(show("model.groq.api_key", ""), Value::from(""));
         assert_eq!(show("model.groq.model", "llama"), Value::from("llama"));
+        let tokens = Value::Array(vec!["canary".into()]);
+        let shown_tokens = shown("auth.admin_tokens", &tokens).to_string();
+        assert_eq!(shown_tokens, r#"["[redacted]"]"#);
+        assert_eq!(
+            shown("auth.query_token", &Value::from(true)),
+            Value::from(true)
+        );
     }
 }

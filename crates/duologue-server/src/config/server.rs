@@ -1,9 +1,10 @@
 //! The sections `[server]` and `[agent]`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
+use ipnet::IpNet;
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 /// The listener, and what a connection may use before it is upgraded.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,9 +26,17 @@ pub struct ServerConfig {
     pub headers_max: u16,
     /// Connections open at a time.
     pub connections_max: u32,
+    /// Whether a crash may leave an image of the memory, and programs of the same user look into it.
+    pub core_dumps: bool,
     /// Origins besides our own whose browsers may connect: `scheme://host[:port]`, in lower case
     /// and without a path, so that comparing strings is enough.
     pub origins_allowed: Vec<String>,
+    /// Names under which the server may be asked, besides those of loopback: in lower case and
+    /// without a port. On loopback no others pass; elsewhere an empty list admits all.
+    pub hosts_allowed: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    #[serde(deserialize_with = "networks")]
+    pub proxies_trusted: Vec<IpNet>,
 }
 
 /// The agent that answers.
@@ -37,6 +46,20 @@ pub struct AgentConfig {
     /// The agent's file, if it is not the built-in agent.
     #[serde(deserialize_with = "path_unless_empty")]
     pub file: Option<PathBuf>,
+}
+
+/// Reads `10.0.0.0/8` and the like; an address alone is a network of one.
+fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
+    let network = |text: String| {
+        let one = text.parse::<IpAddr>().map(|ip| ip.to_canonical().into());
+        one.or_else(|_| text.parse()).map_err(|_| {
+            D::Error::custom(format!(
+                "`{text}` is neither an address nor a network such as \"10.0.0.0/8\""
+            ))
+        })
+    };
+    let texts = Vec::<String>::deserialize(from)?;
+    texts.into_iter().map(network).collect()
 }
 
 fn path_unless_empty<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {

@@ -8,6 +8,8 @@ use toml::Value;
 
 use super::*;
 
+mod auth;
+
 type Pairs<'a> = &'a [(&'a str, &'a str)];
 
 /// The port to expect of a file, `.env`, the process's variables and flags.
@@ -138,6 +140,7 @@ fn each_familiar_name_sets_its_key() {
         ("GROQ_API_KEY", "model.groq.api_key", "gsk-1"),
         ("GROQ_MODEL", "model.groq.model", "qwen"),
         ("GROQ_BASE_URL", "model.groq.base_url", "https://a/v1"),
+        ("SUPABASE_JWT_SECRET", "auth.jwt_secret", "s"),
         ("RUST_LOG", "log.filter", "debug"),
     ] {
         let settings = load_variables(&[(name, text)]).unwrap().settings;
@@ -254,8 +257,8 @@ fn everything_wrong_is_named_at_once_by_key_source_and_what_is_allowed() {
       - `server.port` = "eighty" (from PORT) must be a whole number
       - `model.mock.directives` = "yes" (from DUOLOGUE_MODEL__MOCK__DIRECTIVES) must be true or false
       - `model.openai` (from DUOLOGUE_MODEL__OPENAI) is a section, not a value; it holds api_key, model, base_url, usage_in_stream, output_tokens_field, connect_timeout, sse_line_bytes_max
-      - unknown key `server.prot` (from DUOLOGUE_SERVER__PROT); [server] has host, port, drain_timeout, header_read_timeout, header_bytes_max, headers_max, connections_max, origins_allowed
-      - unknown key `sever.port` (from DUOLOGUE_SEVER__PORT); the sections are server, socket, session, turn, generation, jobs, store, model, agent, log
+      - unknown key `server.prot` (from DUOLOGUE_SERVER__PROT); [server] has host, port, drain_timeout, header_read_timeout, header_bytes_max, headers_max, connections_max, core_dumps, origins_allowed, hosts_allowed, proxies_trusted
+      - unknown key `sever.port` (from DUOLOGUE_SEVER__PORT); the sections are server, auth, socket, session, turn, generation, jobs, store, model, agent, log
       - `session.idle_timeout` = "0s" (from DUOLOGUE_SESSION__IDLE_TIMEOUT) must be more than zero
       - `store.batch_max` = 0 (from DUOLOGUE_STORE__BATCH_MAX) must be more than zero
       - `turn.tool_timeout` = "999999h" (from DUOLOGUE_TURN__TOOL_TIMEOUT) must be at most a year
@@ -341,6 +344,36 @@ fn an_origin_is_what_browsers_send() {
 }
 
 #[test]
+fn hosts_are_names_without_a_port_and_proxies_are_addresses_or_networks() {
+    let is_allowed = |name: &str, text: &str| load_variables(&[(name, text)]).is_ok();
+    let hosts = "DUOLOGUE_SERVER__HOSTS_ALLOWED";
+    for good in ["chat.example.com", "chat.example.com, 10.1.2.3", "fd00::1"] {
+        assert!(is_allowed(hosts, good), "{good}");
+    }
+    for bad in [
+        "https://a.example",
+        "a.example:8000",
+        "A.example",
+        "*.example",
+        "[fd00::1]",
+    ] {
+        assert!(!is_allowed(hosts, bad), "{bad}");
+    }
+    let proxies = "DUOLOGUE_SERVER__PROXIES_TRUSTED";
+    for good in ["10.0.0.0/8, 127.0.0.1", "fd00::/8", "::1"] {
+        assert!(is_allowed(proxies, good), "{good}");
+    }
+    for bad in ["10.0.0.0/33", "proxy.example", "10.0.0", "all"] {
+        assert!(!is_allowed(proxies, bad), "{bad}");
+    }
+    let error = load_variables(&[(proxies, "10.0.0.0/33")])
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("server.proxies_trusted"), "{error}");
+    assert!(error.contains("10.0.0.0/33"), "{error}");
+}
+
+#[test]
 fn a_file_is_held_to_the_same_rules() {
     let text = "
         [server]
@@ -357,9 +390,9 @@ fn a_file_is_held_to_the_same_rules() {
     insta::assert_snapshot!(wrong_file(text), @r#"
     the configuration cannot be used
       - `server.port` = "8000" (from duologue.toml) must be a whole number
-      - unknown key `server.prot` (from duologue.toml); [server] has host, port, drain_timeout, header_read_timeout, header_bytes_max, headers_max, connections_max, origins_allowed
+      - unknown key `server.prot` (from duologue.toml); [server] has host, port, drain_timeout, header_read_timeout, header_bytes_max, headers_max, connections_max, core_dumps, origins_allowed, hosts_allowed, proxies_trusted
       - `server.origins_allowed` = [1] (from duologue.toml) must be a list of strings
-      - unknown key `sever` (from duologue.toml); the sections are server, socket, session, turn, generation, jobs, store, model, agent, log
+      - unknown key `sever` (from duologue.toml); the sections are server, auth, socket, session, turn, generation, jobs, store, model, agent, log
       - `model.openai` (from duologue.toml) is a section, not a value; it holds api_key, model, base_url, usage_in_stream, output_tokens_field, connect_timeout, sse_line_bytes_max
       - `model.groq.api_key` = "[redacted]" (from duologue.toml) must be a string
     "#);

@@ -2,13 +2,14 @@
 //!
 //! A browser lets any page open a WebSocket to any server and tells the server only the page's
 //! origin. So the origin is checked, exactly, before anything else. Clients that are no browsers
-//! send none, and pass.
+//! send none, and pass. A page is our own if it bears the name under which we are asked; that the
+//! name is ours is checked before, by [`super::host`].
 
 use std::collections::HashSet;
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -43,11 +44,21 @@ impl Origins {
         }
     }
 
+    /// Whether a request with these headers is let in.
+    #[cfg(feature = "testing")]
+    pub(crate) fn admits(&self, headers: &HeaderMap) -> bool {
+        self.judge(headers) != Verdict::Foreign
+    }
+
     fn judge(&self, headers: &HeaderMap) -> Verdict {
-        let Some(origin) = headers.get(header::ORIGIN) else {
-            return Verdict::Own;
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let origin = match (origins.next(), origins.next()) {
+            (None, _) => return Verdict::Own,
+            (Some(origin), None) => origin.to_str(),
+            // No browser sends two; whoever does wants two programs to read different ones.
+            (Some(_), Some(_)) => return Verdict::Foreign,
         };
-        let Ok(origin) = origin.to_str() else {
+        let Ok(origin) = origin else {
             return Verdict::Foreign;
         };
         let origin = origin.to_ascii_lowercase();
@@ -72,10 +83,18 @@ impl Origins {
 pub(crate) async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
     let verdict = app.origins.judge(request.headers());
     let origin = request.headers().get(header::ORIGIN).cloned();
+    let asks_first = request.method() == Method::OPTIONS;
     let mut response = match verdict {
         Verdict::Foreign => ApiError::OriginNotAllowed.into_response(),
+        Verdict::Allowed if asks_first => StatusCode::NO_CONTENT.into_response(),
         Verdict::Own | Verdict::Allowed => next.run(request).await,
     };
+    if verdict == Verdict::Allowed && asks_first {
+        // A browser asks before it sends a token across origins.
+        let allowed = HeaderValue::from_static("authorization");
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+    }
     response
         .headers_mut()
         .append(header::VARY, HeaderValue::from_static("origin"));
@@ -121,5 +140,16 @@ mod tests {
         ] {
             assert_eq!(judge(Some(foreign)), Verdict::Foreign, "{foreign}");
         }
+    }
+
+    #[test]
+    fn two_origins_are_a_foreign_one() {
+        let mut headers = HeaderMap::new();
+        let own = HeaderValue::from_static("http://app.example.com");
+        headers.insert(header::HOST, HeaderValue::from_static("app.example.com"));
+        headers.append(header::ORIGIN, own.clone());
+        assert_eq!(Origins::new(&[]).judge(&headers), Verdict::Own);
+        headers.append(header::ORIGIN, own);
+        assert_eq!(Origins::new(&[]).judge(&headers), Verdict::Foreign);
     }
 }

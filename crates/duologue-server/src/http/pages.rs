@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::Path,
+    extract::{Path, rejection::PathRejection},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
@@ -10,7 +10,7 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::http::error;
+use crate::http::error::ApiError;
 
 /// The folder `web/`. A debug build reads it from disk, so that editing needs no rebuild.
 #[derive(RustEmbed)]
@@ -64,10 +64,14 @@ pub(crate) async fn demo(headers: HeaderMap) -> Response {
 }
 
 /// `GET /demo/{path}`: what the pages are made of.
-pub(crate) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
-    match Web::get(&path) {
+pub(crate) async fn asset(
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    // A path that cannot be read names nothing.
+    match path.ok().and_then(|Path(path)| Web::get(&path)) {
         Some(found) => respond(found, &headers),
-        None => error::no_such_route().await,
+        None => ApiError::NoSuchRoute.into_response(),
     }
 }
 

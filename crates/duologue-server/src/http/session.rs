@@ -2,38 +2,22 @@
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{Path, State, rejection::PathRejection},
 };
 use duologue_engine::store::SessionRecord;
-use duologue_protocol::{SessionId, UserId};
-use serde::Deserialize;
+use duologue_protocol::SessionId;
 
-use crate::{app::App, http::error::ApiError};
+use crate::{app::App, auth::Caller, http::error::ApiError};
 
-/// Who asks.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Asking {
-    user_id: Option<String>,
-}
-
-impl Asking {
-    /// The user as named in the query, or `anonymous`.
-    pub(crate) fn user(user_id: Option<&str>) -> Result<UserId, ApiError> {
-        match user_id {
-            None | Some("") => Ok(UserId::anonymous()),
-            Some(user_id) => Ok(UserId::new(user_id)?),
-        }
-    }
-}
-
-/// Another user's session is answered like one that does not exist.
+/// Another user's session is answered like one that does not exist, by the same question to the
+/// store. That somebody may ask at all is settled before anything else about the request is.
 pub(crate) async fn show(
     State(app): State<App>,
-    Path(session_id): Path<String>,
-    Query(asking): Query<Asking>,
+    caller: Caller,
+    path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<SessionRecord>, ApiError> {
+    let Path(session_id) = path?;
     let session_id = SessionId::new(&session_id)?;
-    let user = Asking::user(asking.user_id.as_deref())?;
-    let session = app.engine.session(&session_id, &user).await?;
+    let session = app.engine.session(&session_id, &caller.user_id).await?;
     session.map(Json).ok_or(ApiError::SessionNotFound)
 }

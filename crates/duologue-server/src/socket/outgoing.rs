@@ -53,9 +53,14 @@ impl Outgoing {
         }
     }
 
-    /// An answer to this reader alone.
+    /// A frame for this reader alone.
+    pub(super) fn tell(&mut self, frame: ServerFrame) {
+        self.frame(&SharedFrame::new(frame));
+    }
+
+    /// A refusal of what this reader asked for.
     pub(super) fn error(&mut self, error: ErrorFrame) {
-        self.frame(&SharedFrame::new(ServerFrame::Error(error)));
+        self.tell(ServerFrame::Error(error));
     }
 
     /// The connection has lived long enough; the client may come back at once.
@@ -64,7 +69,7 @@ impl Outgoing {
             reason: "age",
             reconnect_after_ms: 0,
         };
-        self.frame(&SharedFrame::new(notice));
+        self.tell(notice);
     }
 
     pub(super) fn ping(&mut self) {

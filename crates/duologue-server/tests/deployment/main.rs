@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, path::Path};
 use clap::Parser;
 use duologue_server::{
     cli::Cli,
-    config::{self, Environment},
+    config::{self, AuthMode, Environment},
 };
 use toml::Table;
 
@@ -30,6 +30,7 @@ fn sample(name: &str) -> &'static str {
         "DUOLOGUE_STORE__URL" => "sqlite:/data/duologue.db",
         "DUOLOGUE_MODEL__PROVIDER" => "mock",
         "DUOLOGUE_SERVER__ORIGINS_ALLOWED" => "https://app.example.com",
+        "SUPABASE_URL" => "https://abcdefgh.supabase.co",
         "DUOLOGUE_SERVER__DRAIN_TIMEOUT" => "20s",
         "DUOLOGUE_STORE__CONNECTIONS_MAX" => "5",
         name if name.ends_with("_BASE_URL") => "https://model.example/v1",
@@ -132,16 +133,21 @@ fn what_the_files_set_makes_a_server_that_can_be_reached() {
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
         .collect();
-    for (file, variables) in [("fly.toml", fly), ("render.yaml", render)] {
+    for (file, mut variables) in [("fly.toml", fly), ("render.yaml", render)] {
+        // Asked for, or among the secrets.
+        variables.push(("SUPABASE_URL".into(), sample("SUPABASE_URL").into()));
         let environment = Environment::new(variables, []);
         let loaded = config::load(None, &environment, Vec::new()).unwrap();
         assert_eq!(loaded.warnings, [""; 0], "{file}");
         assert_eq!(loaded.config.server.host, "0.0.0.0", "{file}");
         assert_eq!(loaded.config.server.port, 8000, "{file}");
+        // Otherwise it would not start there.
+        assert_eq!(loaded.config.auth.mode, AuthMode::Supabase, "{file}");
+        assert!(!loaded.config.auth.allow_anonymous, "{file}");
     }
     let port = fly_file["http_service"]["internal_port"].as_integer();
     assert_eq!(port, Some(8000));
-    // Without authentication, nothing but this machine may reach what Compose starts.
+    // Nothing but this machine may reach what Compose starts, which takes users at their word.
     let published: Vec<_> = yaml_lines("compose.yaml")
         .into_iter()
         .filter(|line| line.trim().ends_with(":8000\""))
@@ -155,6 +161,7 @@ fn compose_serves_from_its_own_database_whatever_else_is_unset() {
     let variables = compose_environment("duologue").into_iter();
     let variables = variables.map(|(name, value)| {
         let value = value.replace("${POSTGRES_PASSWORD:-duologue}", "duologue");
+        let value = value.trim_matches('"').to_owned();
         (
             name,
             if value.starts_with("${") {
@@ -171,6 +178,10 @@ fn compose_serves_from_its_own_database_whatever_else_is_unset() {
         "Postgres, postgres:5432/duologue"
     );
     assert!(loaded.config.model.choice().to_string().starts_with("mock"));
+    assert!(
+        loaded.config.auth.allow_anonymous,
+        "it starts in its container"
+    );
     assert_eq!(
         compose_environment("migrate")[0],
         compose_environment("duologue")[0],

@@ -69,7 +69,7 @@ impl Refusal {
         let seconds = seconds.and_then(|text| text.trim().parse().ok());
         Self {
             status,
-            code: spelled.code.unwrap_or_default(),
+            code: fit_for_log(&spelled.code.unwrap_or_default()),
             message: fit_for_log(&spelled.message.unwrap_or_default()),
             retry_after: seconds.map(Duration::from_secs),
         }
@@ -247,5 +247,6 @@ mod tests {
             text(br#"{"code":"X","message":"a\nb","details":"what a user wrote"}"#),
             "502 Bad Gateway, X: a b"
         );
+        assert_eq!(text(br#"{"code":"X\nY"}"#).lines().count(), 1);
     }
 }

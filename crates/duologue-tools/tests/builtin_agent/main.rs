@@ -1,7 +1,9 @@
-//! The built-in agent with the built-in tools: what each message of a conversation leads to.
+//! The built-in agent with the built-in tools: what each message of a conversation leads to, where
+//! users are taken at their word and (`signed_in`) where they are not.
 
 mod model;
 mod rules;
+mod signed_in;
 
 use std::sync::LazyLock;
 
@@ -11,7 +13,8 @@ use serde_json::{Value, json};
 
 static AGENT: LazyLock<Agent> = LazyLock::new(|| {
     let text = include_str!("../../../../config/agent.toml");
-    Agent::from_toml(text, &duologue_tools::builtin()).expect("the built-in agent is valid")
+    Agent::from_toml_on_trust(text, &duologue_tools::builtin())
+        .expect("the built-in agent is valid")
 });
 
 /// A conversation as the engine would keep it: each plan becomes what the next message meets.

@@ -238,7 +238,7 @@ fn a_value_that_does_not_suit_is_named_and_asked_for_again() {
         assert_eq!(
             again.question,
             format!(
-                "`{given}` is not a valid user ID. It is `user-` and a number. For example: \
+                "`{given}` is not a valid user ID. It is `user-` and a number, or a UUID. For example: \
                  user-1. What is the user ID?"
             )
         );
@@ -311,7 +311,7 @@ fn a_follow_up_tells_a_client_what_to_show() {
     assert_eq!(follow_up.schema["required"], json!(["user_id"]));
     assert_eq!(
         follow_up.schema["properties"]["user_id"]["pattern"],
-        "^user-[0-9]+$"
+        "^(user-[0-9]+|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"
     );
     assert!(follow_up.schema["properties"].get("month").is_none());
 }

@@ -240,6 +240,9 @@ fn name(frame: &ServerFrame) -> &'static str {
         ServerFrame::GoAway { .. } => "goaway",
         ServerFrame::Degraded { .. } => "degraded",
         ServerFrame::Recovered { .. } => "recovered",
+        ServerFrame::AuthRequired { .. } => "auth_required",
+        ServerFrame::AuthOk { .. } => "auth_ok",
+        ServerFrame::AuthExpiring { .. } => "auth_expiring",
         ServerFrame::Pong => "pong",
     }
 }

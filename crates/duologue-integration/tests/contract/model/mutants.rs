@@ -114,8 +114,13 @@ impl Store for Mutant {
             .collect())
     }
 
-    async fn renew(&self, server: &ServerId, lease: Duration) -> Result<(), StoreError> {
-        self.store.renew(server, lease).await
+    async fn renew(
+        &self,
+        server: &ServerId,
+        holds: &[Hold],
+        lease: Duration,
+    ) -> Result<Vec<Hold>, StoreError> {
+        self.store.renew(server, holds, lease).await
     }
 
     async fn release(&self, hold: &Hold) -> Result<(), StoreError> {

@@ -1,0 +1,118 @@
+//! Keys, each with the one algorithm that it is used with.
+//!
+//! The algorithm follows from the key: a public key is never used as a secret, whatever a token's
+//! header says.
+
+use std::fmt;
+
+use duologue_engine::BoxError;
+use jsonwebtoken::{
+    Algorithm, DecodingKey,
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse},
+};
+use serde_json::Value;
+
+/// More keys than an issuer has while it changes them; each costs memory.
+const KEYS_MAX: usize = 64;
+
+/// Why an issuer's keys cannot be used. For operators: users are told that tokens cannot be checked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeyError {
+    /// The HTTP client cannot be made.
+    #[error("no HTTP client can be made")]
+    Client(#[source] reqwest::Error),
+    /// Nobody answers, or not in time, or not with a success.
+    #[error("the issuer's keys cannot be fetched")]
+    Unreachable(#[source] BoxError),
+    /// What came is no set of keys, or is too large.
+    #[error("what the issuer answers is no set of keys")]
+    Unreadable(#[source] BoxError),
+}
+
+/// A key, ready to check signatures.
+pub(crate) struct Key {
+    id: Option<String>,
+    pub(super) algorithm: Algorithm,
+    pub(super) decoding: DecodingKey,
+}
+
+/// The keys of an issuer that we can use.
+#[derive(Debug, Default)]
+pub(crate) struct KeySet {
+    keys: Vec<Key>,
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}({:?})", self.algorithm, self.id)
+    }
+}
+
+impl Key {
+    pub(super) fn secret(secret: &[u8]) -> Self {
+        Self {
+            id: None,
+            algorithm: Algorithm::HS256,
+            decoding: DecodingKey::from_secret(secret),
+        }
+    }
+
+    /// `None`: it is for something else, or of a kind that we do not use. A secret among public keys
+    /// is no secret.
+    fn public(jwk: &Jwk) -> Option<Self> {
+        let algorithm = match &jwk.algorithm {
+            AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
+                Algorithm::ES256
+            }
+            AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
+                Algorithm::EdDSA
+            }
+            AlgorithmParameters::RSA(_) => Algorithm::RS256,
+            _ => return None,
+        };
+        let common = &jwk.common;
+        let is_for_signing = matches!(common.public_key_use, None | Some(PublicKeyUse::Signature));
+        let named = common.key_algorithm.map(|named| named.to_string());
+        let is_for_this = named.is_none_or(|named| named == format!("{algorithm:?}"));
+        if !is_for_signing || !is_for_this {
+            return None;
+        }
+        Some(Self {
+            id: common.key_id.clone(),
+            algorithm,
+            decoding: DecodingKey::from_jwk(jwk).ok()?,
+        })
+    }
+}
+
+impl KeySet {
+    /// Reads a JWKS. Keys that we cannot use are passed over, for an issuer may have any.
+    pub(super) fn read(json: &[u8]) -> Result<Self, KeyError> {
+        let unreadable = |error: serde_json::Error| KeyError::Unreadable(error.into());
+        let set: Value = serde_json::from_slice(json).map_err(unreadable)?;
+        let Some(keys) = set.get("keys").and_then(Value::as_array) else {
+            return Err(KeyError::Unreadable("it has no list of `keys`".into()));
+        };
+        let keys = keys.iter().take(KEYS_MAX);
+        let keys = keys.filter_map(|key| serde_json::from_value::<Jwk>(key.clone()).ok());
+        Ok(Self {
+            keys: keys.filter_map(|jwk| Key::public(&jwk)).collect(),
+        })
+    }
+
+    /// The one key to check a token by. A token that names none is good only where there is no
+    /// choice, since trying all would let it cost as many checks.
+    pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<&Key> {
+        let mut fitting = self.keys.iter().filter(|key| {
+            key.algorithm == algorithm && id.is_none_or(|id| key.id.as_deref() == Some(id))
+        });
+        let key = fitting.next()?;
+        fitting.next().is_none().then_some(key)
+    }
+
+    /// The algorithms of the keys, for people.
+    pub(crate) fn algorithms(&self) -> Vec<String> {
+        let names = self.keys.iter().map(|key| format!("{:?}", key.algorithm));
+        names.collect()
+    }
+}

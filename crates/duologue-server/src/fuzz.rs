@@ -1,0 +1,74 @@
+//! For fuzzing: everything that reads a request's head, and the configuration.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
+use ipnet::IpNet;
+
+use crate::{
+    config,
+    http::{client_address::ClientAddress, host::Hosts, origin::Origins, socket},
+};
+
+/// Reads a handshake's session and query, of which the position to resume from is a part.
+pub fn handshake(bytes: &[u8]) {
+    let target = String::from_utf8_lossy(bytes);
+    let (session, query) = target.split_once('?').unwrap_or((&target, ""));
+    if let Ok(uri) = format!("/?{query}").parse() {
+        socket::read(session, &uri);
+    }
+}
+
+/// Reads `Host`, `Origin` and `X-Forwarded-For`, each as often as there are lines that begin with
+/// `h`, `o` or `f`.
+pub fn request_head(bytes: &[u8]) {
+    let mut headers = HeaderMap::new();
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let Some((kind, value)) = line.split_first() else {
+            continue;
+        };
+        let name = match kind {
+            b'h' => HeaderName::from_static("host"),
+            b'o' => HeaderName::from_static("origin"),
+            b'f' => HeaderName::from_static("x-forwarded-for"),
+            _ => continue,
+        };
+        if let Ok(value) = HeaderValue::from_bytes(value) {
+            headers.append(name, value);
+        }
+    }
+    let loopback = std::net::Ipv4Addr::LOCALHOST.into();
+    let hosts = Hosts::new(&["chat.example.com".into()], loopback);
+    let origins = Origins::new(&["https://app.example.com".into()]);
+    let is_ours = hosts.admits(Version::HTTP_11, &Uri::from_static("/"), &headers);
+    let is_let_in = is_ours && origins.admits(&headers);
+    if is_let_in && let Some(origin) = headers.get("origin") {
+        let origin = origin.to_str().expect("it was compared with a text");
+        let page = origin.split_once("://").expect("it has a scheme").1;
+        let is_known = [
+            "localhost",
+            "127.",
+            "[::",
+            "chat.example.com",
+            "app.example.com",
+        ]
+        .iter()
+        .any(|own| page.to_ascii_lowercase().starts_with(own));
+        assert!(is_known, "a page of {origin} was let in");
+    }
+    let network: IpNet = "10.0.0.0/8".parse().expect("it is a network");
+    let stranger = "203.0.113.9".parse().expect("it is an address");
+    let client = ClientAddress::of(stranger, &headers, &[network]);
+    assert_eq!(client, ClientAddress(stranger), "a stranger was believed");
+    ClientAddress::of(
+        "10.0.0.1".parse().expect("it is an address"),
+        &headers,
+        &[network],
+    );
+}
+
+/// Reads a configuration file, and its text as one setting after the other.
+pub fn configuration(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Err(error) = config::load_text(&text) {
+        drop(error.to_string());
+    }
+}
