@@ -111,6 +111,7 @@ impl ServerProcess {
             .env_clear()
             .env("DUOLOGUE_MODEL__MOCK__DIRECTIVES", "true")
             .env("DUOLOGUE_MODEL__MOCK__DELAY", "0s")
+            .envs(crate::GENEROUS_LIMITS.iter().copied())
             .envs(settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -115,6 +115,7 @@ impl TestServer {
         };
         SETTINGS
             .iter()
+            .chain(crate::GENEROUS_LIMITS)
             .fold(builder, |builder, (name, value)| builder.set(name, value))
             .set("DUOLOGUE_STORE__URL", &url)
     }

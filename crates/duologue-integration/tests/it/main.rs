@@ -16,6 +16,7 @@ mod headers;
 mod hostile;
 mod http;
 mod kill;
+mod limits;
 mod model;
 mod names;
 mod outage;
