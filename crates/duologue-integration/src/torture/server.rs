@@ -79,6 +79,7 @@ impl Server {
         let no_retry_is_the_last = ("DUOLOGUE_JOBS__RETRY_DELAYS", RETRY_DELAYS);
         SETTINGS
             .iter()
+            .chain(crate::GENEROUS_LIMITS)
             .copied()
             .chain([url, no_retry_is_the_last])
             .collect()

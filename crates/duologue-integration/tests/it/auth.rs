@@ -9,6 +9,7 @@ mod accounts;
 mod admin;
 mod chat;
 mod corpus;
+mod failures;
 mod keys;
 mod live;
 mod matrix;

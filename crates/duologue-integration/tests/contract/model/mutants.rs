@@ -8,7 +8,7 @@ use duologue_engine::store::{
     inspect::{Head, Inspect, JobRecord, Jobs, KeptEvent, Retry},
     memory::MemoryStore,
 };
-use duologue_protocol::{Event, Seq, SessionId, UserId};
+use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,6 +172,10 @@ impl Store for Mutant {
         session: &SessionId,
     ) -> Result<Option<SessionRecord>, StoreError> {
         self.store.session(user, session).await
+    }
+
+    async fn tokens_spent(&self, user: &UserId, since: Timestamp) -> Result<u64, StoreError> {
+        self.store.tokens_spent(user, since).await
     }
 
     async fn claim_job(

@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row, postgres::PgConnectOpti
 use crate::scene::{claim, log, refusal};
 
 /// Every migration, by name.
-const ALL: [&str; 6] = [
+const ALL: [&str; 7] = [
     "0000_former_layouts",
     "0001_sessions",
     "0002_jobs",
