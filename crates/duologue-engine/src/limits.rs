@@ -151,6 +151,10 @@ pub struct UserLimits {
 /// How many tokens may be used, read and written together.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "they are keys, and each is a limit"
+)]
 pub struct TokenLimits {
     /// By one session in its whole life.
     pub session_max: u64,

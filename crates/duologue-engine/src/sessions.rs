@@ -109,11 +109,11 @@ impl Sessions {
         let opening = Opening::Requested(session_id.clone(), user_id.clone());
         Ok(match registry.live.get(&opening.key()) {
             Some((_, commands)) if !commands.is_closed() => commands.clone(),
-            Some(_) => self.open(&mut registry, opening),
             None if self.has_enough(&registry, user_id) => {
                 return Err(AttachError::TooManySessions);
             }
-            None => self.open(&mut registry, opening),
+            // There is none, or one that is just being let go of and leaves its place.
+            _ => self.open(&mut registry, opening),
         })
     }
 

@@ -159,15 +159,16 @@ impl Application {
             tokens: config.limits.tokens.clone(),
         };
         let proxies_trusted: Arc<[IpNet]> = config.server.proxies_trusted.as_slice().into();
+        let gates = Arc::new(Gates::new(&config.limits, Arc::clone(&proxies_trusted)));
         let app = App {
             engine: Arc::new(Engine::start(parts, limits)),
             socket: Arc::new(config.socket.clone()),
             origins: Arc::new(Origins::new(&config.server.origins_allowed)),
             hosts: Arc::new(Hosts::new(&config.server.hosts_allowed, address.ip())),
-            gates: Arc::new(Gates::new(&config.limits, Arc::clone(&proxies_trusted))),
+            gates: Arc::clone(&gates),
             proxies_trusted,
             auth: Arc::new(auth),
-            places: Places::new(config.server.connections_max as usize),
+            places: Places::new(config.server.connections_max as usize, gates),
             tasks,
             closing: CancellationToken::new(),
             #[cfg(feature = "testing")]
@@ -223,7 +224,6 @@ impl Application {
             router,
             limits,
             app.places.clone(),
-            Arc::clone(&app.gates),
             app.tasks.clone(),
             drain,
             closing.clone(),

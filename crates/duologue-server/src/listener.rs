@@ -67,14 +67,38 @@ impl From<&ServerConfig> for ListenerLimits {
 pub(crate) struct Places {
     free: Arc<Semaphore>,
     all: usize,
+    gates: Arc<Gates>,
 }
 
 impl Places {
-    pub(crate) fn new(all: usize) -> Self {
+    pub(crate) fn new(all: usize, gates: Arc<Gates>) -> Self {
         Self {
             free: Arc::new(Semaphore::new(all)),
             all,
+            gates,
         }
+    }
+
+    /// Finds a place for a connection, or else what it is told.
+    fn place(&self, peer: IpAddr) -> Result<Place, &'static [u8]> {
+        let permit = Arc::clone(&self.free).try_acquire_owned();
+        let permit = permit.map_err(|_full| {
+            tracing::warn!("connection.refused");
+            REFUSAL
+        })?;
+        let address = if self.gates.is_proxy(peer) {
+            None
+        } else {
+            let address = self.gates.admit(peer).ok_or_else(|| {
+                tracing::debug!(%peer, "connection.refused_by_address");
+                ADDRESS_REFUSAL
+            })?;
+            Some(Arc::new(address))
+        };
+        Ok(Place {
+            _permit: Arc::new(permit),
+            address,
+        })
     }
 
     /// How many connections are open.
@@ -120,7 +144,6 @@ pub(crate) async fn serve(
     router: Router,
     limits: ListenerLimits,
     places: Places,
-    gates: Arc<Gates>,
     tasks: TaskTracker,
     drain: CancellationToken,
     closing: CancellationToken,
@@ -131,7 +154,7 @@ pub(crate) async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => match place(&places, &gates, peer.ip()) {
+            Ok((stream, peer)) => match places.place(peer.ip()) {
                 Ok(place) => {
                     let router = router.clone();
                     let connection = connect(stream, peer, router, limits.clone(), place);
@@ -152,28 +175,6 @@ pub(crate) async fn serve(
             }
         }
     }
-}
-
-/// Finds a place for a connection, or else what it is told.
-fn place(places: &Places, gates: &Gates, peer: IpAddr) -> Result<Place, &'static [u8]> {
-    let permit = Arc::clone(&places.free).try_acquire_owned();
-    let permit = permit.map_err(|_full| {
-        tracing::warn!("connection.refused");
-        REFUSAL
-    })?;
-    let address = if gates.is_proxy(peer) {
-        None
-    } else {
-        let address = gates.admit(peer).ok_or_else(|| {
-            tracing::debug!(%peer, "connection.refused_by_address");
-            ADDRESS_REFUSAL
-        })?;
-        Some(Arc::new(address))
-    };
-    Ok(Place {
-        _permit: Arc::new(permit),
-        address,
-    })
 }
 
 /// Serves one connection until it is closed or upgraded.

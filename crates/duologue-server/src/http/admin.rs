@@ -3,11 +3,16 @@
 use axum::{Json, extract::State, http::HeaderMap};
 use serde_json::{Value, json};
 
-use crate::{app::App, auth::AuthError, http::error::ApiError};
+use crate::{
+    app::App,
+    auth::AuthError,
+    http::{error::ApiError, gate::Counted},
+};
 
 /// Where there are no operators, there is nothing to find here.
 pub(crate) async fn status(
     State(app): State<App>,
+    _: Counted,
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
     if app.auth.admin.is_empty() {

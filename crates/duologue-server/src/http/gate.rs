@@ -1,33 +1,31 @@
 //! Counts requests about sessions by the address they come from, before anything else is done for them.
 
-use axum::{
-    Extension,
-    extract::{Request, State},
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
+use axum::{Extension, extract::FromRequestParts, http::request::Parts};
 
 use crate::{
     app::App,
     http::{client_address::ClientAddress, error::ApiError},
 };
 
-/// Refuses whoever asks too often.
-pub(crate) async fn count(
-    State(app): State<App>,
-    Extension(ClientAddress(address)): Extension<ClientAddress>,
-    request: Request,
-    next: Next,
-) -> Response {
-    match app.gates.handshake(address) {
-        Ok(()) => next.run(request).await,
-        Err(wait) => {
+/// Where a request that was counted comes from. A handler that takes it first does nothing for those who
+/// ask too often.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counted(pub(crate) ClientAddress);
+
+impl FromRequestParts<App> for Counted {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let Extension(client) = Extension::<ClientAddress>::from_request_parts(parts, app)
+            .await
+            .expect("every request has its address");
+        app.gates.handshake(client.0).map_err(|wait| {
             tracing::debug!("request.refused_by_rate");
             ApiError::TooManyRequests {
                 message: "too many requests from this address; try again later",
                 wait,
             }
-            .into_response()
-        }
+        })?;
+        Ok(Self(client))
     }
 }

@@ -7,12 +7,17 @@ use axum::{
 use duologue_engine::store::SessionRecord;
 use duologue_protocol::SessionId;
 
-use crate::{app::App, auth::Caller, http::error::ApiError};
+use crate::{
+    app::App,
+    auth::Caller,
+    http::{error::ApiError, gate::Counted},
+};
 
 /// Another user's session is answered like one that does not exist, by the same question to the
 /// store. That somebody may ask at all is settled before anything else about the request is.
 pub(crate) async fn show(
     State(app): State<App>,
+    _: Counted,
     caller: Caller,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<SessionRecord>, ApiError> {

@@ -20,7 +20,7 @@ use crate::{
     auth::{AuthError, Caller},
     config::{Dialect, SocketConfig},
     gates::PLACE_RETRY_DELAY,
-    http::{client_address::ClientAddress, error::ApiError},
+    http::{error::ApiError, gate::Counted},
     listener::Place,
     socket::{Lobby, Socket, Wish},
 };
@@ -63,8 +63,8 @@ pub(crate) fn read(session_id: &str, uri: &axum::http::Uri) {
 /// Attaches a reader to the session, then upgrades the connection.
 pub(crate) async fn connect(
     State(app): State<App>,
+    Counted(client): Counted,
     Extension(mut place): Extension<Place>,
-    Extension(client): Extension<ClientAddress>,
     path: Result<Path<String>, PathRejection>,
     query: Result<Query<Handshake>, QueryRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
