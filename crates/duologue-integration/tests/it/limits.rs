@@ -1,6 +1,11 @@
 //! Floods of each limited kind. The flood is refused early and told when to come back, and an honest
 //! client beside it notices nothing.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "the helpers of a test may fail it as the test itself may"
+)]
+
 use std::time::Duration;
 
 use duologue_integration::{Client, DEADLINE, ServerBuilder, TestServer, server::http};
