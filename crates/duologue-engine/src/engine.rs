@@ -182,6 +182,7 @@ impl Engine {
         self.context.drain.cancel();
         self.context.tasks.close();
         tokio::select! {
+            biased;
             () = self.context.tasks.wait() => {}
             () = tokio::time::sleep(drain_timeout) => tracing::warn!("drain.timed_out"),
             () = now.cancelled() => {}

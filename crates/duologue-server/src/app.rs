@@ -1,5 +1,4 @@
-//! The application: everything that `serve` needs, built from a configuration, run until told to
-//! stop.
+//! The application: a [`Server`] with all that a configuration names, bound to an address.
 //!
 //! Tests build and run it the same way, on port 0.
 
@@ -10,18 +9,12 @@ use std::{
     sync::Arc,
 };
 
-use duologue_engine::{Engine, Limits, Parts, agent::Agent, agent::AgentError, store::ServerId};
+use duologue_engine::{Parts, agent::Agent, agent::AgentError, store::ServerId};
 use duologue_store::OpenError;
 use tokio::net::TcpListener;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
-use crate::{
-    clock::SystemClock,
-    config::{Config, SocketConfig},
-    http::{self, origin::Origins},
-    listener::{self, ListenerLimits},
-    model,
-};
+use crate::{clock::SystemClock, config::Config, model, server::Server};
 
 /// The agent that answers where no other is configured.
 const BUILTIN_AGENT: &str = include_str!("../../../config/agent.toml");
@@ -61,24 +54,11 @@ pub enum StartError {
     },
 }
 
-/// What every request handler shares. Cheap to clone.
-#[derive(Clone, Debug)]
-pub(crate) struct App {
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) socket: Arc<SocketConfig>,
-    pub(crate) origins: Arc<Origins>,
-    /// Sockets and connections. Shutdown waits for it.
-    pub(crate) tasks: TaskTracker,
-}
-
 /// A server, bound and ready to run.
 #[derive(Debug)]
 pub struct Application {
-    app: App,
-    listener: TcpListener,
+    server: Server<TcpListener>,
     address: SocketAddr,
-    limits: ListenerLimits,
-    drain_timeout: std::time::Duration,
     description: Description,
 }
 
@@ -113,26 +93,9 @@ impl Application {
             clock: Arc::new(SystemClock),
             server: server_id(),
         };
-        let limits = Limits {
-            session: config.session.clone(),
-            turn: config.turn.clone(),
-            generation: config.generation.clone(),
-            jobs: config.jobs.clone(),
-        };
-        let app = App {
-            engine: Arc::new(Engine::start(parts, limits)),
-            socket: Arc::new(config.socket.clone()),
-            origins: Arc::new(Origins::new(&config.server.origins_allowed)),
-            tasks: TaskTracker::new(),
-        };
-        let limits = ListenerLimits::from(&config.server);
-        let drain_timeout = config.server.drain_timeout;
         Ok(Self {
-            app,
-            listener,
+            server: Server::assemble(parts, config, listener),
             address,
-            limits,
-            drain_timeout,
             description,
         })
     }
@@ -147,34 +110,9 @@ impl Application {
         &self.description
     }
 
-    /// Serves until `drain` is cancelled, then lets go of everything in order: no new connections;
-    /// running turns may finish, unless `stop` is cancelled too; sessions are released and not
-    /// ended; every task is waited for.
+    /// Serves until told to stop: see [`Server::run`].
     pub async fn run(self, drain: CancellationToken, stop: CancellationToken) {
-        let Self {
-            app,
-            listener,
-            limits,
-            drain_timeout,
-            ..
-        } = self;
-        let router = http::router(app.clone());
-        let closing = CancellationToken::new();
-        let accepting = listener::serve(
-            listener,
-            router,
-            limits,
-            app.tasks.clone(),
-            drain,
-            closing.clone(),
-        );
-        accepting.await;
-        tracing::info!("server.draining");
-        app.engine.shut_down(drain_timeout, &stop).await;
-        closing.cancel();
-        app.tasks.close();
-        app.tasks.wait().await;
-        tracing::info!("server.stopped");
+        self.server.run(drain, stop).await;
     }
 }
 

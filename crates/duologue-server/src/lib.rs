@@ -1,6 +1,7 @@
 //! The program `duologue`: configuration, command line, HTTP, WebSocket, terminal client.
 //!
-//! [`app::Application`] is the server; `main.rs` only wires it to a terminal.
+//! [`server::Server`] is the server, [`app::Application`] the one that a configuration describes;
+//! `main.rs` only wires that to a terminal.
 
 pub mod app;
 pub mod banner;
@@ -10,9 +11,10 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 mod http;
-mod listener;
+pub mod listener;
 mod model;
 pub mod probe;
+pub mod server;
 pub mod shutdown;
 mod socket;
 pub mod telemetry;

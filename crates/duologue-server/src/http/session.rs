@@ -8,7 +8,7 @@ use duologue_engine::store::SessionRecord;
 use duologue_protocol::{SessionId, UserId};
 use serde::Deserialize;
 
-use crate::{app::App, http::error::ApiError};
+use crate::{http::error::ApiError, server::App};
 
 /// Who asks.
 #[derive(Debug, Deserialize)]

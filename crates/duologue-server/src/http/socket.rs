@@ -14,10 +14,10 @@ use serde::Deserialize;
 use tracing::Instrument;
 
 use crate::{
-    app::App,
     config::Dialect,
     http::{error::ApiError, session::Asking},
     listener::Place,
+    server::App,
     socket::Socket,
 };
 
