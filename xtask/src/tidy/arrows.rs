@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("duologue-bus", INNER),
     ("duologue-server", PARTS),
     ("duologue-integration", EVERYTHING),
+    ("duologue-simulation", EVERYTHING),
     ("xtask", &[]),
 ];
 const INNER: &[&str] = &["duologue-protocol", "duologue-engine"];
