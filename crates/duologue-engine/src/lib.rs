@@ -22,6 +22,7 @@ mod supervision;
 pub mod tool;
 mod transcript;
 mod turn;
+pub mod verify;
 
 pub use crate::{
     engine::{Engine, Limits, Parts},

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "testing")]
 pub mod conformance;
+pub mod inspect;
 pub mod kept;
 #[cfg(feature = "testing")]
 pub mod memory;
@@ -134,7 +135,7 @@ pub enum StoreError {
 }
 
 /// One run of the server. Restarting makes a new one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ServerId(pub String);
 
 impl fmt::Display for ServerId {
@@ -254,7 +255,8 @@ pub struct Job {
 }
 
 /// How a job's end took effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum JobEnd {
     /// The result is stored.
     Applied,

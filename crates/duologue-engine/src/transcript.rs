@@ -18,7 +18,7 @@ use crate::provider::{Message, ModelCall};
 
 /// Message ids that a session remembers. A client sends again what it has no receipt for, which is
 /// rarely more than one message; but a session may go on for months.
-const MESSAGE_IDS_MAX: usize = 1024;
+pub(crate) const MESSAGE_IDS_MAX: usize = 1024;
 
 /// A session's state, as far as its log determines it. Bounded, however long the log is.
 #[derive(Clone, Debug, Default, PartialEq)]

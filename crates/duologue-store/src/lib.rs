@@ -18,10 +18,13 @@ mod supabase;
 
 use std::sync::Arc;
 
-use duologue_engine::store::Store;
+use duologue_engine::store::{Store, inspect::Inspect};
 
 use crate::{
-    config::Backend, postgres::PostgresStore, sqlite::SqliteStore, supabase::SupabaseStore,
+    config::Backend,
+    postgres::PostgresStore,
+    sqlite::{SqliteInspector, SqliteStore},
+    supabase::SupabaseStore,
 };
 pub use crate::{config::StoreConfig, error::OpenError};
 
@@ -35,6 +38,18 @@ pub use crate::{config::StoreConfig, error::OpenError};
 pub async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, OpenError> {
     Ok(match config.backend()? {
         Backend::Sqlite(file) => Arc::new(SqliteStore::open(&file, config).await?),
+        Backend::Postgres(options) => Arc::new(PostgresStore::open(*options, config).await?),
+        Backend::Supabase(target) => Arc::new(SupabaseStore::open(*target, config).await?),
+    })
+}
+
+/// Opens the operator's view of the store, beside whatever server uses it: a SQLite file is not
+/// locked, nothing is migrated, and nothing is written unless a job is to be tried again.
+///
+/// Needs what [`open`] needs.
+pub async fn inspect(config: &StoreConfig) -> Result<Arc<dyn Inspect>, OpenError> {
+    Ok(match config.backend()? {
+        Backend::Sqlite(file) => Arc::new(SqliteInspector::open(&file, config).await?),
         Backend::Postgres(options) => Arc::new(PostgresStore::open(*options, config).await?),
         Backend::Supabase(target) => Arc::new(SupabaseStore::open(*target, config).await?),
     })

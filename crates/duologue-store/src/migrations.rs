@@ -46,7 +46,7 @@ struct Script {
     postgres: &'static str,
 }
 
-const SCRIPTS: [Script; 4] = [
+const SCRIPTS: [Script; 5] = [
     Script {
         version: 0,
         name: "former_layouts",
@@ -70,6 +70,12 @@ const SCRIPTS: [Script; 4] = [
         name: "former_rows",
         sqlite: include_str!("../migrations/sqlite/0003_former_rows.sql"),
         postgres: include_str!("../migrations/postgres/0003_former_rows.sql"),
+    },
+    Script {
+        version: 5,
+        name: "operators",
+        sqlite: include_str!("../migrations/sqlite/0005_operators.sql"),
+        postgres: include_str!("../migrations/postgres/0005_operators.sql"),
     },
 ];
 

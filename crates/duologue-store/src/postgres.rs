@@ -6,6 +6,7 @@
 
 mod calls;
 mod failure;
+mod inspect;
 mod opening;
 
 use std::time::Duration;

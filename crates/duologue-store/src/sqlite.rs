@@ -6,6 +6,7 @@
 mod claims;
 mod failure;
 mod file;
+mod inspect;
 mod jobs;
 mod log;
 mod opening;
@@ -21,7 +22,10 @@ use duologue_engine::store::{
 use duologue_protocol::{Event, Seq, SessionId, UserId};
 use sqlx::SqlitePool;
 
-pub(crate) use self::opening::{check, migrate};
+pub(crate) use self::{
+    inspect::SqliteInspector,
+    opening::{check, migrate},
+};
 use self::{log::NewEvents, writer::Writer};
 
 /// See the module.

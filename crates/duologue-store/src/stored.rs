@@ -3,7 +3,10 @@
 
 use duologue_engine::{
     BoxError,
-    store::{Claimed, Draft, Hold, Job, ServerId, SessionRecord, StoreError},
+    store::{
+        Claimed, Draft, Hold, Job, ServerId, SessionRecord, StoreError,
+        inspect::{Head, JobRecord, KeptEvent},
+    },
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, TurnId, UserId};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -42,6 +45,57 @@ pub(crate) struct JobRow {
     last_seq: Seq,
     worker: String,
     attempt: u32,
+}
+
+/// What is kept of a session besides its log.
+#[derive(Deserialize)]
+pub(crate) struct HeadRow {
+    record: SessionRecord,
+    epoch: u64,
+    owner: Option<ServerId>,
+    log_end: Seq,
+    jobs: Vec<JobRecord>,
+}
+
+/// An event of a log, of which nobody knows yet whether it can be read.
+#[derive(Deserialize)]
+pub(crate) struct KeptRow {
+    pub(crate) seq: Seq,
+    pub(crate) epoch: u64,
+    pub(crate) occurred_at: Option<String>,
+    pub(crate) event_type: String,
+    pub(crate) payload: Value,
+}
+
+impl From<HeadRow> for Head {
+    fn from(row: HeadRow) -> Self {
+        Self {
+            record: row.record,
+            epoch: row.epoch,
+            owner: row.owner,
+            log_end: row.log_end,
+            jobs: row.jobs,
+        }
+    }
+}
+
+impl From<KeptRow> for KeptEvent {
+    fn from(row: KeptRow) -> Self {
+        let KeptRow {
+            seq,
+            epoch,
+            occurred_at,
+            event_type,
+            payload,
+        } = row;
+        let occurred_at = occurred_at.unwrap_or_default().parse::<Timestamp>();
+        let event = match occurred_at {
+            // The cause would repeat what somebody said.
+            Ok(time) => Event::read(seq, time, &event_type, payload).map_err(|e| e.to_string()),
+            Err(_) => Err("its time cannot be read".to_owned()),
+        };
+        Self { seq, epoch, event }
+    }
 }
 
 impl From<ClaimedRow> for Claimed {

@@ -7,6 +7,7 @@
 
 mod calls;
 mod failure;
+mod inspect;
 mod opening;
 mod target;
 

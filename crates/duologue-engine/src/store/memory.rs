@@ -20,6 +20,7 @@ use super::{
     kept::{Ending, stored_text},
 };
 
+mod inspect;
 mod jobs;
 mod session;
 
@@ -224,8 +225,8 @@ impl Store for MemoryStore {
         self.write(|state| state.finish_job(job, summarized))
     }
 
-    async fn retry_job(&self, job: &Job, delay: Duration, _why: &str) -> Result<(), StoreError> {
-        self.write(|state| state.retry_job(job, delay))
+    async fn retry_job(&self, job: &Job, delay: Duration, why: &str) -> Result<(), StoreError> {
+        self.write(|state| state.retry_job(job, delay, why))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

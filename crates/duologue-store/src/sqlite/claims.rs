@@ -32,7 +32,7 @@ macro_rules! in_seconds {
         )
     };
 }
-pub(super) use in_seconds;
+pub(super) use {in_seconds, session_json};
 
 /// Takes back what the file's last process held when it was lost: whoever has the file's lock is
 /// alone, so nobody else can be at work on it. The grace of those sessions begins now.

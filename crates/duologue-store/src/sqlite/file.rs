@@ -110,17 +110,7 @@ impl DatabaseFile {
     }
 
     pub(super) fn unusable(&self, source: sqlx::Error) -> OpenError {
-        OpenError::Sqlite {
-            file: self.path.clone(),
-            source,
-        }
-    }
-
-    pub(super) fn too_new(&self, version: i64) -> OpenError {
-        OpenError::TooNew {
-            place: self.path.display().to_string(),
-            version,
-        }
+        unusable(&self.path, source)
     }
 
     pub(super) fn not_migrated(&self, source: MigrateError) -> OpenError {
@@ -128,6 +118,20 @@ impl DatabaseFile {
             place: self.path.display().to_string(),
             source,
         }
+    }
+}
+
+pub(super) fn unusable(path: &Path, source: sqlx::Error) -> OpenError {
+    OpenError::Sqlite {
+        file: path.to_owned(),
+        source,
+    }
+}
+
+pub(super) fn too_new(path: &Path, version: i64) -> OpenError {
+    OpenError::TooNew {
+        place: path.display().to_string(),
+        version,
     }
 }
 

@@ -6,7 +6,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection, query_scalar, sqlite::S
 
 use super::{
     SqliteStore, claims,
-    file::DatabaseFile,
+    file::{DatabaseFile, too_new, unusable},
     writer::{Writer, WriterLimits},
 };
 use crate::{
@@ -19,7 +19,7 @@ impl SqliteStore {
     pub(crate) async fn open(path: &Path, config: &StoreConfig) -> Result<Self, OpenError> {
         let file = DatabaseFile::lock(path, config.busy_timeout)?;
         let mut connection = file.connect().await?;
-        check_tables(&file, &mut connection).await?;
+        check_tables(path, &mut connection).await?;
         let applied = migrations::run(&migrations::sqlite(), &mut connection).await;
         for name in applied.map_err(|source| file.not_migrated(source))? {
             tracing::info!(migration = name, "store.migrated");
@@ -70,7 +70,7 @@ pub(crate) async fn check(path: &Path, config: &StoreConfig) -> Result<Condition
     // Only a transaction that may write tells whether one may.
     let transaction = connection.begin_with("begin immediate").await;
     let mut transaction = transaction.map_err(unusable)?;
-    let version = check_tables(&file, &mut transaction).await?;
+    let version = check_tables(path, &mut transaction).await?;
     transaction.rollback().await.map_err(unusable)?;
     connection.close().await.map_err(unusable)?;
     Ok(if version < NEEDED {
@@ -81,11 +81,11 @@ pub(crate) async fn check(path: &Path, config: &StoreConfig) -> Result<Condition
 }
 
 /// Reads the version of the tables, 0 if there are none, and refuses one that is too new.
-async fn check_tables(
-    file: &DatabaseFile,
+pub(super) async fn check_tables(
+    path: &Path,
     connection: &mut SqliteConnection,
 ) -> Result<i64, OpenError> {
-    let unusable = |source| file.unusable(source);
+    let unusable = |source| unusable(path, source);
     let table = "select count(*) from sqlite_schema where name = 'duologue_migrations'";
     let tables: i64 = query_scalar(table)
         .fetch_one(&mut *connection)
@@ -100,7 +100,7 @@ async fn check_tables(
         .await
         .map_err(unusable)?;
     match migrations::age(version) {
-        Age::TooNew => Err(file.too_new(version)),
+        Age::TooNew => Err(too_new(path, version)),
         Age::TooOld | Age::Fit => Ok(version),
     }
 }

@@ -9,14 +9,15 @@ use super::{Session, State};
 use crate::store::{Job, JobEnd, ServerId, SessionStatus, StoreError, kept};
 
 pub(super) struct Row {
-    session_id: SessionId,
-    user_id: UserId,
-    last_seq: Seq,
-    attempt: u32,
-    worker: Option<ServerId>,
+    pub(super) session_id: SessionId,
+    pub(super) user_id: UserId,
+    pub(super) last_seq: Seq,
+    pub(super) attempt: u32,
+    pub(super) worker: Option<ServerId>,
     /// When it may be claimed next: at once, after a delay, or when its worker's lease lapses.
-    due_at: Instant,
-    outcome: Option<JobEnd>,
+    pub(super) due_at: Instant,
+    pub(super) outcome: Option<JobEnd>,
+    pub(super) last_error: Option<String>,
 }
 
 impl Row {
@@ -29,6 +30,7 @@ impl Row {
             worker: None,
             due_at: Instant::now(),
             outcome: None,
+            last_error: None,
         }
     }
 }
@@ -64,12 +66,18 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn retry_job(&mut self, job: &Job, delay: Duration) -> Result<(), StoreError> {
+    pub(super) fn retry_job(
+        &mut self,
+        job: &Job,
+        delay: Duration,
+        why: &str,
+    ) -> Result<(), StoreError> {
         let row = self.job(job).filter(|row| row.outcome.is_none());
         let row = row.ok_or(StoreError::Conflict)?;
         // Without a worker it was given back by this very attempt: a repetition.
         if row.worker.take().is_some() {
             row.due_at = Instant::now() + delay;
+            row.last_error = Some(kept::stored_text(why).into_owned());
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ pub(super) struct Session {
 
 #[derive(PartialEq)]
 pub(super) struct Row {
-    epoch: u64,
+    pub(super) epoch: u64,
     occurred_at: Timestamp,
     event_type: &'static str,
     payload: String,

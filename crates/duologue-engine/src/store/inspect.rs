@@ -1,0 +1,158 @@
+//! What operators may see and do: all sessions as they are kept, and the jobs they left.
+//!
+//! A second seam to the same databases, since [`Store`](super::Store) knows no way to a session but
+//! through its user. Nothing that serves users is ever handed an [`Inspect`].
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use duologue_protocol::{Event, Seq, SessionId, UserId};
+use serde::{Deserialize, Serialize};
+
+use super::{JobEnd, ServerId, SessionRecord, StoreError};
+
+/// The operator's view of a store. Everything but [`retry_job`](Self::retry_job) only reads.
+#[async_trait]
+pub trait Inspect: Send + Sync + 'static {
+    /// The ids of up to `limit` sessions, those after `after`, in an order of the store's own that
+    /// stays. Empty means that there are no more.
+    async fn session_ids(
+        &self,
+        after: Option<&SessionId>,
+        limit: u32,
+    ) -> Result<Vec<SessionId>, StoreError>;
+
+    /// What is kept of a session besides its log, all of one moment. `None`: it is not there (any
+    /// more).
+    async fn head(&self, session: &SessionId) -> Result<Option<Head>, StoreError>;
+
+    /// Reads up to `limit` rows of a log after `after`, oldest first, whatever is wrong with them.
+    /// There may be fewer though the log goes on. Empty means its end.
+    async fn rows(
+        &self,
+        session: &SessionId,
+        after: Seq,
+        limit: u32,
+    ) -> Result<Vec<KeptEvent>, StoreError>;
+
+    /// Up to `limit` jobs whose ids come after `after`, oldest first. Empty means that there are no
+    /// more.
+    async fn jobs(&self, which: Jobs, after: i64, limit: u32)
+    -> Result<Vec<JobRecord>, StoreError>;
+
+    /// Lets a job be tried again now. Where it failed for good, a new job takes its place, with all
+    /// its attempts, and the session waits for its summary again.
+    ///
+    /// `None`: there is no such job. May be repeated.
+    async fn retry_job(&self, job: i64) -> Result<Option<Retry>, StoreError>;
+}
+
+/// What is kept of a session besides its log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Head {
+    /// Its row.
+    pub record: SessionRecord,
+    /// The number of its last claim.
+    pub epoch: u64,
+    /// The server that holds it.
+    pub owner: Option<ServerId>,
+    /// The highest number in its log, whatever the record says; zero if the log is empty.
+    pub log_end: Seq,
+    /// The jobs about it, in the order of their making.
+    pub jobs: Vec<JobRecord>,
+}
+
+/// A row of a log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeptEvent {
+    /// Its position.
+    pub seq: Seq,
+    /// The number of the claim under which it was written.
+    pub epoch: u64,
+    /// The event, or why this build cannot read it.
+    pub event: Result<Event, String>,
+}
+
+/// A job as it is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobRecord {
+    /// Its row.
+    pub id: i64,
+    /// The session it is about.
+    pub session_id: SessionId,
+    /// The owner whom the job itself names.
+    pub user_id: UserId,
+    /// The last event of the log that it is about: a `session_ended`, or, where an operator has it
+    /// tried again, the `session_summarized` of the failure.
+    pub last_seq: Seq,
+    /// How it stands.
+    pub state: JobState,
+    /// Attempts begun so far.
+    pub attempt: u32,
+    /// Who works on it, or who worked on it last.
+    pub worker: Option<ServerId>,
+    /// How long until it may be claimed, by the store's clock; zero if it may be now, or is over.
+    #[serde(rename = "due_in_seconds", with = "seconds")]
+    pub due_in: Duration,
+    /// How it ended; absent while it is open.
+    pub outcome: Option<JobEnd>,
+    /// Why the last attempt failed that could still say so.
+    pub last_error: Option<String>,
+}
+
+/// How a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// A worker will take it up, now or after a delay.
+    Waiting,
+    /// A worker has it, and its lease has not lapsed.
+    Running,
+    /// The summary is stored.
+    Done,
+    /// The last attempt failed, and the session is `completed` without a summary.
+    Failed,
+    /// It is over without effect, or its failure does not matter any more: the session has gone on,
+    /// or another job took this one's place.
+    Superseded,
+}
+
+/// Which jobs are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Jobs {
+    /// All there ever were.
+    All,
+    /// Those that are [`JobState::Failed`].
+    Failed,
+}
+
+/// What became of the wish to try a job again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Retry {
+    /// It had failed; this job takes its place and is due now.
+    Replaced(i64),
+    /// It was waiting, and is due now.
+    DueNow,
+    /// A worker has it; there is nothing to do.
+    Running,
+    /// It is done; there is nothing to do.
+    Done,
+    /// It does not matter any more; there is nothing to do.
+    Superseded,
+}
+
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64(time.as_secs_f64())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        let seconds = f64::deserialize(from)?;
+        Duration::try_from_secs_f64(seconds.max(0.0)).map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,366 @@
+//! Sound sessions are passed, and each planted breach is found.
+
+mod sound;
+
+use std::collections::BTreeSet;
+
+use duologue_protocol::{
+    EndReason, EventBody, MessageId, Seq, SessionId, SummaryStatus, TurnId, UserId,
+};
+use serde_json::json;
+
+use self::sound::{answer, job, moment, row, session, while_active};
+use super::{Invariant, Kept, violations};
+use crate::store::{JobEnd, ServerId, SessionStatus, inspect::JobState};
+
+#[track_caller]
+fn assert_sound(kept: &Kept) {
+    assert_eq!(violations(kept), []);
+}
+
+#[test]
+fn a_session_that_was_ended_and_reopened_is_sound() {
+    assert_sound(&session());
+}
+
+/// Also in the middle of a turn, and before its first event.
+#[test]
+fn a_live_session_is_sound_at_every_moment() {
+    for events in 0..=6 {
+        assert_sound(&while_active(events));
+    }
+}
+
+#[test]
+fn a_session_that_waits_for_its_summary_is_sound() {
+    let mut kept = session();
+    kept.log.pop();
+    kept.head.log_end = Seq(12);
+    kept.head.jobs[1] = job(2, 12, JobState::Running, None);
+    let record = &mut kept.head.record;
+    record.last_seq = Seq(12);
+    record.status = SessionStatus::Ended;
+    record.summary_status = Some(SummaryStatus::Pending);
+    record.summary = Some("short".to_owned());
+    assert_sound(&kept);
+
+    // Then somebody claims it, and has not written yet.
+    kept.head.epoch = 3;
+    kept.head.owner = Some(ServerId("there".to_owned()));
+    let record = &mut kept.head.record;
+    record.status = SessionStatus::Active;
+    record.summary_status = None;
+    record.end_time = None;
+    record.duration_seconds = None;
+    record.end_reason = None;
+    assert_sound(&kept);
+}
+
+/// Whoever claimed it left before it was let in, so it ends again without having been reopened.
+#[test]
+fn a_session_that_was_claimed_in_vain_and_ended_again_is_sound() {
+    let mut kept = session();
+    kept.log
+        .push(row(14, 3, "session_ended", json!({"reason": "abandoned"})));
+    kept.head.log_end = Seq(14);
+    kept.head.epoch = 3;
+    kept.head.jobs.push(job(3, 14, JobState::Waiting, None));
+    let record = &mut kept.head.record;
+    record.last_seq = Seq(14);
+    record.status = SessionStatus::Ended;
+    record.summary_status = Some(SummaryStatus::Pending);
+    record.end_reason = Some(EndReason::Abandoned);
+    record.end_time = Some(moment(14));
+    record.duration_seconds = Some(14.0);
+    assert_sound(&kept);
+}
+
+/// The failure stays in the log; a job of its own is about it.
+#[test]
+fn a_session_whose_summary_is_tried_again_is_sound() {
+    let mut kept = session();
+    kept.head.jobs[1].state = JobState::Superseded;
+    kept.head.jobs.push(job(3, 13, JobState::Waiting, None));
+    kept.head.record.status = SessionStatus::Ended;
+    kept.head.record.summary_status = Some(SummaryStatus::Pending);
+    assert_sound(&kept);
+
+    kept.log.push(row(
+        14,
+        2,
+        "session_summarized",
+        json!({"status": "done", "summary": "all"}),
+    ));
+    kept.head.log_end = Seq(14);
+    kept.head.jobs[2] = job(3, 13, JobState::Done, Some(JobEnd::Applied));
+    kept.head.record.last_seq = Seq(14);
+    kept.head.record.status = SessionStatus::Completed;
+    kept.head.record.summary_status = Some(SummaryStatus::Done);
+    kept.head.record.summary = Some("all".to_owned());
+    assert_sound(&kept);
+}
+
+/// It has no job, and its row keeps the times that it had where it came from.
+#[test]
+fn a_session_of_this_servers_predecessors_is_sound() {
+    let mut kept = session();
+    kept.log.truncate(8);
+    kept.put(2, "imported", json!({"former_type": "note"}));
+    kept.head.log_end = Seq(8);
+    kept.head.epoch = 1;
+    kept.head.jobs.clear();
+    let record = &mut kept.head.record;
+    record.last_seq = Seq(8);
+    record.end_time = Some(moment(3));
+    record.duration_seconds = Some(77.0);
+    record.end_reason = Some(EndReason::Closed);
+    record.summary_status = Some(SummaryStatus::Done);
+    record.summary = Some("short".to_owned());
+    assert_sound(&kept);
+}
+
+/// A breach, and what it breaks.
+type Breach = (&'static str, Invariant, fn(&mut Kept));
+
+const BREACHES: [Breach; 43] = [
+    (
+        "an event that nobody can read",
+        Invariant::Readable,
+        |kept| {
+            kept.log[2].event = Err("nonsense".to_owned());
+        },
+    ),
+    ("an event is gone", Invariant::GapFree, |kept| {
+        drop(kept.log.remove(4))
+    }),
+    ("the log's end is gone", Invariant::GapFree, |kept| {
+        kept.head.log_end = Seq(14)
+    }),
+    ("the log's beginning is gone", Invariant::GapFree, |kept| {
+        drop(kept.log.remove(0))
+    }),
+    ("one id on two messages", Invariant::MessageOnce, |kept| {
+        if let EventBody::UserMessage(message) = kept.body(10) {
+            message.id = MessageId::new("m1").ok();
+        }
+    }),
+    ("a message without an end", Invariant::TurnClosed, |kept| {
+        kept.put(6, "routed", json!({"turn_id": "turn-1", "route": "x"}));
+    }),
+    (
+        "a last message without an end",
+        Invariant::TurnClosed,
+        |kept| {
+            kept.put(11, "routed", json!({"turn_id": "turn-2", "route": "x"}));
+        },
+    ),
+    (
+        "a message in the middle of a turn",
+        Invariant::TurnClosed,
+        |kept| {
+            kept.put(
+                4,
+                "user_message",
+                json!({"turn_id": "turn-1", "text": "wait"}),
+            );
+        },
+    ),
+    ("a turn that ends twice", Invariant::TurnClosed, |kept| {
+        kept.put(5, "assistant_message", answer("turn-1"));
+    }),
+    ("an end of another turn", Invariant::TurnClosed, |kept| {
+        kept.event(11).turn_id = Some(TurnId(9));
+    }),
+    (
+        "an ended session with an open turn",
+        Invariant::TurnClosed,
+        |kept| {
+            *kept = while_active(5);
+            kept.head.record.status = SessionStatus::Ended;
+        },
+    ),
+    ("a result without a call", Invariant::CallAnswered, |kept| {
+        kept.put(4, "routed", json!({"turn_id": "turn-1", "route": "x"}));
+    }),
+    ("a call without a result", Invariant::CallAnswered, |kept| {
+        kept.put(5, "routed", json!({"turn_id": "turn-1", "route": "x"}));
+    }),
+    ("a call made twice", Invariant::CallAnswered, |kept| {
+        let call = kept.body(4).clone();
+        *kept.body(5) = call;
+    }),
+    ("an ending after an ending", Invariant::EndedOnce, |kept| {
+        kept.put(8, "session_ended", json!({"reason": "idle"}));
+    }),
+    ("a summary in the middle", Invariant::EndedOnce, |kept| {
+        kept.put(2, "session_summarized", json!({"status": "failed"}));
+    }),
+    ("a summary after a summary", Invariant::EndedOnce, |kept| {
+        kept.put(
+            9,
+            "session_summarized",
+            json!({"status": "done", "summary": "more"}),
+        );
+    }),
+    ("a turn after the end", Invariant::EndedOnce, |kept| {
+        kept.put(
+            9,
+            "user_message",
+            json!({"turn_id": "turn-2", "text": "again"}),
+        );
+    }),
+    (
+        "a return that does not reopen",
+        Invariant::EndedOnce,
+        |kept| {
+            kept.put(9, "client_connected", json!({"connection": 2}));
+        },
+    ),
+    ("a return to what is open", Invariant::EndedOnce, |kept| {
+        kept.put(
+            2,
+            "client_connected",
+            json!({"connection": 1, "reopened": true}),
+        );
+    }),
+    (
+        "a return under the old epoch",
+        Invariant::EndedOnce,
+        |kept| kept.log[8].epoch = 1,
+    ),
+    (
+        "a session that is active though nobody came",
+        Invariant::EndedOnce,
+        |kept| {
+            kept.head.record.status = SessionStatus::Active;
+        },
+    ),
+    (
+        "a write under an old epoch",
+        Invariant::SingleWriter,
+        |kept| kept.log[10].epoch = 1,
+    ),
+    (
+        "a write under no claim's epoch",
+        Invariant::SingleWriter,
+        |kept| kept.head.epoch = 1,
+    ),
+    (
+        "a write under epoch zero",
+        Invariant::SingleWriter,
+        |kept| kept.log[0].epoch = 0,
+    ),
+    (
+        "a time before the last one",
+        Invariant::TimeForward,
+        |kept| {
+            kept.event(4).occurred_at = moment(2);
+        },
+    ),
+    ("a wrong last event", Invariant::RowIsFold, |kept| {
+        kept.head.record.last_seq = Seq(12)
+    }),
+    ("a log of another session", Invariant::RowIsFold, |kept| {
+        kept.head.record.session_id = SessionId::new("t").expect("an id");
+    }),
+    ("a log of another user", Invariant::RowIsFold, |kept| {
+        kept.head.record.user_id = UserId::new("bob").expect("an id");
+    }),
+    ("a log without a beginning", Invariant::RowIsFold, |kept| {
+        kept.put(1, "client_connected", json!({"connection": 1}));
+    }),
+    ("a second beginning", Invariant::RowIsFold, |kept| {
+        let start = kept.body(1).clone();
+        *kept.body(2) = start;
+    }),
+    ("a wrong status", Invariant::RowIsFold, |kept| {
+        kept.head.record.status = SessionStatus::Ended;
+    }),
+    ("a wrong summary status", Invariant::RowIsFold, |kept| {
+        kept.head.record.summary_status = Some(SummaryStatus::Done);
+    }),
+    ("a summary that nobody made", Invariant::RowIsFold, |kept| {
+        kept.head.record.summary = Some("short".to_owned());
+    }),
+    ("a wrong end time", Invariant::RowIsFold, |kept| {
+        kept.head.record.end_time = Some(moment(13));
+    }),
+    ("a wrong duration", Invariant::RowIsFold, |kept| {
+        kept.head.record.duration_seconds = Some(12.001);
+    }),
+    ("a wrong reason", Invariant::RowIsFold, |kept| {
+        kept.head.record.end_reason = Some(EndReason::Closed);
+    }),
+    (
+        "an ended session that is held",
+        Invariant::RowIsFold,
+        |kept| {
+            kept.head.owner = Some(ServerId("here".to_owned()));
+        },
+    ),
+    (
+        "an active session with an end",
+        Invariant::RowIsFold,
+        |kept| {
+            *kept = while_active(6);
+            kept.head.record.end_time = Some(moment(6));
+        },
+    ),
+    ("an ending without a job", Invariant::JobPerEnding, |kept| {
+        drop(kept.head.jobs.remove(0))
+    }),
+    ("a job without an ending", Invariant::JobPerEnding, |kept| {
+        kept.head.jobs[0].last_seq = Seq(6);
+    }),
+    (
+        "a result that was not applied",
+        Invariant::JobPerEnding,
+        |kept| {
+            kept.head.jobs[1].outcome = Some(JobEnd::Superseded);
+        },
+    ),
+    ("a job of another user", Invariant::JobPerEnding, |kept| {
+        kept.head.jobs[1].user_id = UserId::new("bob").expect("an id");
+    }),
+];
+
+#[test]
+fn each_planted_breach_is_found() {
+    for (name, invariant, plant) in BREACHES {
+        let mut kept = session();
+        plant(&mut kept);
+        let found = violations(&kept);
+        assert!(
+            found
+                .iter()
+                .any(|violation| violation.invariant == invariant),
+            "{name}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn every_invariant_has_a_breach_that_is_planted() {
+    let planted: BTreeSet<_> = BREACHES
+        .iter()
+        .map(|(_, invariant, _)| *invariant)
+        .collect();
+    assert_eq!(planted, BTreeSet::from(Invariant::ALL));
+}
+
+/// What is printed can be sent to whoever helps.
+#[test]
+fn a_finding_tells_nothing_that_anybody_said() {
+    for (name, _, plant) in BREACHES {
+        let mut kept = session();
+        plant(&mut kept);
+        for violation in violations(&kept) {
+            let text = violation.to_string();
+            assert!(
+                !text.contains("hello") && !text.contains("short"),
+                "{name}: {text}"
+            );
+            assert!(!text.contains('\n'), "{name}: {text}");
+        }
+    }
+}
