@@ -13,6 +13,7 @@ mod external;
 mod schema;
 mod settings;
 mod setup;
+mod simulate;
 mod steps;
 mod tidy;
 
@@ -44,9 +45,13 @@ fn main() -> ExitCode {
 
 fn run(command: &str, rest: &[String]) -> anyhow::Result<Outcome> {
     let root = root();
-    // The one step that is worth aiming: `cargo xtask e2e resume.spec.ts --headed`.
+    // Two steps are worth aiming: `cargo xtask e2e resume.spec.ts --headed`, and
+    // `cargo xtask simulate --seed 7`.
     if command == "e2e" {
         return browser::run(&root, rest);
+    }
+    if command == "simulate" {
+        return simulate::simulate(&root, rest);
     }
     anyhow::ensure!(
         rest.is_empty(),

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     browser,
     external::{cargo, complaint, run},
-    setup, tidy,
+    setup, simulate, tidy,
 };
 
 /// What came of a step that did not fail.
@@ -66,6 +66,11 @@ pub(crate) const ALL: &[Step] = &[
         name: "test",
         about: "run all tests, on all databases",
         run: |root| done(&mut cargo(root, "test --workspace")),
+    },
+    Step {
+        name: "simulate",
+        about: "run 300 seeds of the simulation; --seeds N --from S, or --seed S, to aim it",
+        run: |root| simulate::simulate(root, &[]),
     },
     Step {
         name: "deny",

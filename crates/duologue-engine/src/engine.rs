@@ -9,7 +9,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     agent::Agent,
     clock::Clock,
-    jobs, keeper,
+    jobs,
+    keeper::{self, Health},
     limits::{GenerationLimits, JobLimits, SessionLimits, TurnLimits},
     provider::Provider,
     reader::Reader,
@@ -71,6 +72,8 @@ pub(crate) struct Context {
     pub(crate) stop: CancellationToken,
     /// Holds that nobody minds any more, for the keeper to release.
     pub(crate) left_holds: LeftHolds,
+    /// Since when the database has answered.
+    pub(crate) health: Health,
     /// A job has been enqueued here.
     pub(crate) jobs_due: Notify,
 }
@@ -95,6 +98,7 @@ impl Context {
             drain: CancellationToken::new(),
             stop: CancellationToken::new(),
             left_holds: LeftHolds::default(),
+            health: Health::default(),
             jobs_due: Notify::new(),
         })
     }

@@ -165,7 +165,7 @@ impl Session {
                     }
                 }
                 () = until(self.grace_until), if is_idle => {
-                    self.end(EndReason::Abandoned).await
+                    self.end_unless_cut_off().await
                 }
                 () = tokio::time::sleep_until(self.idle_until), if is_idle => {
                     self.end(EndReason::Idle).await

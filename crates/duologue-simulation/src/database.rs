@@ -14,11 +14,13 @@ use std::{
     time::Duration,
 };
 
-use duologue_engine::store::Store;
+use duologue_engine::store::{Store, memory::MemoryStore};
 use fastrand::Rng;
+use futures_util::FutureExt;
 
 use crate::{
     history::History,
+    mutant::Mutant,
     time::{ClockHandle, Time},
 };
 
@@ -37,7 +39,10 @@ pub(crate) struct Faults {
 
 /// Shared by all servers, and alive when they are not.
 pub(crate) struct Database {
+    /// What the servers write to.
     store: Arc<dyn Store>,
+    /// What is kept in truth.
+    memory: Arc<MemoryStore>,
     clock: ClockHandle,
     time: Time,
     history: History,
@@ -61,14 +66,20 @@ impl fmt::Debug for Database {
 
 impl Database {
     pub(crate) fn new(
-        store: Arc<dyn Store>,
+        mutant: Option<Mutant>,
         clock: ClockHandle,
         time: Time,
         history: History,
         seed: u64,
     ) -> Arc<Self> {
+        let memory = Arc::new(MemoryStore::new());
+        let sound: Arc<dyn Store> = Arc::<MemoryStore>::clone(&memory);
         Arc::new(Self {
-            store,
+            store: match mutant {
+                None => sound,
+                Some(mutant) => mutant.plant(sound),
+            },
+            memory,
             clock,
             time,
             history,
@@ -112,9 +123,11 @@ impl Database {
         look(&self.state().ledger)
     }
 
-    /// The store behind all faults, for the checks at the end.
-    pub(crate) fn store(&self) -> &Arc<dyn Store> {
-        &self.store
+    /// Looks at what is kept in truth, at the database's time. Nothing is waited for.
+    pub(crate) fn inspect<T>(&self, look: impl AsyncFnOnce(&MemoryStore) -> T) -> T {
+        let _at_its_time = self.clock.enter();
+        let looking = look(&self.memory).now_or_never();
+        looking.expect("the store in memory waits for nothing")
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

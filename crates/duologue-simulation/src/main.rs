@@ -47,7 +47,10 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Some(outcome) => {
             report(&mut out, &outcome, &seeds)?;
-            Ok(ExitCode::FAILURE)
+            Ok(match outcome.history.violations().is_empty() {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::FAILURE,
+            })
         }
     }
 }

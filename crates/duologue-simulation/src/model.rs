@@ -166,7 +166,7 @@ impl State {
     }
 
     fn summary(&mut self, canary: &str) -> Vec<Step> {
-        let wait = match self.rng.u32(0..4) {
+        let wait = match self.rng.u32(0..2) {
             // Longer than a job's lease, so that it must be kept, or is lost.
             0 if !self.is_calm => self.millis(2000..2900),
             _ => self.millis(10..300),

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The longest that messages are held back. What arrives after may be that old.
-pub(crate) const HOLD_MAX: Duration = Duration::from_millis(2500);
+pub(crate) const HOLD_MAX: Duration = Duration::from_secs(1);
 
 /// When the database, or all servers, were away: from and until.
 #[derive(Clone, Debug, Default)]

@@ -1,63 +1,95 @@
 //! What must be true when all is over: the logs, the rows, and what the clients were told, together.
 
 mod ending;
-mod log;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use duologue_engine::store::SessionRecord;
-use duologue_protocol::{Event, EventBody, Seq, ServerFrame, SessionId, UserId};
-use futures_util::FutureExt;
+use duologue_engine::{
+    store::{SessionRecord, SessionStatus, StoreError, inspect::Inspect},
+    verify,
+};
+use duologue_protocol::{Event, EventBody, ServerFrame, SessionId};
 
 use crate::{canary, client::Knowledge, server, simulation::World};
 
 /// One session as it is kept.
 struct Kept {
+    session_id: SessionId,
     record: SessionRecord,
     events: Vec<Event>,
+    /// What the checker that operators have says of it.
+    violations: Vec<verify::Violation>,
 }
 
 /// Checks everything, and notes what is wrong in the history.
 pub(crate) fn judge(world: &World) {
-    let sessions = world.database.ledger(|ledger| ledger.sessions.clone());
+    let sessions = match kept(world) {
+        Ok(sessions) => sessions,
+        Err(error) => {
+            let what = format!("what is kept cannot be read: {error:?}");
+            return world.history.violation("database", &what);
+        }
+    };
     let knowledge = world.clients.knowledge();
-    for (session_id, user_id) in &sessions {
-        let mut problems = Vec::new();
-        match kept(world, session_id, user_id) {
-            Err(problem) => problems.push(problem),
-            Ok(kept) => {
-                problems.extend(log::problems(&kept));
-                problems.extend(isolation(&kept));
-                problems.extend(ending::problems(
-                    world,
-                    session_id,
-                    knowledge.get(session_id),
-                ));
-                if let Some(known) = knowledge.get(session_id) {
-                    problems.extend(told(&kept, known));
-                }
-            }
-        }
+    for kept in &sessions {
+        let known = knowledge.get(&kept.session_id);
+        let mut problems: Vec<_> = kept.violations.iter().map(ToString::to_string).collect();
+        problems.extend(rest(kept));
+        problems.extend(isolation(kept));
+        problems.extend(ending::problems(world, &kept.session_id, known));
+        problems.extend(known.into_iter().flat_map(|known| told(kept, known)));
         for problem in problems {
-            world.history.violation(session_id.as_str(), &problem);
+            world.history.violation(kept.session_id.as_str(), &problem);
         }
+    }
+    let is_kept =
+        |session_id: &SessionId| sessions.iter().any(|kept| kept.session_id == *session_id);
+    for session_id in knowledge.keys().filter(|session_id| !is_kept(session_id)) {
+        world
+            .history
+            .violation(session_id.as_str(), "it is not kept at all");
     }
     for problem in [costs(world, &knowledge), effects(world)].concat() {
         world.history.violation("world", &problem);
     }
 }
 
-fn kept(world: &World, session_id: &SessionId, user_id: &UserId) -> Result<Kept, String> {
-    let store = world.database.store();
-    let record = store.session(user_id, session_id).now_or_never();
-    let Some(Ok(Some(record))) = record else {
-        return Err(format!("the row cannot be read: {record:?}"));
-    };
-    let events = store.read(user_id, session_id, Seq::ZERO, u32::MAX);
-    match events.now_or_never() {
-        Some(Ok(events)) => Ok(Kept { record, events }),
-        other => Err(format!("the log cannot be read: {other:?}")),
+fn kept(world: &World) -> Result<Vec<Kept>, StoreError> {
+    world.database.inspect(async |store| {
+        let mut sessions = Vec::new();
+        for session_id in store.session_ids(None, u32::MAX).await? {
+            let violations = verify::check(store, &session_id).await?;
+            let Some(verify::Kept { head, log }) = verify::read(store, &session_id).await? else {
+                continue;
+            };
+            sessions.push(Kept {
+                session_id,
+                record: head.record,
+                // An event that cannot be read is among the violations.
+                events: log.into_iter().filter_map(|row| row.event.ok()).collect(),
+                violations,
+            });
+        }
+        Ok(sessions)
+    })
+}
+
+/// All has come to its end, and no message is there twice. No two that clients send have the same
+/// text, so this holds for those without an id as well.
+fn rest(kept: &Kept) -> Vec<String> {
+    let mut problems = Vec::new();
+    if kept.record.status != SessionStatus::Completed {
+        problems.push(format!("it is not completed: {:?}", kept.record));
     }
+    let mut seen = BTreeSet::new();
+    for event in &kept.events {
+        if let EventBody::UserMessage(said) = &event.body
+            && !seen.insert(&said.text)
+        {
+            problems.push(format!("{:?} is there twice", said.text));
+        }
+    }
+    problems
 }
 
 /// What the clients know is in the log, once, as they were told.

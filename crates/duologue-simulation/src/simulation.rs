@@ -2,8 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use duologue_engine::store::{SessionStatus, Store, memory::MemoryStore};
-use futures_util::FutureExt;
+use duologue_engine::store::{SessionStatus, StoreError, inspect::Inspect};
 
 use crate::{
     client::Clients,
@@ -54,13 +53,8 @@ pub fn run(seed: u64, mutant: Option<Mutant>) -> Outcome {
     let clock = DatabaseClock::start();
     let time = clock.time();
     let history = History::new(time.clone());
-    let memory: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let store = match mutant {
-        None => memory,
-        Some(mutant) => mutant.plant(memory),
-    };
     let database = Database::new(
-        store,
+        mutant,
         clock.handle(),
         time.clone(),
         history.clone(),
@@ -135,13 +129,14 @@ pub fn run(seed: u64, mutant: Option<Mutant>) -> Outcome {
 
 /// Whether every session has ended and is summed up.
 fn all_completed(database: &Database) -> bool {
-    let sessions = database.ledger(|ledger| ledger.sessions.clone());
-    sessions.iter().all(|(session_id, user_id)| {
-        let session = database.store().session(user_id, session_id);
-        let session = session.now_or_never();
-        matches!(
-            session,
-            Some(Ok(Some(record))) if record.status == SessionStatus::Completed
-        )
-    })
+    let statuses = database.inspect(async |store| {
+        let mut statuses = Vec::new();
+        for session_id in store.session_ids(None, u32::MAX).await? {
+            let head = store.head(&session_id).await?;
+            statuses.extend(head.map(|head| head.record.status));
+        }
+        Ok::<_, StoreError>(statuses)
+    });
+    // What cannot be read is for the oracle to tell.
+    statuses.is_ok_and(|statuses| statuses.iter().all(|it| *it == SessionStatus::Completed))
 }

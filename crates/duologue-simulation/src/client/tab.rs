@@ -8,7 +8,7 @@ use std::{
 use fastrand::Rng;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{self, Message as Frame, protocol::CloseFrame},
@@ -52,8 +52,8 @@ pub(super) struct Tab {
 enum Heard {
     Frame(Value),
     Ping,
-    /// The connection is over; with the code, if there was one.
-    Gone(Option<u16>),
+    /// The connection is over.
+    Gone,
 }
 
 /// What became of a message on one connection.
@@ -94,7 +94,8 @@ impl Tab {
             }
             let message = self.message(number);
             self.converse(&message).await;
-            sleep(self.millis(0..4000)).await;
+            let pause = self.millis(0..4000);
+            self.idle(pause).await;
         }
         self.leave().await;
         let seen = std::mem::take(&mut self.view.events);
@@ -182,7 +183,7 @@ impl Tab {
             }
             match self.hear().await {
                 Heard::Ping => {}
-                Heard::Gone(_) => return Fate::Lost,
+                Heard::Gone => return Fate::Lost,
                 Heard::Frame(frame) => {
                     if self.view.has_receipt(&message.text) {
                         let message = message.clone();
@@ -214,7 +215,7 @@ impl Tab {
         }
         self.socket = None;
         let away = match self.rng.u32(0..5) {
-            0 => self.millis(12_000..25_000),
+            0 => self.millis(5000..25_000),
             _ => self.millis(0..5000),
         };
         self.note(&format!("vanishes for {} ms", away.as_millis()));
@@ -290,7 +291,7 @@ impl Tab {
     /// The next thing that the server says, checked.
     async fn hear(&mut self) -> Heard {
         let Some(socket) = &mut self.socket else {
-            return Heard::Gone(None);
+            return Heard::Gone;
         };
         let frame = match timeout(SILENCE_MAX, socket.next()).await {
             Ok(Some(Ok(Frame::Text(raw)))) => raw,
@@ -325,13 +326,23 @@ impl Tab {
         Heard::Frame(value)
     }
 
+    /// Says nothing for a while, but listens.
+    async fn idle(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        while let Ok(heard) = timeout_at(until, self.hear()).await {
+            if let Heard::Gone = heard {
+                return sleep_until(until).await;
+            }
+        }
+    }
+
     fn gone(&mut self, code: Option<u16>) -> Heard {
         self.socket = None;
         self.note(&match code {
             Some(code) => format!("closed with {code}"),
             None => "lost its connection".to_owned(),
         });
-        Heard::Gone(code)
+        Heard::Gone
     }
 
     /// The server has this reader, or had it a latency ago. What a slow reader hears is old.

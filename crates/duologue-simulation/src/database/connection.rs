@@ -92,10 +92,7 @@ fn nothing<T>(_: &mut Ledger, _: &T, _: Duration) {}
 impl Store for Connection {
     async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
         let operation = self.database.store.claim(claim);
-        let note = |ledger: &mut Ledger, claimed: &Option<Claimed>, _| {
-            ledger.claimed(claim, claimed.as_ref());
-        };
-        self.call(Kind::Write, "claim", operation, note).await
+        self.call(Kind::Write, "claim", operation, nothing).await
     }
 
     async fn claim_lapsed(

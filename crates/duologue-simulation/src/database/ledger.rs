@@ -5,8 +5,8 @@ use std::{
     time::Duration,
 };
 
-use duologue_engine::store::{Claim, Claimed, Job, ServerId};
-use duologue_protocol::{EndReason, Event, EventBody, SessionId, UserId};
+use duologue_engine::store::{Job, ServerId};
+use duologue_protocol::{EndReason, Event, EventBody, SessionId};
 
 /// A session's end, as it was written.
 #[derive(Clone, Debug)]
@@ -19,8 +19,6 @@ pub(crate) struct Ending {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    /// Every session that was ever claimed, and its owner: the first who claimed it.
-    pub(crate) sessions: BTreeMap<SessionId, UserId>,
     /// Each ending once, however often it was written.
     pub(crate) endings: Vec<Ending>,
     /// The attempts at each job that were told that their result is applied.
@@ -31,13 +29,6 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn claimed(&mut self, claim: &Claim, claimed: Option<&Claimed>) {
-        if claimed.is_some() {
-            let owner = self.sessions.entry(claim.session_id.clone());
-            owner.or_insert_with(|| claim.user_id.clone());
-        }
-    }
-
     pub(super) fn appended(&mut self, session_id: &SessionId, events: &[Event], at: Duration) {
         for event in events {
             let EventBody::SessionEnded(ended) = &event.body else {

@@ -6,9 +6,9 @@ use duologue_protocol::{EndReason, SessionId};
 
 use crate::{client::Knowledge, nemesis::HOLD_MAX, server, simulation::World};
 
-/// What lies between a server's view of a connection and its client's: latency, and messages that
-/// were held back.
-const SLACK: Duration = HOLD_MAX.saturating_add(Duration::from_millis(500));
+/// What lies between a server's view and its client's: latency, messages that were held back, and
+/// the time between two renewals, by which a server finds out that its database is away.
+const SLACK: Duration = HOLD_MAX.saturating_add(Duration::from_millis(1500));
 
 pub(super) fn problems(
     world: &World,

@@ -1,7 +1,7 @@
 //! What a hostile client does before it says what it has to say.
 
 use duologue_protocol::SessionId;
-use tokio::{io::AsyncWriteExt, time::sleep};
+use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use turmoil::net::TcpStream;
 
@@ -81,7 +81,8 @@ impl Tab {
         if let Ok(mut stream) = TcpStream::connect((host.as_str(), PORT)).await {
             self.note("babbles");
             if stream.write_all(what).await.is_ok() {
-                sleep(self.millis(0..8000)).await;
+                let pause = self.millis(0..8000);
+                self.idle(pause).await;
             }
         }
     }
