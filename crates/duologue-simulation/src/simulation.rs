@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How far time goes in one step. Messages arrive between two steps.
-const TICK: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(20);
 
 /// How long the clients may take after the turbulence, and how long sessions may then take to end
 /// and be summed up: a lease, a grace, the hold-off of a server that came up late, and the attempts
