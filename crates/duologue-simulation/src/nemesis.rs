@@ -138,7 +138,7 @@ impl Nemesis {
         let (damage, lasts) = match self.rng.u32(0..12) {
             0..=2 => (Damage::ServerDown(server), self.millis(100..12_000)),
             3 => (Damage::Restarting(server), Duration::ZERO),
-            4..=5 => (Damage::Partition(client, server), self.millis(500..9000)),
+            4..=5 => (Damage::Partition(client, server), self.millis(500..16_000)),
             6 => {
                 let max = u64::try_from(HOLD_MAX.as_millis()).unwrap_or(u64::MAX);
                 (Damage::Hold(client, server), self.millis(100..max))

@@ -27,10 +27,10 @@ use crate::{
 mod mischief;
 
 /// How long a handshake may take; then the client tries elsewhere.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a connection may be silent. The server pings more often than that.
-const SILENCE_MAX: Duration = Duration::from_secs(7);
+const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// How long a client may wait for the answer to its message once nothing goes wrong any more: for a
 /// lost server's lease, for messages that others sent before, and for their turns.
