@@ -245,8 +245,9 @@ impl Tab {
                     let what = "its own session is said not to exist";
                     self.clients.history.violation(&self.name, what);
                 }
-                // A server that answers is there, and keeps its sessions.
-                if !why.starts_with('5') {
+                // A server that answers is there, and keeps its sessions; but it may be without its
+                // database, and another is not.
+                if !why.starts_with('5') || self.rng.bool() {
                     let mut home = self.home.lock().expect("no holder of this lock panics");
                     *home = (server + 1) % self.clients.servers;
                 }
