@@ -1,4 +1,4 @@
-//! The server itself: an engine behind HTTP and WebSockets, run until told to stop.
+//! The server itself: an engine behind HTTP and WebSocket, run until told to stop.
 //!
 //! It is assembled from parts and a listener, whatever they are: [`crate::app`] gives it those that
 //! a configuration names, a simulation gives it others.

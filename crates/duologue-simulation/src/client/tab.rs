@@ -220,6 +220,10 @@ impl Tab {
         };
         self.note(&format!("vanishes for {} ms", away.as_millis()));
         sleep(away).await;
+        if self.rng.bool() {
+            // Another network, and another way in: the session is taken from a server that has it.
+            self.move_on();
+        }
         true
     }
 
@@ -248,13 +252,18 @@ impl Tab {
                 // A server that answers is there, and keeps its sessions; but it may be without its
                 // database, and another is not.
                 if !why.starts_with('5') || self.rng.bool() {
-                    let mut home = self.home.lock().expect("no holder of this lock panics");
-                    *home = (server + 1) % self.clients.servers;
+                    self.move_on();
                 }
                 sleep(self.millis(300..1200)).await;
                 false
             }
         }
+    }
+
+    /// From now on, all tabs go to the next server.
+    fn move_on(&self) {
+        let mut home = self.home.lock().expect("no holder of this lock panics");
+        *home = (*home + 1) % self.clients.servers;
     }
 
     /// A handshake, or why there is none: a status, or a word.
