@@ -47,10 +47,11 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Some(outcome) => {
             report(&mut out, &outcome, &seeds)?;
-            Ok(match outcome.history.violations().is_empty() {
-                true => ExitCode::SUCCESS,
-                false => ExitCode::FAILURE,
-            })
+            if outcome.history.violations().is_empty() {
+                Ok(ExitCode::SUCCESS)
+            } else {
+                Ok(ExitCode::FAILURE)
+            }
         }
     }
 }

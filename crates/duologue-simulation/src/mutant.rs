@@ -146,7 +146,9 @@ impl Store for Mutated {
             claim.user_id = owner.or_insert_with(|| claim.user_id.clone()).clone();
         }
         let claimed = self.store.claim(&claim).await?;
-        claimed.iter().for_each(|claimed| self.remember(claimed));
+        if let Some(claimed) = &claimed {
+            self.remember(claimed);
+        }
         Ok(claimed)
     }
 

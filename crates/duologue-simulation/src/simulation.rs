@@ -1,8 +1,12 @@
 //! One run: put the world together, let time pass, look at what is left.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use duologue_engine::store::{SessionStatus, StoreError, inspect::Inspect};
+use turmoil::Sim;
 
 use crate::{
     client::Clients,
@@ -24,7 +28,7 @@ const TICK: Duration = Duration::from_millis(20);
 /// How long the clients may take after the turbulence, and how long sessions may then take to end
 /// and be summed up: a lease, a grace, the hold-off of a server that came up late, and the attempts
 /// at a summary.
-const AFTERMATH: Duration = Duration::from_secs(240);
+const AFTERMATH: Duration = Duration::from_mins(4);
 
 /// What came of a run.
 #[derive(Debug)]
@@ -63,15 +67,7 @@ pub fn run(seed: u64, mutant: Option<Mutant>) -> Outcome {
     let model = Model::new(history.clone(), plan.model_seed);
     let look = Look::new(plan.tools_seed);
     let clients = Clients::new(&plan, history.clone(), time.clone());
-    let mut sim = turmoil::Builder::new()
-        .rng_seed(plan.network_seed)
-        .epoch(std::time::UNIX_EPOCH)
-        .tick_duration(TICK)
-        .simulation_duration(TURBULENCE + AFTERMATH)
-        .min_message_latency(Duration::from_millis(1))
-        .max_message_latency(plan.latency_max)
-        .tcp_capacity(256)
-        .build();
+    let mut sim = network(&plan);
     let hosts = (0..plan.servers).map(|server| {
         let (database, time) = (Arc::clone(&database), time.clone());
         Host::new(server_name(server), database, model.clone(), &look, time)
@@ -81,13 +77,7 @@ pub fn run(seed: u64, mutant: Option<Mutant>) -> Outcome {
         let host = host.clone();
         sim.host(host.name.clone(), move || host.clone().serve());
     }
-    for (number, talks) in plan.clients.iter().enumerate() {
-        let (clients, talks, name) = (clients.clone(), talks.clone(), client_name(number));
-        sim.client(client_name(number), async move {
-            clients.run(name, talks).await;
-            Ok(())
-        });
-    }
+    let_in(&mut sim, &plan, &clients);
     let mut nemesis = Nemesis::new(&plan, hosts, Arc::clone(&database), history.clone());
     let mut is_quiet = false;
     while !is_quiet {
@@ -125,6 +115,30 @@ pub fn run(seed: u64, mutant: Option<Mutant>) -> Outcome {
     };
     oracle::judge(&world);
     Outcome { seed, history }
+}
+
+/// An empty network with the plan's latency.
+fn network(plan: &Plan) -> Sim<'static> {
+    turmoil::Builder::new()
+        .rng_seed(plan.network_seed)
+        .epoch(UNIX_EPOCH)
+        .tick_duration(TICK)
+        .simulation_duration(TURBULENCE + AFTERMATH)
+        .min_message_latency(Duration::from_millis(1))
+        .max_message_latency(plan.latency_max)
+        .tcp_capacity(256)
+        .build()
+}
+
+/// Lets the clients begin.
+fn let_in(sim: &mut Sim<'_>, plan: &Plan, clients: &Clients) {
+    for (number, talks) in plan.clients.iter().enumerate() {
+        let (clients, talks, name) = (clients.clone(), talks.clone(), client_name(number));
+        sim.client(client_name(number), async move {
+            clients.run(name, talks).await;
+            Ok(())
+        });
+    }
 }
 
 /// Whether every session has ended and is summed up.

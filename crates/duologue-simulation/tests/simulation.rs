@@ -22,6 +22,7 @@ fn the_same_seed_has_the_same_history() {
 }
 
 /// Runs seeds until one tells of a broken promise.
+#[expect(clippy::print_stdout, reason = "which seed it was is worth knowing")]
 fn find(mutant: Mutant) {
     let found = (0..SEEDS_MAX).find_map(|seed| {
         let violations = run(seed, Some(mutant)).history.violations();

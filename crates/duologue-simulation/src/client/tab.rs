@@ -101,7 +101,7 @@ impl Tab {
         let seen = std::mem::take(&mut self.view.events);
         let name = self.name.clone();
         self.clients.learn(&self.talk.session_id, |known| {
-            known.views.push((name, seen))
+            known.views.push((name, seen));
         });
     }
 

@@ -116,7 +116,7 @@ impl View {
         if occurred_at.get(..19) < self.last_occurred_at.get(..19) {
             return Err(format!("time goes back at event {seq}"));
         }
-        self.last_occurred_at = occurred_at.to_owned();
+        occurred_at.clone_into(&mut self.last_occurred_at);
         self.last_seq = seq;
         self.events.insert(seq, raw.to_owned());
         match kind {
