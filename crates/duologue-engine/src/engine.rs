@@ -13,7 +13,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     agent::Agent,
     clock::Clock,
-    jobs, keeper,
+    jobs,
+    keeper::{self, Health},
     limits::{GenerationLimits, JobLimits, SessionLimits, TurnLimits},
     provider::Provider,
     reader::Reader,
@@ -81,6 +82,8 @@ pub(crate) struct Context {
     pub(crate) stop: CancellationToken,
     /// What the sessions hold that live here, for the keeper to renew.
     pub(crate) holds: Holds,
+    /// Since when the database has answered.
+    pub(crate) health: Health,
     /// A job has been enqueued here.
     pub(crate) jobs_due: Notify,
 }
@@ -106,6 +109,7 @@ impl Context {
             departures: OnceLock::new(),
             stop: CancellationToken::new(),
             holds: Holds::default(),
+            health: Health::default(),
             jobs_due: Notify::new(),
         })
     }
@@ -198,6 +202,7 @@ impl Engine {
         self.context.drain.cancel();
         self.context.tasks.close();
         tokio::select! {
+            biased;
             () = self.context.tasks.wait() => {}
             () = tokio::time::sleep(drain_timeout) => tracing::warn!("drain.timed_out"),
             () = now.cancelled() => {}

@@ -28,10 +28,10 @@ pub(crate) use crate::auth::admin::AdminTokens;
 pub use crate::auth::admin::NewAdminToken;
 pub(crate) use crate::auth::{jwks::fetch_keys, keys::KeyError, presented::Presented};
 use crate::{
-    app::App,
     auth::token::Verifier,
     config::{AuthConfig, Authentication},
     http::error::ApiError,
+    server::App,
 };
 
 /// Why somebody is not let in. Each asks for something else of the client.

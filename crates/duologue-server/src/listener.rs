@@ -2,6 +2,8 @@
 //!
 //! `axum::serve` has no limit on the time a request's head may take, so that a few silent sockets
 //! would stay for ever; hyper's own builder has one.
+//!
+//! Where connections come from is a [`Listener`]: the system's TCP, or a simulated network.
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -9,7 +11,7 @@ use axum::Router;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
@@ -28,6 +30,28 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// What is sent to connections over the limit, before any request of theirs is read.
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\n\
 content-length: 0\r\nconnection: close\r\n\r\n";
+
+/// Where connections come from.
+pub trait Listener: Send + 'static {
+    /// One connection.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// Waits for the next connection, and says where it comes from. Safe to cancel.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = TcpListener::accept(self).await?;
+        // Tokens are small, and waiting to fill a packet would hold them back.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%peer, error = &error as &dyn std::error::Error, "nodelay.refused");
+        }
+        Ok((stream, peer))
+    }
+}
 
 /// What connections may use before they are upgraded.
 #[derive(Clone, Debug)]
@@ -82,7 +106,7 @@ pub(crate) struct Peer(pub(crate) SocketAddr);
 /// Accepts connections until `drain` is cancelled. Those that are open then go on, and are told to
 /// close when `closing` is cancelled.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    mut listener: impl Listener,
     router: Router,
     limits: ListenerLimits,
     places: Places,
@@ -92,6 +116,7 @@ pub(crate) async fn serve(
 ) {
     loop {
         let accepted = tokio::select! {
+            biased;
             () = drain.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
@@ -125,16 +150,12 @@ pub(crate) async fn serve(
 
 /// Serves one connection until it is closed or upgraded.
 async fn connect(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     peer: SocketAddr,
     router: Router,
     limits: ListenerLimits,
     place: Place,
 ) {
-    // Tokens are small, and waiting to fill a packet would hold them back.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%peer, error = &error as &dyn std::error::Error, "nodelay.refused");
-    }
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(place.clone());
         request.extensions_mut().insert(Peer(peer));
@@ -158,7 +179,7 @@ async fn connect(
     }
 }
 
-async fn refuse(mut stream: TcpStream) {
+async fn refuse(mut stream: impl AsyncWrite + Unpin) {
     let refusal = async {
         stream.write_all(REFUSAL).await?;
         stream.shutdown().await

@@ -3,7 +3,7 @@
 use axum::{Json, extract::State, http::HeaderMap};
 use serde_json::{Value, json};
 
-use crate::{app::App, auth::AuthError, http::error::ApiError};
+use crate::{auth::AuthError, http::error::ApiError, server::App};
 
 /// Where there are no operators, there is nothing to find here.
 pub(crate) async fn status(

@@ -7,7 +7,7 @@ use axum::{
 use duologue_engine::store::SessionRecord;
 use duologue_protocol::SessionId;
 
-use crate::{app::App, auth::Caller, http::error::ApiError};
+use crate::{auth::Caller, http::error::ApiError, server::App};
 
 /// Another user's session is answered like one that does not exist, by the same question to the
 /// store. That somebody may ask at all is settled before anything else about the request is.

@@ -16,11 +16,11 @@ use serde::Deserialize;
 use tracing::Instrument;
 
 use crate::{
-    app::App,
     auth::{AuthError, Caller},
     config::{Dialect, SocketConfig},
     http::error::ApiError,
     listener::Place,
+    server::App,
     socket::{Lobby, Socket, Wish},
 };
 

@@ -12,10 +12,10 @@ use secrecy::SecretString;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    app::App,
     auth::{AuthError, Caller},
     config::Dialect,
     http::error::ApiError,
+    server::App,
     socket::{CLOSE_TIMEOUT, Socket, outgoing::Outgoing},
 };
 
