@@ -115,43 +115,34 @@ impl ApiError {
         };
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
         let later = CloseCode::TryAgainLater;
-        // The close codes of what is only ever refused before an upgrade are never sent.
-        let refused = CloseCode::Unauthorized;
-        match self {
-            Self::BadRequest(message) => told(
-                StatusCode::BAD_REQUEST,
-                refused,
+        // These are only ever refused before an upgrade, so that their close code is never sent.
+        let refused = |status, message| {
+            told(
+                status,
+                CloseCode::Unauthorized,
                 ErrorCode::BadRequest,
                 message,
-            ),
-            Self::UpgradeRequired => told(
+            )
+        };
+        match self {
+            Self::BadRequest(message) => refused(StatusCode::BAD_REQUEST, message),
+            Self::UpgradeRequired => refused(
                 StatusCode::UPGRADE_REQUIRED,
-                refused,
-                ErrorCode::BadRequest,
                 "this is a WebSocket address; connect with ws:// or wss://",
             ),
-            Self::OriginNotAllowed => told(
+            Self::OriginNotAllowed => refused(
                 StatusCode::FORBIDDEN,
-                refused,
-                ErrorCode::BadRequest,
                 "pages of this origin may not use the server; see server.origins_allowed",
             ),
-            Self::HostNotAllowed => told(
+            Self::HostNotAllowed => refused(
                 StatusCode::MISDIRECTED_REQUEST,
-                refused,
-                ErrorCode::BadRequest,
                 "the server does not answer under this name; see server.hosts_allowed",
             ),
+            Self::NoSuchRoute => refused(StatusCode::NOT_FOUND, "there is nothing here; see /"),
             Self::Auth(error) => {
                 let (status, close, code, message) = authentication(*error);
                 told(status, close, code, message)
             }
-            Self::NoSuchRoute => told(
-                StatusCode::NOT_FOUND,
-                refused,
-                ErrorCode::BadRequest,
-                "there is nothing here; see /",
-            ),
             Self::SessionNotFound => told(
                 StatusCode::NOT_FOUND,
                 CloseCode::NotFound,

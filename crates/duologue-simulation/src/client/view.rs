@@ -120,6 +120,10 @@ impl View {
         self.last_seq = seq;
         self.events.insert(seq, raw.to_owned());
         match kind {
+            "message_queued" => {
+                self.receipts.insert(text(frame, "text").to_owned());
+                Ok(())
+            }
             "user_message" => {
                 let said = text(frame, "text").to_owned();
                 let turn_id = text(frame, "turn_id").to_owned();
