@@ -11,6 +11,8 @@
 //! Not here: what a user may see, which the store's methods decide by the user they are given.
 
 mod admin;
+#[cfg(feature = "testing")]
+pub(crate) mod fuzz;
 mod jwks;
 mod keys;
 mod presented;
