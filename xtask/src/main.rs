@@ -15,6 +15,7 @@ mod fuzz;
 mod schema;
 mod settings;
 mod setup;
+mod simulate;
 mod steps;
 mod tidy;
 
@@ -46,15 +47,14 @@ fn main() -> ExitCode {
 
 fn run(command: &str, rest: &[String]) -> anyhow::Result<Outcome> {
     let root = root();
-    // The steps that are worth aiming: `cargo xtask e2e resume.spec.ts --headed`.
-    if command == "e2e" {
-        return browser::run(&root, rest);
-    }
-    if command == "torture" {
-        return steps::torture(&root, rest);
-    }
-    if command == "fuzz" {
-        return fuzz::run(&root, rest);
+    // The steps that are worth aiming: `cargo xtask e2e resume.spec.ts --headed`, or
+    // `cargo xtask simulate --seed 7`.
+    match command {
+        "e2e" => return browser::run(&root, rest),
+        "simulate" => return simulate::simulate(&root, rest),
+        "torture" => return steps::torture(&root, rest),
+        "fuzz" => return fuzz::run(&root, rest),
+        _ => {}
     }
     anyhow::ensure!(
         rest.is_empty(),

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     autobahn, browser,
     external::{cargo, complaint, run},
-    setup, tidy,
+    setup, simulate, tidy,
 };
 
 /// What came of a step that did not fail.
@@ -76,6 +76,11 @@ pub(crate) const ALL: &[Step] = &[
         name: "torture",
         about: "kill the real binary under load; arguments: --kills N --seed S --store WHICH",
         run: |root| torture(root, &[]),
+    },
+    Step {
+        name: "simulate",
+        about: "run 300 seeds of the simulation; --seeds N --from S, or --seed S, to aim it",
+        run: |root| simulate::simulate(root, &[]),
     },
     Step {
         name: "deny",

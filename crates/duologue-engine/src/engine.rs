@@ -14,7 +14,8 @@ use crate::{
     accounts::Accounts,
     agent::Agent,
     clock::Clock,
-    jobs, keeper,
+    jobs,
+    keeper::{self, Health},
     limits::{GenerationLimits, JobLimits, SessionLimits, TokenLimits, TurnLimits, UserLimits},
     provider::Provider,
     reader::Reader,
@@ -88,6 +89,8 @@ pub(crate) struct Context {
     pub(crate) stop: CancellationToken,
     /// What the sessions hold that live here, for the keeper to renew.
     pub(crate) holds: Holds,
+    /// Since when the database has answered.
+    pub(crate) health: Health,
     /// A job has been enqueued here.
     pub(crate) jobs_due: Notify,
 }
@@ -115,6 +118,7 @@ impl Context {
             departures: OnceLock::new(),
             stop: CancellationToken::new(),
             holds: Holds::default(),
+            health: Health::default(),
             jobs_due: Notify::new(),
         })
     }
@@ -207,6 +211,7 @@ impl Engine {
         self.context.drain.cancel();
         self.context.tasks.close();
         tokio::select! {
+            biased;
             () = self.context.tasks.wait() => {}
             () = tokio::time::sleep(drain_timeout) => tracing::warn!("drain.timed_out"),
             () = now.cancelled() => {}

@@ -74,6 +74,7 @@ pub(crate) async fn run(context: &Context, number: u16) {
             }
         }
         tokio::select! {
+            biased;
             () = context.drain.cancelled() => return,
             () = context.jobs_due.notified() => {}
             () = tokio::time::sleep(limits.poll_interval) => {}
@@ -85,6 +86,7 @@ pub(crate) async fn run(context: &Context, number: u16) {
 async fn work(context: &Context, job: &Job) {
     let attempt = AssertUnwindSafe(summarize(context, job)).catch_unwind();
     let outcome = tokio::select! {
+        biased;
         // The panic hook has logged a panic with its place.
         outcome = attempt => outcome.unwrap_or_else(|_panic| {
             Err(JobError::Retry("the attempt panicked".into()))

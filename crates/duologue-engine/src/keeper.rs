@@ -7,7 +7,10 @@
 //!
 //! The keeper outlives all sessions: while the last answers finish, their leases must not lapse.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -62,7 +65,7 @@ async fn run(context: &Context, sessions: &Sessions) {
     let mut sweep = interval(limits.sweep_interval);
     renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut health = Health::default();
+    let health = &context.health;
     loop {
         let outcome = tokio::select! {
             // A server that stood still finds both due, and must look after its own sessions first.
@@ -77,7 +80,7 @@ async fn run(context: &Context, sessions: &Sessions) {
             }
         };
         if let Err(error) = outcome {
-            health = Health::default();
+            health.failed();
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "keeper.store_failed"
@@ -87,25 +90,46 @@ async fn run(context: &Context, sessions: &Sessions) {
 }
 
 /// Since when this server has been up without a break, with a healthy database.
+///
+/// Only such time counts as time in which users could have come back.
 #[derive(Default)]
-struct Health {
+pub(crate) struct Health(Mutex<Spell>);
+
+#[derive(Default)]
+struct Spell {
     since: Option<Instant>,
     renewed_at: Option<Instant>,
 }
 
 impl Health {
+    /// The moment; none while the database is away.
+    pub(crate) fn since(&self) -> Option<Instant> {
+        self.lock().since
+    }
+
     /// The leases were renewed. If that comes so late that they had lapsed, health begins anew.
-    fn renewed(&mut self, lease: Duration) {
+    fn renewed(&self, lease: Duration) {
         let now = Instant::now();
-        if self.renewed_at.is_none_or(|before| now - before > lease) {
-            self.since = Some(now);
+        let mut spell = self.lock();
+        if spell.renewed_at.is_none_or(|before| now - before > lease) {
+            spell.since = Some(now);
         }
-        self.renewed_at = Some(now);
+        spell.renewed_at = Some(now);
+    }
+
+    /// The database did not answer.
+    fn failed(&self) {
+        *self.lock() = Spell::default();
     }
 
     fn is_good_for(&self, hold_off: Duration) -> bool {
-        self.since
+        self.since()
             .is_some_and(|since| Instant::now() >= since + hold_off)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Spell> {
+        // Nothing that runs under the lock can panic half-way through a change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

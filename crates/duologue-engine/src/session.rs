@@ -193,7 +193,7 @@ impl Session {
                 }
                 () = until(self.leave_at), if is_between_turns => Err(Exit::Released),
                 () = until(self.grace_until), if may_end => {
-                    self.end(EndReason::Abandoned).await
+                    self.end_unless_cut_off().await
                 }
                 () = tokio::time::sleep_until(self.idle_until), if may_end => {
                     self.end(EndReason::Idle).await

@@ -50,6 +50,10 @@ pub const TARGETS: &[Target] = &[
         run: duologue_llm::fuzz::streamed_answer,
     },
     Target {
+        name: "token",
+        run: duologue_server::fuzz::token,
+    },
+    Target {
         name: "tool_arguments",
         run: targets::tool_arguments,
     },

@@ -1,5 +1,4 @@
-//! The application: everything that `serve` needs, built from a configuration, run until told to
-//! stop.
+//! The application: a [`Server`] with all that a configuration names, bound to an address.
 //!
 //! Tests build and run it the same way, on port 0.
 
@@ -10,20 +9,17 @@ use std::{
     sync::Arc,
 };
 
-use duologue_engine::{Engine, Limits, Parts, agent::Agent, agent::AgentError, store::ServerId};
+use duologue_engine::{Parts, agent::Agent, agent::AgentError, store::ServerId};
 use duologue_store::OpenError;
-use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     auth::{Auth, KeyError},
     clock::SystemClock,
-    config::{AuthMode, Authentication, Config, SocketConfig},
-    gates::Gates,
-    http::{self, host::Hosts, origin::Origins},
-    listener::{self, ListenerLimits, Places},
+    config::{AuthMode, Authentication, Config},
     model,
+    server::Server,
 };
 
 /// The agent that answers where no other is configured.
@@ -78,34 +74,11 @@ pub enum StartError {
     },
 }
 
-/// What every request handler shares. Cheap to clone.
-#[derive(Clone, Debug)]
-pub(crate) struct App {
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) socket: Arc<SocketConfig>,
-    pub(crate) origins: Arc<Origins>,
-    pub(crate) hosts: Arc<Hosts>,
-    pub(crate) proxies_trusted: Arc<[IpNet]>,
-    pub(crate) gates: Arc<Gates>,
-    pub(crate) auth: Arc<Auth>,
-    pub(crate) places: Places,
-    /// Sockets and connections. Shutdown waits for it.
-    pub(crate) tasks: TaskTracker,
-    /// Cancelled when the engine has stopped: whoever is still connected is to go.
-    pub(crate) closing: CancellationToken,
-    /// Whether there is a route that sends back what it gets.
-    #[cfg(feature = "testing")]
-    pub(crate) echoes: bool,
-}
-
 /// A server, bound and ready to run.
 #[derive(Debug)]
 pub struct Application {
-    app: App,
-    listener: TcpListener,
+    server: Server<TcpListener>,
     address: SocketAddr,
-    limits: ListenerLimits,
-    drain_timeout: std::time::Duration,
     description: Description,
 }
 
@@ -150,38 +123,9 @@ impl Application {
             clock,
             server: server_id(),
         };
-        let limits = Limits {
-            session: config.session.clone(),
-            turn: config.turn.clone(),
-            generation: config.generation.clone(),
-            jobs: config.jobs.clone(),
-            user: config.limits.user.clone(),
-            tokens: config.limits.tokens.clone(),
-        };
-        let proxies_trusted: Arc<[IpNet]> = config.server.proxies_trusted.as_slice().into();
-        let gates = Arc::new(Gates::new(&config.limits, Arc::clone(&proxies_trusted)));
-        let app = App {
-            engine: Arc::new(Engine::start(parts, limits)),
-            socket: Arc::new(config.socket.clone()),
-            origins: Arc::new(Origins::new(&config.server.origins_allowed)),
-            hosts: Arc::new(Hosts::new(&config.server.hosts_allowed, address.ip())),
-            gates: Arc::clone(&gates),
-            proxies_trusted,
-            auth: Arc::new(auth),
-            places: Places::new(config.server.connections_max as usize, gates),
-            tasks,
-            closing: CancellationToken::new(),
-            #[cfg(feature = "testing")]
-            echoes: false,
-        };
-        let limits = ListenerLimits::from(&config.server);
-        let drain_timeout = config.server.drain_timeout;
         Ok(Self {
-            app,
-            listener,
+            server: Server::behind(auth, tasks, parts, config, listener, address.ip()),
             address,
-            limits,
-            drain_timeout,
             description,
         })
     }
@@ -192,7 +136,7 @@ impl Application {
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn with_echo(mut self) -> Self {
-        self.app.echoes = true;
+        self.server = self.server.with_echo();
         self
     }
 
@@ -206,35 +150,9 @@ impl Application {
         &self.description
     }
 
-    /// Serves until `drain` is cancelled, then lets go of everything in order: no new connections;
-    /// running turns may finish, unless `stop` is cancelled too; sessions are released and not
-    /// ended; every task is waited for.
+    /// Serves until told to stop: see [`Server::run`].
     pub async fn run(self, drain: CancellationToken, stop: CancellationToken) {
-        let Self {
-            app,
-            listener,
-            limits,
-            drain_timeout,
-            ..
-        } = self;
-        let router = http::router(app.clone());
-        let closing = app.closing.clone();
-        let accepting = listener::serve(
-            listener,
-            router,
-            limits,
-            app.places.clone(),
-            app.tasks.clone(),
-            drain,
-            closing.clone(),
-        );
-        accepting.await;
-        tracing::info!("server.draining");
-        app.engine.shut_down(drain_timeout, &stop).await;
-        closing.cancel();
-        app.tasks.close();
-        app.tasks.wait().await;
-        tracing::info!("server.stopped");
+        self.server.run(drain, stop).await;
     }
 }
 

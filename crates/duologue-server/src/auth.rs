@@ -11,6 +11,8 @@
 //! Not here: what a user may see, which the store's methods decide by the user they are given.
 
 mod admin;
+#[cfg(feature = "testing")]
+pub(crate) mod fuzz;
 mod jwks;
 mod keys;
 mod presented;
@@ -28,10 +30,10 @@ pub(crate) use crate::auth::admin::AdminTokens;
 pub use crate::auth::admin::NewAdminToken;
 pub(crate) use crate::auth::{jwks::fetch_keys, keys::KeyError, presented::Presented};
 use crate::{
-    app::App,
     auth::token::Verifier,
     config::{AuthConfig, Authentication},
     http::{client_address::ClientAddress, error::ApiError},
+    server::App,
 };
 
 /// Why somebody is not let in. Each asks for something else of the client.

@@ -1,8 +1,9 @@
-//! For fuzzing: everything that reads a request's head, and the configuration.
+//! For fuzzing: everything that reads a request's head, a token, or the configuration.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
 use ipnet::IpNet;
 
+pub use crate::auth::fuzz::token;
 use crate::{
     config,
     http::{client_address::ClientAddress, host::Hosts, origin::Origins, socket},

@@ -18,7 +18,7 @@ pub(crate) mod socket;
 use axum::{Router, middleware, routing::get};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::app::App;
+use crate::server::App;
 
 /// Every route there is.
 pub(crate) fn router(app: App) -> Router {

@@ -1,6 +1,7 @@
 //! The program `duologue`: configuration, command line, HTTP, WebSocket, terminal client.
 //!
-//! [`app::Application`] is the server; `main.rs` only wires it to a terminal.
+//! [`server::Server`] is the server, [`app::Application`] the one that a configuration describes;
+//! `main.rs` only wires that to a terminal.
 
 pub mod app;
 mod auth;
@@ -14,12 +15,13 @@ pub mod config;
 pub mod fuzz;
 mod gates;
 mod http;
-mod listener;
+pub mod listener;
 pub mod memory;
 mod model;
 pub mod operate;
 pub mod panics;
 pub mod probe;
+pub mod server;
 pub mod shutdown;
 mod socket;
 pub mod telemetry;

@@ -2,6 +2,8 @@
 //!
 //! `axum::serve` has no limit on the time a request's head may take, so that a few silent sockets
 //! would stay for ever; hyper's own builder has one.
+//!
+//! Where connections come from is a [`Listener`]: the system's TCP, or a simulated network.
 
 use std::{
     convert::Infallible,
@@ -15,7 +17,7 @@ use axum::Router;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
@@ -43,6 +45,28 @@ const ADDRESS_REFUSAL: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 
 content-type: application/json\r\ncontent-length: 145\r\nconnection: close\r\n\r\n\
 {\"error\":{\"code\":\"too_many_requests\",\"message\":\"too many connections from this address; try again \
 later\",\"retryable\":true,\"retry_after_ms\":5000}}";
+
+/// Where connections come from.
+pub trait Listener: Send + 'static {
+    /// One connection.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// Waits for the next connection, and says where it comes from. Safe to cancel.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = TcpListener::accept(self).await?;
+        // Tokens are small, and waiting to fill a packet would hold them back.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%peer, error = &error as &dyn std::error::Error, "nodelay.refused");
+        }
+        Ok((stream, peer))
+    }
+}
 
 /// What connections may use before they are upgraded.
 #[derive(Clone, Debug)]
@@ -140,7 +164,7 @@ pub(crate) struct Peer(pub(crate) SocketAddr);
 /// Accepts connections until `drain` is cancelled. Those that are open then go on, and are told to
 /// close when `closing` is cancelled.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    mut listener: impl Listener,
     router: Router,
     limits: ListenerLimits,
     places: Places,
@@ -150,6 +174,7 @@ pub(crate) async fn serve(
 ) {
     loop {
         let accepted = tokio::select! {
+            biased;
             () = drain.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
@@ -179,16 +204,12 @@ pub(crate) async fn serve(
 
 /// Serves one connection until it is closed or upgraded.
 async fn connect(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     peer: SocketAddr,
     router: Router,
     limits: ListenerLimits,
     place: Place,
 ) {
-    // Tokens are small, and waiting to fill a packet would hold them back.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%peer, error = &error as &dyn std::error::Error, "nodelay.refused");
-    }
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(place.clone());
         request.extensions_mut().insert(Peer(peer));
@@ -212,7 +233,7 @@ async fn connect(
     }
 }
 
-async fn refuse(mut stream: TcpStream, why: &[u8]) {
+async fn refuse(mut stream: impl AsyncWrite + Unpin, why: &[u8]) {
     let refusal = async {
         stream.write_all(why).await?;
         stream.shutdown().await

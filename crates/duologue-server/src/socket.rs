@@ -26,10 +26,10 @@ use tokio_tungstenite::tungstenite;
 
 pub(crate) use self::lobby::{Lobby, Wish};
 use crate::{
-    app::App,
     auth::Caller,
     config::SocketConfig,
     http::error::ApiError,
+    server::App,
     socket::{
         credentials::{Credentials, Due},
         heartbeat::{Beat, Heartbeat},

@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("duologue-server", PARTS),
     ("duologue-fuzz", EVERYTHING),
     ("duologue-integration", TESTS),
+    ("duologue-simulation", EVERYTHING),
     ("xtask", &[]),
 ];
 const INNER: &[&str] = &["duologue-protocol", "duologue-engine"];

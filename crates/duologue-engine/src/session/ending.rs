@@ -4,7 +4,6 @@ use duologue_protocol::{
     AssistantMessage, CloseCode, EndReason, EventBody, FinishReason, ServerFrame, SessionEnded,
     TurnId,
 };
-
 use tokio::time::Instant;
 
 use crate::{
@@ -29,6 +28,19 @@ impl Session {
     /// Ends the session. No turn may be running.
     pub(super) async fn end(&mut self, reason: EndReason) -> Step {
         self.end_with(Vec::new(), reason).await
+    }
+
+    /// The grace is over. It counts only while a reader could have come back: where the database was
+    /// away meanwhile, the wait begins anew when it is back.
+    pub(super) async fn end_unless_cut_off(&mut self) -> Step {
+        let now = Instant::now();
+        let since = self.context.health.since().unwrap_or(now);
+        let grace_until = since + self.context.limits.session.resume_grace;
+        if grace_until > now {
+            self.grace_until = Some(grace_until);
+            return Ok(());
+        }
+        self.end(EndReason::Abandoned).await
     }
 
     /// Ends the session with what led to it, in one transaction.

@@ -61,6 +61,27 @@ async fn a_reader_that_comes_back_within_the_grace_keeps_the_session() {
     world.until_status("s", SessionStatus::Completed).await;
 }
 
+/// The reader is lost, and then the store is: nobody can come back for longer than the grace. It
+/// begins anew when the store is back.
+#[tokio::test(start_paused = true)]
+async fn the_grace_does_not_pass_while_the_store_is_away() {
+    let world = World::start();
+    drop(world.connect("s").await);
+    pass(seconds(2)).await;
+    world.store.set_all(Weather::Away);
+    pass(seconds(60)).await;
+    world.store.set_all(Weather::Fair);
+    pass(seconds(29)).await;
+    assert_eq!(world.record("s").await.status, SessionStatus::Active);
+    let client = world.resume("s", 2).await;
+    pass(seconds(120)).await;
+    assert_eq!(world.record("s").await.status, SessionStatus::Active);
+    drop(client);
+    let record = world.until_status("s", SessionStatus::Completed).await;
+    assert_eq!(record.end_reason, Some(EndReason::Abandoned));
+    world.log("s").await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn as_long_as_one_reader_is_there_the_loss_of_others_ends_nothing() {
     let world = World::start();

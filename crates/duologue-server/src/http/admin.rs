@@ -4,9 +4,9 @@ use axum::{Json, extract::State, http::HeaderMap};
 use serde_json::{Value, json};
 
 use crate::{
-    app::App,
     auth::AuthError,
     http::{error::ApiError, gate::Counted},
+    server::App,
 };
 
 /// Where there are no operators, there is nothing to find here.

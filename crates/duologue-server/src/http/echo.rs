@@ -5,7 +5,7 @@ use axum::{
     response::Response,
 };
 
-use crate::{app::App, http::socket::limited, socket::echo};
+use crate::{http::socket::limited, server::App, socket::echo};
 
 /// Upgrades, and sends back what comes.
 pub(crate) async fn connect(State(app): State<App>, upgrade: WebSocketUpgrade) -> Response {

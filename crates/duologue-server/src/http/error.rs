@@ -136,7 +136,7 @@ impl ApiError {
         };
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
         let later = CloseCode::TryAgainLater;
-        // The close codes of what is only ever refused before an upgrade are never sent.
+        // These are only ever refused before an upgrade, so that their close code is never sent.
         let refused = |status, message: &str| {
             let (close, code) = (CloseCode::Unauthorized, ErrorCode::BadRequest);
             told(status, close, code, message)
@@ -155,11 +155,11 @@ impl ApiError {
                 StatusCode::MISDIRECTED_REQUEST,
                 "the server does not answer under this name; see server.hosts_allowed",
             ),
+            Self::NoSuchRoute => refused(StatusCode::NOT_FOUND, "there is nothing here; see /"),
             Self::Auth(error) => {
                 let (status, close, code, message) = authentication(*error);
                 told(status, close, code, message)
             }
-            Self::NoSuchRoute => refused(StatusCode::NOT_FOUND, "there is nothing here; see /"),
             Self::SessionNotFound => told(
                 StatusCode::NOT_FOUND,
                 CloseCode::NotFound,

@@ -3,8 +3,8 @@
 use axum::{Extension, extract::FromRequestParts, http::request::Parts};
 
 use crate::{
-    app::App,
     http::{client_address::ClientAddress, error::ApiError},
+    server::App,
 };
 
 /// Where a request that was counted comes from. A handler that takes it first does nothing for those who

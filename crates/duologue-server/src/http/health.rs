@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
 use serde_json::json;
 
-use crate::app::App;
+use crate::server::App;
 
 /// How long the store may take to answer before the server counts as not ready.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);

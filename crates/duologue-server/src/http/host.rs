@@ -14,7 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::{app::App, http::error::ApiError};
+use crate::{http::error::ApiError, server::App};
 
 /// The names that requests may bear.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::{app::App, http::error::ApiError};
+use crate::{http::error::ApiError, server::App};
 
 /// The origins of other sites whose pages may use the server.
 #[derive(Debug)]

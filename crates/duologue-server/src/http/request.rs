@@ -10,7 +10,7 @@ use axum::{
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::{app::App, http::client_address::ClientAddress, listener::Peer};
+use crate::{http::client_address::ClientAddress, listener::Peer, server::App};
 
 /// Tells the client under which name to find its request in the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

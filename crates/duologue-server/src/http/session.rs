@@ -8,9 +8,9 @@ use duologue_engine::store::SessionRecord;
 use duologue_protocol::SessionId;
 
 use crate::{
-    app::App,
     auth::Caller,
     http::{error::ApiError, gate::Counted},
+    server::App,
 };
 
 /// Another user's session is answered like one that does not exist, by the same question to the

@@ -16,12 +16,12 @@ use serde::Deserialize;
 use tracing::Instrument;
 
 use crate::{
-    app::App,
     auth::{AuthError, Caller},
     config::{Dialect, SocketConfig},
     gates::PLACE_RETRY_DELAY,
     http::{error::ApiError, gate::Counted},
     listener::Place,
+    server::App,
     socket::{Lobby, Socket, Wish},
 };
 

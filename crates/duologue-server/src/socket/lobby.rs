@@ -12,11 +12,11 @@ use secrecy::SecretString;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    app::App,
     auth::{AuthError, Caller},
     config::Dialect,
     http::{client_address::ClientAddress, error::ApiError},
     listener::Place,
+    server::App,
     socket::{CLOSE_TIMEOUT, Socket, outgoing::Outgoing},
 };
 

@@ -1,0 +1,217 @@
+//! One server's way to the database.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use duologue_engine::store::{
+    Claim, Claimed, Draft, Hold, Job, JobEnd, ServerId, SessionRecord, Store, StoreError,
+};
+use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
+use futures_util::FutureExt;
+use tokio::time::sleep;
+
+use super::{Database, Ledger, Outcome};
+
+/// How long a server waits for a database that it cannot reach.
+const TIMEOUT: Duration = Duration::from_millis(300);
+
+/// A store that reaches the database as well as its server does.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    database: Arc<Database>,
+    server: String,
+}
+
+/// Whether an operation changes anything; only then do faults roll the dice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Read,
+    Write,
+}
+
+impl Connection {
+    pub(crate) fn new(database: Arc<Database>, server: &str) -> Self {
+        Self {
+            database,
+            server: server.to_owned(),
+        }
+    }
+
+    /// Does `operation` at the database's time, if it gets there, and answers, if that comes back.
+    /// What took effect is noted even where the server does not learn of it.
+    async fn call<T>(
+        &self,
+        kind: Kind,
+        name: &str,
+        operation: impl Future<Output = Result<T, StoreError>> + Send,
+        note: impl FnOnce(&mut Ledger, &T, Duration) + Send,
+    ) -> Result<T, StoreError> {
+        let database = &self.database;
+        let tell = |what: &str| {
+            database
+                .history
+                .note(&self.server, &format!("{name}: {what}"));
+        };
+        let fate = database.state().fate();
+        sleep(fate.there).await;
+        if !database.reaches(&self.server) {
+            sleep(TIMEOUT).await;
+            return Err(unavailable("the database cannot be reached"));
+        }
+        if kind == Kind::Write && fate.outcome == Outcome::Refused {
+            tell("refused");
+            return Err(unavailable("the simulation made this write fail"));
+        }
+        let result = {
+            let _at_its_time = database.clock.enter();
+            let result = operation.now_or_never();
+            result.expect("the store in memory waits for nothing")
+        };
+        if let Ok(value) = &result {
+            let now = database.time.now();
+            note(&mut database.state().ledger, value, now);
+        }
+        sleep(fate.back).await;
+        let is_lost = kind == Kind::Write && fate.outcome == Outcome::Lost;
+        if is_lost || !database.reaches(&self.server) {
+            tell("done, but the answer is lost");
+            return Err(unavailable("the answer was lost"));
+        }
+        result
+    }
+}
+
+fn unavailable(why: &'static str) -> StoreError {
+    StoreError::Unavailable(why.into())
+}
+
+/// Nothing to note.
+fn nothing<T>(_: &mut Ledger, _: &T, _: Duration) {}
+
+#[async_trait]
+impl Store for Connection {
+    async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
+        let operation = self.database.store.claim(claim);
+        self.call(Kind::Write, "claim", operation, nothing).await
+    }
+
+    async fn claim_lapsed(
+        &self,
+        server: &ServerId,
+        lease: Duration,
+        grace: Duration,
+        limit: u32,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let store = &self.database.store;
+        let operation = store.claim_lapsed(server, lease, grace, limit);
+        self.call(Kind::Write, "claim_lapsed", operation, nothing)
+            .await
+    }
+
+    async fn renew(
+        &self,
+        server: &ServerId,
+        holds: &[Hold],
+        lease: Duration,
+    ) -> Result<Vec<Hold>, StoreError> {
+        let operation = self.database.store.renew(server, holds, lease);
+        self.call(Kind::Write, "renew", operation, nothing).await
+    }
+
+    async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
+        let operation = self.database.store.release(hold);
+        self.call(Kind::Write, "release", operation, nothing).await
+    }
+
+    async fn append(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        let operation = self.database.store.append(hold, after, events);
+        let note = |ledger: &mut Ledger, (): &(), at| {
+            ledger.appended(&hold.session_id, events, at);
+        };
+        self.call(Kind::Write, "append", operation, note).await
+    }
+
+    async fn end(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        let operation = self.database.store.end(hold, after, events);
+        let note = |ledger: &mut Ledger, (): &(), at| {
+            ledger.appended(&hold.session_id, events, at);
+        };
+        self.call(Kind::Write, "end", operation, note).await
+    }
+
+    async fn save_draft(&self, hold: &Hold, draft: &Draft) -> Result<(), StoreError> {
+        let operation = self.database.store.save_draft(hold, draft);
+        self.call(Kind::Write, "save_draft", operation, nothing)
+            .await
+    }
+
+    async fn read(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        after: Seq,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        let operation = self.database.store.read(user, session, after, limit);
+        self.call(Kind::Read, "read", operation, nothing).await
+    }
+
+    async fn session(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+    ) -> Result<Option<SessionRecord>, StoreError> {
+        let operation = self.database.store.session(user, session);
+        self.call(Kind::Read, "session", operation, nothing).await
+    }
+
+    async fn tokens_spent(&self, user: &UserId, since: Timestamp) -> Result<u64, StoreError> {
+        let operation = self.database.store.tokens_spent(user, since);
+        self.call(Kind::Read, "tokens_spent", operation, nothing)
+            .await
+    }
+
+    async fn claim_job(
+        &self,
+        worker: &ServerId,
+        lease: Duration,
+    ) -> Result<Option<Job>, StoreError> {
+        let operation = self.database.store.claim_job(worker, lease);
+        let note = |ledger: &mut Ledger, job: &Option<Job>, _| {
+            if let Some(job) = job {
+                ledger.job_claimed(job);
+            }
+        };
+        self.call(Kind::Write, "claim_job", operation, note).await
+    }
+
+    async fn renew_job(&self, job: &Job, lease: Duration) -> Result<(), StoreError> {
+        let operation = self.database.store.renew_job(job, lease);
+        self.call(Kind::Write, "renew_job", operation, nothing)
+            .await
+    }
+
+    async fn finish_job(&self, job: &Job, summarized: &Event) -> Result<JobEnd, StoreError> {
+        let operation = self.database.store.finish_job(job, summarized);
+        let note = |ledger: &mut Ledger, end: &JobEnd, _| {
+            if *end == JobEnd::Applied {
+                ledger.job_applied(job);
+            }
+        };
+        self.call(Kind::Write, "finish_job", operation, note).await
+    }
+
+    async fn retry_job(&self, job: &Job, delay: Duration, why: &str) -> Result<(), StoreError> {
+        let operation = self.database.store.retry_job(job, delay, why);
+        self.call(Kind::Write, "retry_job", operation, nothing)
+            .await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        let operation = self.database.store.ping();
+        self.call(Kind::Read, "ping", operation, nothing).await
+    }
+
+    /// The database outlives its servers.
+    async fn close(&self) {}
+}

@@ -1,0 +1,56 @@
+//! What the database has seen with its own eyes, at its own time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use duologue_engine::store::{Job, ServerId};
+use duologue_protocol::{EndReason, Event, EventBody, SessionId};
+
+/// A session's end, as it was written.
+#[derive(Clone, Debug)]
+pub(crate) struct Ending {
+    pub(crate) session_id: SessionId,
+    pub(crate) reason: EndReason,
+    pub(crate) at: Duration,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// Each ending once, however often it was written.
+    pub(crate) endings: Vec<Ending>,
+    /// The attempts at each job that were told that their result is applied.
+    pub(crate) applied: BTreeMap<i64, BTreeSet<(String, u32)>>,
+    /// Attempts at jobs, by session.
+    pub(crate) attempts: BTreeMap<SessionId, u32>,
+    seen_endings: BTreeSet<(SessionId, u64)>,
+}
+
+impl Ledger {
+    pub(super) fn appended(&mut self, session_id: &SessionId, events: &[Event], at: Duration) {
+        for event in events {
+            let EventBody::SessionEnded(ended) = &event.body else {
+                continue;
+            };
+            if self.seen_endings.insert((session_id.clone(), event.seq.0)) {
+                self.endings.push(Ending {
+                    session_id: session_id.clone(),
+                    reason: ended.reason,
+                    at,
+                });
+            }
+        }
+    }
+
+    pub(super) fn job_claimed(&mut self, job: &Job) {
+        *self.attempts.entry(job.session_id.clone()).or_default() += 1;
+    }
+
+    pub(super) fn job_applied(&mut self, job: &Job) {
+        let ServerId(worker) = &job.worker;
+        let applied = self.applied.entry(job.id).or_default();
+        applied.insert((worker.clone(), job.attempt));
+    }
+}

@@ -1,0 +1,34 @@
+//! A deterministic simulation of the real server: a simulated network, clock and model, a faulty
+//! database, clients in character, and whatever can go wrong. The same seed has the same history.
+//!
+//! ```text
+//! clients ──WebSocket──▶ servers (the real ones) ──▶ connections ──▶ database (in memory)
+//!    ▲                      ▲        ▲                    ▲
+//!    └─── partitions ───────┘     crashes      refused, lost, slow, away          ◀── nemesis
+//! ```
+//!
+//! Clients check what they are told with every frame; when all is over, the oracle checks what is
+//! kept, and compares. Both are tested by mutants, faults planted into the database on purpose.
+//!
+//! Nothing here may take time, randomness or ids from anywhere but the seed.
+
+mod canary;
+mod client;
+mod database;
+mod history;
+mod model;
+mod mutant;
+mod nemesis;
+mod network;
+mod oracle;
+mod plan;
+mod server;
+mod simulation;
+mod time;
+mod tools;
+
+pub use crate::{
+    history::History,
+    mutant::Mutant,
+    simulation::{Outcome, run},
+};

@@ -1,0 +1,42 @@
+//! No session is ended while somebody is there, or before somebody could have come back.
+
+use std::time::Duration;
+
+use duologue_protocol::{EndReason, SessionId};
+
+use crate::{client::Knowledge, nemesis::HOLD_MAX, server, simulation::World};
+
+/// What lies between a server's view and its client's: latency, messages that were held back, and
+/// the time between two renewals, by which a server finds out that its database is away.
+const SLACK: Duration = HOLD_MAX.saturating_add(Duration::from_millis(1500));
+
+pub(super) fn problems(
+    world: &World,
+    session_id: &SessionId,
+    known: Option<&Knowledge>,
+) -> Vec<String> {
+    let grace = server::settings().session.resume_grace;
+    let endings = world.database.ledger(|ledger| ledger.endings.clone());
+    let abandoned = endings
+        .iter()
+        .filter(|ending| ending.session_id == *session_id)
+        .filter(|ending| ending.reason == EndReason::Abandoned);
+    let mut problems = Vec::new();
+    for ending in abandoned {
+        let heard = known.and_then(|known| known.heard.range(..ending.at).next_back());
+        let Some(heard) = heard else {
+            // Nobody was ever let in, so there is nobody to wait for.
+            continue;
+        };
+        // A client that is attached hears at least a ping much more often than a grace lasts.
+        let waited = world.outages.available(*heard, ending.at);
+        if waited + SLACK < grace {
+            problems.push(format!(
+                "abandoned at {:?}, though a client was there at {heard:?}, and could have come \
+                 back for {waited:?} only",
+                ending.at
+            ));
+        }
+    }
+    problems
+}

@@ -1,0 +1,63 @@
+//! The simulation itself is held to account: it repeats itself, and it finds what is planted.
+
+use duologue_simulation::{Mutant, run};
+
+/// Within how many seeds a planted fault must be found. Most are found by the first ten, the rarest
+/// by the fiftieth; there is room for seeds to mean something else when the simulation changes.
+const SEEDS_MAX: u64 = 200;
+
+/// Everything that the history tells goes into its hash: every frame of every client and every
+/// fault, at its time.
+#[test]
+fn the_same_seed_has_the_same_history() {
+    for seed in [3, 1_000_003] {
+        let (first, second) = (run(seed, None).history, run(seed, None).history);
+        let (left, right) = (first.lines(), second.lines());
+        let differ = left.iter().zip(&right).find(|(left, right)| left != right);
+        assert_eq!(differ, None, "seed {seed}");
+        assert_eq!(first.hash(), second.hash(), "seed {seed}");
+        assert!(left.len() > 100, "seed {seed} has hardly any history");
+    }
+    assert_ne!(run(3, None).history.hash(), run(4, None).history.hash());
+}
+
+/// Runs seeds until one tells of a broken promise.
+#[expect(clippy::print_stdout, reason = "which seed it was is worth knowing")]
+fn find(mutant: Mutant) {
+    let found = (0..SEEDS_MAX).find_map(|seed| {
+        let violations = run(seed, Some(mutant)).history.violations();
+        violations.first().map(|first| (seed, first.clone()))
+    });
+    let Some((seed, violation)) = found else {
+        panic!("{mutant:?} was not found within {SEEDS_MAX} seeds");
+    };
+    println!("{mutant:?} was found by seed {seed}: {violation}");
+}
+
+macro_rules! finds {
+    ($($name:ident: $mutant:ident;)*) => {
+        $(
+            #[test]
+            fn $name() {
+                find(Mutant::$mutant);
+            }
+        )*
+
+        #[test]
+        fn every_mutant_is_looked_for() {
+            let named = [$(Mutant::$mutant),*];
+            assert!(Mutant::ALL.iter().all(|mutant| named.contains(mutant)));
+        }
+    };
+}
+
+finds! {
+    a_write_that_is_acknowledged_before_it_is_done_is_found: AcknowledgesBeforeCommit;
+    a_write_that_is_done_twice_is_found: RepeatsWrites;
+    a_message_that_is_not_known_again_is_found: ForgetsMessageIds;
+    a_write_under_an_old_claim_is_found: HasNoFence;
+    a_worker_that_goes_on_with_a_job_it_lost_is_found: HasNoJobFence;
+    a_session_that_is_ended_before_its_grace_is_found: IgnoresGrace;
+    a_log_that_is_read_with_a_gap_is_found: ReadsOneTooFar;
+    a_session_that_lets_others_in_is_found: IgnoresOwners;
+}

@@ -1,0 +1,5 @@
+//! Fuzzes the target `token` of crates/duologue-fuzz.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| duologue_fuzz::run("token", bytes));

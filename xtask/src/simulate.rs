@@ -1,0 +1,21 @@
+//! The simulation: the real server on a simulated network, one seed after another.
+
+use std::path::Path;
+
+use crate::{
+    external::{cargo, run},
+    steps::Outcome,
+};
+
+/// Seeds that CI runs. What they find, they find each time; other seeds are for the nights.
+const SEEDS: &str = "300";
+
+/// Runs the simulation. Without arguments, as CI does; `--seeds N`, `--from SEED` and `--seed SEED`
+/// aim it.
+pub(crate) fn simulate(root: &Path, arguments: &[String]) -> anyhow::Result<Outcome> {
+    let mut command = cargo(root, "run --quiet --package duologue-simulation --");
+    if arguments.is_empty() {
+        command.args(["--seeds", SEEDS]);
+    }
+    run(command.args(arguments)).map(|()| Outcome::Done)
+}
