@@ -29,6 +29,8 @@ pub(crate) fn router(app: App) -> Router {
         // An allowed page may ask why a handshake failed.
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
+        // Before the layer, so that a page which asks by `OPTIONS` what it may is answered by that.
+        .method_not_allowed_fallback(error::wrong_method)
         .layer(middleware::from_fn_with_state(app.clone(), origin::check));
     #[cfg(feature = "testing")]
     let guarded = if app.echoes {
