@@ -31,11 +31,11 @@ static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
 pub fn token(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     assert!(
-        check(text.as_ref().into()).is_err(),
+        check(&text.as_ref().into()).is_err(),
         "a signature was guessed"
     );
     let (header, claims) = text.split_once('\n').unwrap_or(("{}", &text));
-    if let Ok(identity) = check(sign(header, claims)) {
+    if let Ok(identity) = check(&sign(header, claims)) {
         let claims: Value = serde_json::from_str(claims).expect("good claims are JSON");
         assert_eq!(claims["sub"], identity.user_id.as_str(), "another user");
         assert_eq!(claims["iss"], "https://issuer.example.com");
@@ -44,8 +44,8 @@ pub fn token(bytes: &[u8]) {
     }
 }
 
-fn check(token: SecretString) -> Result<Identity, AuthError> {
-    let checked = VERIFIER.verify(&token).now_or_never();
+fn check(token: &SecretString) -> Result<Identity, AuthError> {
+    let checked = VERIFIER.verify(token).now_or_never();
     checked.expect("a secret is at hand, and nothing is waited for")
 }
 
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn what_is_rightly_signed_and_says_the_right_things_is_good() {
         let claims = r#"{"iss":"https://issuer.example.com","aud":"duologue","sub":"user-1","exp":4102444800}"#;
-        let identity = check(sign(r#"{"alg":"HS256"}"#, claims)).expect("a good token");
+        let identity = check(&sign(r#"{"alg":"HS256"}"#, claims)).expect("a good token");
         assert_eq!(identity.user_id.as_str(), "user-1");
     }
 }
