@@ -14,9 +14,13 @@ use crate::{
     accounts::Accounts,
     agent::Agent,
     clock::Clock,
+    flight::Flight,
     jobs,
     keeper::{self, Health},
-    limits::{GenerationLimits, JobLimits, SessionLimits, TokenLimits, TurnLimits, UserLimits},
+    limits::{
+        GenerationLimits, JobLimits, ProcessLimits, SessionLimits, TokenLimits, TurnLimits,
+        UserLimits,
+    },
     provider::Provider,
     reader::Reader,
     session::{AttachError, Departures, Holds},
@@ -67,6 +71,8 @@ pub struct Limits {
     pub user: UserLimits,
     /// Per session, user and process.
     pub tokens: TokenLimits,
+    /// For all of them together.
+    pub process: ProcessLimits,
 }
 
 /// What every task of the engine shares.
@@ -79,6 +85,8 @@ pub(crate) struct Context {
     pub(crate) limits: Limits,
     /// What users use.
     pub(crate) accounts: Arc<Accounts>,
+    /// What is queued between sessions and clients.
+    pub(crate) flight: Arc<Flight>,
     /// Every task there is. Shutdown waits for it.
     pub(crate) tasks: TaskTracker,
     /// Cancelled first: no new sessions and turns; sessions let go between turns.
@@ -105,6 +113,7 @@ impl Context {
             server,
         } = parts;
         let accounts = Accounts::new(limits.user.clone(), limits.tokens.clone());
+        let flight = Flight::new(&limits.process);
         Arc::new(Self {
             store,
             provider,
@@ -113,6 +122,7 @@ impl Context {
             server,
             limits,
             accounts,
+            flight,
             tasks: TaskTracker::new(),
             drain: CancellationToken::new(),
             departures: OnceLock::new(),

@@ -10,6 +10,7 @@ mod accounts;
 pub mod agent;
 pub mod clock;
 mod engine;
+mod flight;
 mod jobs;
 mod keeper;
 pub mod limits;

@@ -4,7 +4,10 @@
 //! value. Sizes are in bytes and times are durations, written `"30s"` in configuration. The
 //! defaults and their reasons are in `config/default.toml`.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroU64},
+    time::Duration,
+};
 
 use duologue_protocol::OnBusy;
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
@@ -146,6 +149,16 @@ pub struct UserLimits {
     pub turns_per_minute: NonZeroU32,
     /// Turns that run at a time, of all sessions.
     pub turns_running_max: u16,
+}
+
+/// What all sessions and users may use together.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessLimits {
+    /// Bytes of messages that no session has looked at, and of frames that no reader has taken.
+    /// Beyond it readers that are behind are cut off with close code 4008, and messages are refused
+    /// with `busy`.
+    pub bytes_in_flight_max: NonZeroU64,
 }
 
 /// How many tokens may be used, read and written together.

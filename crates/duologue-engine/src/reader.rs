@@ -11,12 +11,13 @@ use std::sync::{
 
 use bytes::Bytes;
 use duologue_protocol::{
-    ClientFrame, CloseCode, DisconnectReason, ErrorCode, ErrorFrame, Seq, ServerFrame,
+    ClientFrame, CloseCode, DisconnectReason, ErrorCode, ErrorFrame, MessageId, Seq, ServerFrame,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    flight::{Flight, Load},
     limits::SessionLimits,
     session::{BUSY_RETRY_DELAY, Command, milliseconds},
     store::{Hold, Store, StoreError},
@@ -27,6 +28,9 @@ use crate::{
 const REPLAY_PAGE_EVENTS: u32 = 32;
 /// Frames handed to the transport at a time, so that one flush serves many.
 const BATCH_FRAMES: usize = 256;
+/// A reader that has less than this part of its queue full keeps up, and is not cut off for the
+/// sake of the process.
+const KEEPING_UP_PART: u64 = 16;
 
 /// A frame, and its JSON once somebody has asked for it.
 #[derive(Debug)]
@@ -78,12 +82,23 @@ pub enum Delivery {
     Close(CloseCode),
 }
 
+/// A delivery on its way.
+#[derive(Debug)]
+struct Queued {
+    delivery: Delivery,
+    /// Landed when it is dropped.
+    _load: Load,
+}
+
 /// The receiving end: belongs to one socket or mirror. Dropping it detaches the reader.
 #[derive(Debug)]
 pub struct Reader {
     connection: u64,
-    queue: mpsc::Receiver<Delivery>,
+    queue: mpsc::Receiver<Queued>,
+    /// What was taken from the queue at once. Empty but within `receive`.
+    taken: Vec<Queued>,
     queued_bytes: Arc<AtomicU64>,
+    flight: Arc<Flight>,
     cut: CancellationToken,
     greeting: Vec<Arc<SharedFrame>>,
     catch_up: Option<CatchUp>,
@@ -143,7 +158,8 @@ impl Reader {
         tokio::select! {
             biased;
             () = self.cut.cancelled() => batch.push(Delivery::Close(CloseCode::Slow)),
-            received = self.queue.recv_many(batch, BATCH_FRAMES) => {
+            received = self.queue.recv_many(&mut self.taken, BATCH_FRAMES) => {
+                batch.extend(self.taken.drain(..).map(|queued| queued.delivery));
                 if received == 0 {
                     // The session task is gone without a word, which only a panic can do.
                     batch.push(Delivery::Close(CloseCode::Internal));
@@ -167,28 +183,41 @@ impl Reader {
             ClientFrame::Message(input) => input.id.clone(),
             _ => None,
         };
+        let bytes = match &frame {
+            ClientFrame::Message(input) => input.text.len() as u64,
+            _ => 0,
+        };
+        if bytes > 0 && !self.flight.has_room_for(bytes) {
+            return Err(busy(id, "the server has too much to do; try again"));
+        }
         let command = Command::Submit {
             connection: self.connection,
             frame,
+            load: self.flight.load(bytes),
         };
         self.commands.try_send(command).map_err(|error| {
             let message = match error {
                 mpsc::error::TrySendError::Full(_) => "the session has too much to do; try again",
                 mpsc::error::TrySendError::Closed(_) => "the session is ending; connect again",
             };
-            ErrorFrame {
-                code: ErrorCode::Busy,
-                message: message.into(),
-                id,
-                turn_id: None,
-                retry_after_ms: Some(milliseconds(BUSY_RETRY_DELAY)),
-            }
+            busy(id, message)
         })
     }
 
     /// Says why this reader leaves. Without a call it counts as lost.
     pub fn leave(mut self, reason: DisconnectReason) {
         self.reason = reason;
+    }
+}
+
+/// The answer to a message that cannot be taken now.
+fn busy(id: Option<MessageId>, message: &str) -> ErrorFrame {
+    ErrorFrame {
+        code: ErrorCode::Busy,
+        message: message.into(),
+        id,
+        turn_id: None,
+        retry_after_ms: Some(milliseconds(BUSY_RETRY_DELAY)),
     }
 }
 
@@ -255,23 +284,30 @@ impl Delivery {
 #[derive(Debug)]
 pub(crate) struct Outlet {
     pub(crate) connection: u64,
-    queue: mpsc::Sender<Delivery>,
+    queue: mpsc::Sender<Queued>,
     queued_bytes: Arc<AtomicU64>,
     bytes_max: u64,
+    flight: Arc<Flight>,
     cut: CancellationToken,
 }
 
 impl Outlet {
     /// Queues a frame. A reader whose queue is full does not keep up: it is cut off, and reports its
-    /// departure itself. One that is cut off, or gone, gets nothing more.
+    /// departure itself. So is one that is well behind while the process holds too much for all of
+    /// them. One that is cut off, or gone, gets nothing more.
     pub(crate) fn send(&self, frame: &Arc<SharedFrame>) {
         if self.cut.is_cancelled() {
             return;
         }
         let size = frame.size_bytes();
         let queued = self.queued_bytes.fetch_add(size, Ordering::Relaxed) + size;
-        let delivery = Delivery::Frame(Arc::clone(frame));
-        if queued > self.bytes_max || self.queue.try_send(delivery).is_err() {
+        let is_behind = queued > self.bytes_max / KEEPING_UP_PART;
+        let delivery = Queued {
+            delivery: Delivery::Frame(Arc::clone(frame)),
+            _load: self.flight.load(size),
+        };
+        let is_too_much = queued > self.bytes_max || (is_behind && self.flight.is_full());
+        if is_too_much || self.queue.try_send(delivery).is_err() {
             self.cut.cancel();
             tracing::info!(connection = self.connection, queued, "reader.cut_off");
         }
@@ -279,7 +315,11 @@ impl Outlet {
 
     /// Tells the reader to close, after what is queued.
     pub(crate) fn close(self, code: CloseCode) {
-        if self.queue.try_send(Delivery::Close(code)).is_err() {
+        let close = Queued {
+            delivery: Delivery::Close(code),
+            _load: self.flight.load(0),
+        };
+        if self.queue.try_send(close).is_err() {
             self.cut.cancel();
         }
     }
@@ -298,6 +338,7 @@ pub(crate) fn open(
     commands: mpsc::Sender<Command>,
     departure: mpsc::OwnedPermit<Command>,
     limits: &SessionLimits,
+    flight: &Arc<Flight>,
 ) -> (Outlet, Reader) {
     let (sender, receiver) = mpsc::channel(usize::from(limits.reader_frames_max));
     let queued_bytes = Arc::new(AtomicU64::new(0));
@@ -307,12 +348,15 @@ pub(crate) fn open(
         queue: sender,
         queued_bytes: Arc::clone(&queued_bytes),
         bytes_max: limits.reader_bytes_max.into(),
+        flight: Arc::clone(flight),
         cut: cut.clone(),
     };
     let reader = Reader {
         connection: welcome.connection,
         queue: receiver,
+        taken: Vec::new(),
         queued_bytes,
+        flight: Arc::clone(flight),
         cut,
         greeting: welcome.greeting,
         catch_up: welcome.catch_up,

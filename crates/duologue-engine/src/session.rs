@@ -49,6 +49,7 @@ use tokio::{
 use crate::{
     accounts::{Account, Refusal},
     engine::Context,
+    flight::Load,
     log::Log,
     reader::{Outlet, Reader, SharedFrame},
     session::{
@@ -74,7 +75,12 @@ pub(crate) enum Command {
     /// Let a new reader in.
     Attach(Attach),
     /// A client's request.
-    Submit { connection: u64, frame: ClientFrame },
+    Submit {
+        connection: u64,
+        frame: ClientFrame,
+        /// Lands when the session has looked at it.
+        load: Load,
+    },
     /// A reader is gone.
     Detach {
         connection: u64,
@@ -209,7 +215,9 @@ impl Session {
         match command {
             Some(Command::Attach(attach)) => self.attach(attach).await,
             Some(Command::Detach { connection, reason }) => self.detach(connection, reason).await,
-            Some(Command::Submit { connection, frame }) => self.answer(connection, frame).await,
+            Some(Command::Submit {
+                connection, frame, ..
+            }) => self.answer(connection, frame).await,
             // The registry and every reader have let go, which only happens while stopping.
             None => Err(Exit::Released),
         }

@@ -80,6 +80,7 @@ impl<L: Listener> Server<L> {
             jobs: config.jobs.clone(),
             user: config.limits.user.clone(),
             tokens: config.limits.tokens.clone(),
+            process: config.limits.process.clone(),
         };
         let proxies_trusted: Arc<[IpNet]> = config.server.proxies_trusted.as_slice().into();
         let gates = Arc::new(Gates::new(&config.limits, Arc::clone(&proxies_trusted)));

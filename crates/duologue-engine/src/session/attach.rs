@@ -66,7 +66,8 @@ impl Session {
             departure,
         } = place;
         let limits = &self.context.limits.session;
-        let (outlet, reader) = reader::open(welcome, commands, departure, limits);
+        let (outlet, reader) =
+            reader::open(welcome, commands, departure, limits, &self.context.flight);
         self.readers.push(outlet);
         // If nobody waits for it, the reader is dropped here, which detaches it again.
         drop(reply.send(Ok(reader)));

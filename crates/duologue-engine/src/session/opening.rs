@@ -258,6 +258,7 @@ impl Session {
                 Command::Submit {
                     connection,
                     frame: ClientFrame::Message(input),
+                    ..
                 } => {
                     let message = "the session has ended; connect again to go on with it";
                     self.refuse(connection, ErrorCode::Busy, message, input.id);

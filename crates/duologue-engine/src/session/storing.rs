@@ -71,7 +71,11 @@ impl Session {
                 // Whoever does not listen any more needs no answer.
                 drop(attach.reply.send(Err(refusal)));
             }
-            Command::Submit { connection, frame } => match frame {
+            Command::Submit {
+                connection,
+                frame,
+                load,
+            } => match frame {
                 ClientFrame::Message(input) => {
                     let message = "the store does not answer; send this again later";
                     self.refuse(connection, ErrorCode::StorageUnavailable, message, input.id);
@@ -84,8 +88,11 @@ impl Session {
                         *frame == ClientFrame::End
                     };
                     if !self.set_aside.iter().any(is_end) {
-                        self.set_aside
-                            .push_back(Command::Submit { connection, frame });
+                        self.set_aside.push_back(Command::Submit {
+                            connection,
+                            frame,
+                            load,
+                        });
                     }
                 }
                 other => self.answer_at_once(connection, &other),

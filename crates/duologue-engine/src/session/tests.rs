@@ -13,7 +13,10 @@ use crate::{
     agent::Agent,
     clock::TestClock,
     engine::{Limits, Parts},
-    limits::{GenerationLimits, JobLimits, SessionLimits, TokenLimits, TurnLimits, UserLimits},
+    limits::{
+        GenerationLimits, JobLimits, ProcessLimits, SessionLimits, TokenLimits, TurnLimits,
+        UserLimits,
+    },
     log::fold,
     provider::mock::{Mock, MockConfig},
     store::{
@@ -158,6 +161,7 @@ fn limits() -> Limits {
     struct Usage {
         user: UserLimits,
         tokens: TokenLimits,
+        process: ProcessLimits,
     }
     let defaults = include_str!("../../../../config/default.toml");
     let sections: Sections = toml::from_str(defaults).expect("the defaults can be read");
@@ -174,6 +178,7 @@ fn limits() -> Limits {
             ..sections.limits.user
         },
         tokens: sections.limits.tokens,
+        process: sections.limits.process,
     }
 }
 
@@ -247,7 +252,12 @@ async fn live(context: &Arc<Context>, store: &MemoryStore, (actions, end): Life)
         act(&actions, &commands, store).await;
         let (connection, frame) = (0, ClientFrame::End);
         if let End::Requested = end {
-            let request = Command::Submit { connection, frame };
+            let load = Load::nothing();
+            let request = Command::Submit {
+                connection,
+                frame,
+                load,
+            };
             commands.send(request).await.expect("the session lives");
             std::future::pending::<()>().await;
         }

@@ -7,13 +7,18 @@ pub(crate) mod provider;
 pub(crate) mod store;
 pub(crate) mod tool;
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroU64},
+    sync::Arc,
+    time::Duration,
+};
 
 use duologue_engine::{
     AttachError, Engine, Limits, Parts,
     agent::Agent,
     limits::{
-        GenerationLimits, JobLimits, RetryDelay, SessionLimits, TokenLimits, TurnLimits, UserLimits,
+        GenerationLimits, JobLimits, ProcessLimits, RetryDelay, SessionLimits, TokenLimits,
+        TurnLimits, UserLimits,
     },
     provider::{Provider, scripted::ScriptedProvider},
     store::{ServerId, SessionRecord, SessionStatus, Store},
@@ -338,6 +343,9 @@ fn limits() -> Limits {
             session_max: 100_000_000,
             user_per_day_max: 100_000_000,
             process_per_day_max: 100_000_000,
+        },
+        process: ProcessLimits {
+            bytes_in_flight_max: NonZeroU64::new(100_000_000).expect("it is not zero"),
         },
     }
 }

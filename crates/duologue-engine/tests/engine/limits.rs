@@ -1,21 +1,24 @@
 //! How much a user may use, and that no detour leads around it: not another tab or session, not coming
 //! back, not sending again, not another server.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use duologue_engine::{
-    AttachError, Limits,
+    AttachError, Delivery, Limits,
     provider::{StopReason, scripted::Step},
 };
 use duologue_protocol::{
-    DisconnectReason, ErrorCode, ErrorFrame, EventBody, FinishReason, OnBusy, ServerFrame, Usage,
+    CloseCode, DisconnectReason, ErrorCode, ErrorFrame, EventBody, FinishReason, OnBusy,
+    ServerFrame, Usage,
 };
 
 use crate::harness::{
     World,
-    client::{Client, body, errors, is_done},
+    client::{Client, body, errors, is_done, message},
     log::types,
-    pass, seconds,
+    millis, pass,
+    provider::Paced,
+    seconds,
 };
 
 /// What each answer of these tests costs, all in all.
@@ -400,4 +403,41 @@ async fn a_flood_of_messages_leaves_nothing_in_the_log() {
         .iter()
         .filter(|event| matches!(event.body, EventBody::UserMessage(_)));
     assert_eq!(said.count(), 1);
+}
+
+/// Three readers take nothing, each within its own bound, and together beyond that of the process.
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_all_readers_together_is_bounded() {
+    let world = World::with_provider(Paced::boxed(200, millis(1)), |limits| {
+        limits.session.reader_bytes_max = 100_000;
+        limits.process.bytes_in_flight_max = NonZeroU64::new(30_000).expect("it is not zero");
+    });
+    let mut client = world.connect("s").await;
+    let slow = [
+        world.connect("s").await,
+        world.connect("s").await,
+        world.connect("s").await,
+    ];
+    client.say("count");
+    assert_eq!(client.answer().await.pieces.len(), 200);
+
+    // Until they are gone, there is no room for much else.
+    let long = "x".repeat(10_000);
+    let refused = client.submit(message(&long, None));
+    let refused = refused.expect_err("there is no room");
+    assert_eq!(refused.code, ErrorCode::Busy);
+    assert!(refused.retry_after_ms.is_some());
+    for mut reader in slow {
+        let mut frames = 0;
+        let code = loop {
+            match reader.receive().await {
+                Delivery::Frame(_) => frames += 1,
+                Delivery::Close(code) => break code,
+            }
+        };
+        assert_eq!(code, CloseCode::Slow);
+        assert!(frames < 200, "{frames}");
+        reader.leave(DisconnectReason::Slow);
+    }
+    ask(&mut client, &long).await.expect("now there is");
 }

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use duologue_engine::limits::{TokenLimits, UserLimits};
+use duologue_engine::limits::{ProcessLimits, TokenLimits, UserLimits};
 use serde::Deserialize;
 
 /// What an address, a connection, a user and the process may use.
@@ -17,6 +17,8 @@ pub struct LimitsConfig {
     pub user: UserLimits,
     /// Tokens of models.
     pub tokens: TokenLimits,
+    /// All together.
+    pub process: ProcessLimits,
 }
 
 /// What comes from one address.
