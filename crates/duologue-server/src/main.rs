@@ -179,7 +179,8 @@ async fn verify(config: &Config) -> anyhow::Result<()> {
         findings,
     } = verdict.context(NotVerified)?;
     if findings > 0 {
-        anyhow::bail!("{findings} breaches in {broken} of {sessions} sessions");
+        let breaches = if findings == 1 { "breach" } else { "breaches" };
+        anyhow::bail!("{findings} {breaches} in {broken} of {sessions} sessions");
     }
     let store = config.store.describe();
     // For people; what comes by the other way is findings only.
