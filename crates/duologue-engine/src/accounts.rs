@@ -7,7 +7,8 @@
 //! Invariants:
 //!
 //! * A turn begins only while what is spent, and what the turns that run may still write, is below the
-//!   budget. So the budget is overshot by no more than the turns that had begun.
+//!   budget, and asks its model again only while that holds with what it has used itself. So the budget
+//!   is overshot by no more than one request of each turn that runs.
 //! * Nothing here is bound to a connection, so coming back or coming twice changes nothing.
 //! * What is known to be spent never shrinks within a day.
 //!
@@ -167,6 +168,22 @@ impl Accounts {
         wish: Wish,
     ) -> Spending {
         self.enter(account, &mut account.state(), wish)
+    }
+
+    /// Whether a running turn that has used so many tokens may ask its model once more.
+    pub(crate) fn may_go_on(&self, account: &Account, wish: Wish, used: u64) -> bool {
+        let Wish {
+            session_tokens,
+            reserve,
+            now,
+        } = wish;
+        let (user_max, process_max) = (
+            self.tokens.user_per_day_max,
+            self.tokens.process_per_day_max,
+        );
+        session_tokens.saturating_add(used) < self.tokens.session_max
+            && (account.state().purse).may_go_on(used, reserve, user_max, now)
+            && lock(&self.process).may_go_on(used, reserve, process_max, now)
     }
 
     /// Whether the server itself may ask a model now, for no user in particular.

@@ -30,6 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    accounts::Account,
     agent::{ModelTools, Plan, Situation, Step},
     engine::Context,
     provider::{Message, ProviderError},
@@ -136,6 +137,9 @@ pub(crate) struct Turn {
     calls_made: u16,
     answer_bytes: usize,
     spent: Spent,
+    /// Who pays, and what the session had used before.
+    account: Arc<Account>,
+    session_tokens: u64,
     model: Option<String>,
     outputs: mpsc::Sender<Output>,
     /// Where the walk begins.
@@ -146,7 +150,7 @@ impl Turn {
     /// A turn on the user's `text`, and where its outputs will appear.
     pub(crate) fn new(
         context: Arc<Context>,
-        hold: &Hold,
+        (hold, account): (&Hold, &Arc<Account>),
         id: TurnId,
         text: &Arc<str>,
         transcript: &Transcript,
@@ -167,6 +171,8 @@ impl Turn {
             calls_made: 0,
             answer_bytes: 0,
             spent: Spent::default(),
+            account: Arc::clone(account),
+            session_tokens: transcript.tokens,
             model: None,
             outputs,
             start: Node::Route,
@@ -217,7 +223,7 @@ impl Turn {
                 Node::CallTools(calls) => self.call_tools(calls).await?, // -> Prepare
                 Node::CallAgain(calls) => self.answer_calls(calls).await?, // -> Prepare
                 Node::Ask(question) => self.ask(question).await?, // -> Done
-                Node::Prepare => self.prepare(),    // -> Generate
+                Node::Prepare => self.prepare()?,   // -> Generate
                 Node::Generate(request) => self.generate(request).await?, // -> CallTools | Ask | Prepare | Done
                 Node::Done(finish_reason) => return Ok(finish_reason),
                 Node::Unaffordable => return Err(TurnError::OverBudget),

@@ -22,6 +22,14 @@ impl Purse {
         self.spent.saturating_add(self.reserved) < max
     }
 
+    /// Whether a turn that has used so much, which is not booked yet, may go on. What it reserved for
+    /// itself does not count against it.
+    pub(super) fn may_go_on(&mut self, used: u64, reserve: u64, max: u64, now: Timestamp) -> bool {
+        self.turn_page(now);
+        let by_others = self.reserved.saturating_sub(reserve);
+        self.spent.saturating_add(by_others).saturating_add(used) < max
+    }
+
     /// Spends. How much was spent before, and is now.
     pub(super) fn spend(&mut self, tokens: u64, now: Timestamp) -> (u64, u64) {
         self.turn_page(now);

@@ -154,10 +154,10 @@ impl Session {
     /// once, since the tokens are used up.
     pub(super) fn start_turn(&mut self, message: UserMessage, spending: Option<Spending>) {
         let id = TurnId(self.transcript.turns + 1);
-        let hold = self.log.hold();
+        let whose = (self.log.hold(), &self.account);
         let turn = Turn::new(
             Arc::clone(&self.context),
-            hold,
+            whose,
             id,
             &message.text,
             &self.transcript,
@@ -172,8 +172,8 @@ impl Session {
 
     /// Goes on with the turn that the last holder left open. False: its beginning is not there.
     pub(super) fn resume_turn(&mut self, id: TurnId) -> bool {
-        let (context, hold) = (Arc::clone(&self.context), self.log.hold());
-        let Some(turn) = Turn::resumed(context, hold, id, &self.transcript) else {
+        let (context, whose) = (Arc::clone(&self.context), (self.log.hold(), &self.account));
+        let Some(turn) = Turn::resumed(context, whose, id, &self.transcript) else {
             return false;
         };
         let spending = self

@@ -6,6 +6,7 @@ use duologue_protocol::{EventBody, FinishReason, ToolCall, ToolOutcome, ToolResu
 use futures_util::StreamExt;
 
 use crate::{
+    accounts::Wish,
     agent::Checked,
     provider::{Chunk, ModelCall, Purpose, Request, StopReason, attempt},
     transcript::Conversation,
@@ -20,11 +21,17 @@ struct Answer {
 
 impl Turn {
     /// Makes the request. Tool results are in the conversation already, in the tool role; a turn
-    /// that has used up its tool calls must answer with what it has.
-    pub(super) fn prepare(&mut self) -> Node {
+    /// that has used up its tool calls must answer with what it has. One that has used up its user's
+    /// tokens ends here: it was begun with what its first request may cost, and no more.
+    pub(super) fn prepare(&mut self) -> Result<Node, TurnError> {
+        if let Some(used) = self.spent.total()
+            && !self.may_go_on(used.total())
+        {
+            return Err(TurnError::OverBudget);
+        }
         let limits = &self.context.limits.turn;
         let may_call = self.calls_made < limits.tool_calls_max;
-        Node::Generate(Request {
+        Ok(Node::Generate(Request {
             purpose: Purpose::Turn,
             system: Arc::clone(self.context.agent.prompt()),
             messages: self.messages.clone(),
@@ -34,7 +41,17 @@ impl Turn {
                 Vec::new()
             },
             output_tokens_max: limits.output_tokens_max,
-        })
+        }))
+    }
+
+    fn may_go_on(&self, used: u64) -> bool {
+        let wish = Wish {
+            session_tokens: self.session_tokens,
+            reserve: self.context.limits.turn.output_tokens_max.into(),
+            now: self.context.clock.now(),
+        };
+        let accounts = &self.context.accounts;
+        accounts.may_go_on(&self.account, wish, used)
     }
 
     /// Streams the answer; then calls the tools that it asks for, or is done.

@@ -6,6 +6,7 @@ use duologue_protocol::TurnId;
 use tokio::sync::mpsc;
 
 use crate::{
+    accounts::Account,
     agent::Step,
     engine::Context,
     provider::Message,
@@ -20,7 +21,7 @@ impl Turn {
     /// message would offer now.
     pub(crate) fn resumed(
         context: Arc<Context>,
-        hold: &Hold,
+        (hold, account): (&Hold, &Arc<Account>),
         id: TurnId,
         transcript: &Transcript,
     ) -> Option<(Self, mpsc::Receiver<Output>)> {
@@ -30,7 +31,7 @@ impl Turn {
             Message::User(_) | Message::Tool { .. } => 0,
         });
         let calls_made = calls_made.sum::<usize>();
-        let (mut turn, outputs) = Self::new(context, hold, id, text, transcript);
+        let (mut turn, outputs) = Self::new(context, (hold, account), id, text, transcript);
         // It is in the transcript already.
         turn.messages.pop();
         turn.calls_made = calls_made.try_into().unwrap_or(u16::MAX);
