@@ -13,6 +13,7 @@ mod failures;
 mod keys;
 mod live;
 mod matrix;
+mod secrecy;
 mod starting;
 mod ways;
 
