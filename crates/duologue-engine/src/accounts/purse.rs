@@ -18,8 +18,7 @@ pub(crate) struct Purse {
 impl Purse {
     /// Whether anything may be spent.
     pub(super) fn may_spend(&mut self, max: u64, now: Timestamp) -> bool {
-        self.turn_page(now);
-        self.spent.saturating_add(self.reserved) < max
+        self.may_go_on(0, 0, max, now)
     }
 
     /// Whether a turn that has used so much, which is not booked yet, may go on. What it reserved for

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
+    session::milliseconds,
     tool::{ToolContext, ToolError},
     transcript::Conversation,
     turn::{Node, Output, Turn, TurnError, foreign},
@@ -68,7 +69,7 @@ impl Turn {
                 (ToolOutcome::Error("the tool failed".to_owned()), true)
             }
         };
-        let duration_ms = started.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
+        let duration_ms = milliseconds(started.elapsed());
         let (call_id, name) = (call.call_id.clone(), call.name.clone());
         (
             ToolResult {

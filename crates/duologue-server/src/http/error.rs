@@ -280,7 +280,7 @@ fn respond(status: StatusCode, code: ErrorCode, message: &str, wait: Option<Dura
     response
 }
 
-fn milliseconds(wait: Duration) -> u64 {
+pub(crate) fn milliseconds(wait: Duration) -> u64 {
     wait.as_millis().try_into().unwrap_or(u64::MAX)
 }
 

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use axum::extract::ws::{Message, WebSocket};
 use duologue_protocol::{ClientFrame, CloseCode, ErrorFrame, Seq, ServerFrame, SessionId, UserId};
 use futures_util::{SinkExt, StreamExt};
 use secrecy::SecretString;
@@ -14,10 +14,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::{
     auth::{AuthError, Caller},
     config::Dialect,
-    http::{client_address::ClientAddress, error::ApiError},
+    http::{
+        client_address::ClientAddress,
+        error::{ApiError, milliseconds},
+    },
     listener::Place,
     server::App,
-    socket::{CLOSE_TIMEOUT, Socket, outgoing::Outgoing},
+    socket::{self, Socket, outgoing::Outgoing},
 };
 
 /// What the handshake asked for.
@@ -104,7 +107,7 @@ impl Lobby {
         let timeout = self.app.auth.config.timeout;
         let closing = self.app.closing.clone();
         let required = ServerFrame::AuthRequired {
-            timeout_ms: timeout.as_millis().try_into().unwrap_or(u64::MAX),
+            timeout_ms: milliseconds(timeout),
         };
         self.send(connection, required).await?;
         let caller = tokio::select! {
@@ -166,17 +169,8 @@ impl Lobby {
                 return;
             }
         }
-        let frame = CloseFrame {
-            code: code.number(),
-            reason: code.reason().into(),
-        };
-        let handshake = async {
-            connection.send(Message::Close(Some(frame))).await?;
-            while let Some(Ok(_unread)) = connection.next().await {}
-            Ok::<_, axum::Error>(())
-        };
-        // The connection is dropped now, whether the peer agrees or not.
-        drop(tokio::time::timeout(CLOSE_TIMEOUT, handshake).await);
+        let (mut sink, mut stream) = connection.split();
+        socket::close(&mut sink, &mut stream, code).await;
     }
 }
 

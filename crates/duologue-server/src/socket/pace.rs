@@ -7,7 +7,7 @@ use duologue_protocol::{ClientFrame, ErrorCode, ErrorFrame, MessageId, UserId};
 
 use crate::{
     gates::{Gates, PLACE_RETRY_DELAY, UserPlace},
-    http::error::ApiError,
+    http::error::{ApiError, milliseconds},
 };
 
 /// Counts what comes in, and what of it was refused.
@@ -74,7 +74,7 @@ impl Pace {
             message: "you send too much; send this again later".to_owned(),
             id,
             turn_id: None,
-            retry_after_ms: Some(wait.as_millis().try_into().unwrap_or(u64::MAX)),
+            retry_after_ms: Some(milliseconds(wait)),
         })
     }
 }
