@@ -25,7 +25,7 @@ use crate::{
     reader::Reader,
     session::{AttachError, Departures, Holds},
     sessions::Sessions,
-    store::{ServerId, SessionRecord, Store, StoreError},
+    store::{ServerId, SessionRecord, SpawnedStore, Store, StoreError},
     supervision::survive_panics,
 };
 
@@ -77,6 +77,7 @@ pub struct Limits {
 
 /// What every task of the engine shares.
 pub(crate) struct Context {
+    /// Runs every operation in a task of its own.
     pub(crate) store: Arc<dyn Store>,
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) agent: Arc<Agent>,
@@ -115,7 +116,7 @@ impl Context {
         let accounts = Accounts::new(limits.user.clone(), limits.tokens.clone());
         let flight = Flight::new(&limits.process);
         Arc::new(Self {
-            store,
+            store: Arc::new(SpawnedStore::new(store)),
             provider,
             agent,
             clock,

@@ -10,6 +10,7 @@ pub mod inspect;
 pub mod kept;
 #[cfg(feature = "testing")]
 pub mod memory;
+mod spawned;
 
 use std::{fmt, time::Duration};
 
@@ -20,6 +21,7 @@ use duologue_protocol::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(crate) use self::spawned::SpawnedStore;
 use crate::BoxError;
 
 /// Where sessions outlive the process.

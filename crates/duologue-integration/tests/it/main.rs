@@ -17,6 +17,7 @@ mod hostile;
 mod http;
 mod kill;
 mod limits;
+mod load;
 mod model;
 mod names;
 mod outage;
