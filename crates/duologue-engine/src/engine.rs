@@ -11,10 +11,10 @@ use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    accounts::Accounts,
     agent::Agent,
+    budgets::Budgets,
     clock::Clock,
-    flight::Flight,
+    in_flight::InFlightBytes,
     jobs,
     keeper::{self, Health},
     limits::{
@@ -23,7 +23,7 @@ use crate::{
     },
     provider::Provider,
     reader::Reader,
-    session::{AttachError, Departures, Holds},
+    session::{AttachError, DrainSchedule, LeaseRegistry},
     sessions::Sessions,
     store::{ServerId, SessionRecord, SpawnedStore, Store, StoreError},
     supervision::survive_panics,
@@ -85,19 +85,19 @@ pub(crate) struct Context {
     pub(crate) server: ServerId,
     pub(crate) limits: Limits,
     /// What users use.
-    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) budgets: Arc<Budgets>,
     /// What is queued between sessions and clients.
-    pub(crate) flight: Arc<Flight>,
+    pub(crate) in_flight: Arc<InFlightBytes>,
     /// Every task there is. Shutdown waits for it.
     pub(crate) tasks: TaskTracker,
     /// Cancelled first: no new sessions and turns; sessions let go between turns.
     pub(crate) drain: CancellationToken,
     /// Over how long sessions are let go of; set before the drain begins.
-    pub(crate) departures: OnceLock<Departures>,
+    pub(crate) drain_schedule: OnceLock<DrainSchedule>,
     /// Cancelled when the drain is over: turns stop where they are, writes are not retried.
     pub(crate) stop: CancellationToken,
     /// What the sessions hold that live here, for the keeper to renew.
-    pub(crate) holds: Holds,
+    pub(crate) leases: LeaseRegistry,
     /// Since when the database has answered.
     pub(crate) health: Health,
     /// A job has been enqueued here.
@@ -113,8 +113,8 @@ impl Context {
             clock,
             server,
         } = parts;
-        let accounts = Accounts::new(limits.user.clone(), limits.tokens.clone());
-        let flight = Flight::new(&limits.process);
+        let budgets = Budgets::new(limits.user.clone(), limits.tokens.clone());
+        let in_flight = InFlightBytes::new(&limits.process);
         Arc::new(Self {
             store: Arc::new(SpawnedStore::new(store)),
             provider,
@@ -122,13 +122,13 @@ impl Context {
             clock,
             server,
             limits,
-            accounts,
-            flight,
+            budgets,
+            in_flight,
             tasks: TaskTracker::new(),
             drain: CancellationToken::new(),
-            departures: OnceLock::new(),
+            drain_schedule: OnceLock::new(),
             stop: CancellationToken::new(),
-            holds: Holds::default(),
+            leases: LeaseRegistry::default(),
             health: Health::default(),
             jobs_due: Notify::new(),
         })
@@ -217,8 +217,8 @@ impl Engine {
         self.sessions.close();
         let window = self.context.limits.session.reconnect_window;
         let window = window.min(drain_timeout);
-        let departures = Departures::of(self.sessions.count(), window);
-        self.context.departures.get_or_init(|| departures);
+        let drain_schedule = DrainSchedule::of(self.sessions.count(), window);
+        self.context.drain_schedule.get_or_init(|| drain_schedule);
         self.context.drain.cancel();
         self.context.tasks.close();
         tokio::select! {

@@ -16,7 +16,7 @@ use tracing::Instrument;
 use crate::{
     BoxError,
     engine::Context,
-    store::{Job, ServerId, StoreError, kept::stored_time},
+    store::{Job, ServerId, StoreError, normalize::stored_time},
 };
 
 /// Why a job has no result.

@@ -16,13 +16,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    LogName, engine::Context, sessions::Sessions, store::StoreError, supervision::survive_panics,
+    SessionIdHash, engine::Context, sessions::Sessions, store::StoreError,
+    supervision::survive_panics,
 };
 
 /// Abandoned sessions taken up at a time, so that a great many do not crowd out the living.
 const SWEEP_SESSIONS_MAX: u32 = 32;
 
-/// Holds renewed by one call, so that none takes long, whatever the server holds.
+/// LeaseRegistry renewed by one call, so that none takes long, whatever the server holds.
 const RENEWED_HOLDS_MAX: usize = 1000;
 
 /// Stops the keeper. Dropping it does so as well, without waiting.
@@ -136,15 +137,15 @@ impl Health {
 /// Renews what lives here. A session that another server has claimed meanwhile is told so, since it
 /// might not write for a long time, and its readers would wait in vain.
 async fn renew(context: &Context) -> Result<(), StoreError> {
-    let holds = context.holds.all();
-    let mut rest = &*holds;
+    let leases = context.leases.all();
+    let mut rest = &*leases;
     // With nothing to renew, the store is still asked whether it answers.
     loop {
         let (portion, others) = rest.split_at(rest.len().min(RENEWED_HOLDS_MAX));
         let lease = context.limits.session.lease;
         for lost in context.store.renew(&context.server, portion, lease).await? {
-            tracing::warn!(session.id = %LogName::from(&lost.session_id), "session.lost");
-            context.holds.lose(&lost);
+            tracing::warn!(session.id = %SessionIdHash::from(&lost.session_id), "session.lost");
+            context.leases.lose(&lost);
         }
         if others.is_empty() {
             return Ok(());

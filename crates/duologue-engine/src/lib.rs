@@ -6,21 +6,21 @@
 //!
 //! Invariant: nothing in this crate opens a file or a socket, or reads the environment.
 
-mod accounts;
 pub mod agent;
+mod budgets;
 pub mod clock;
 mod engine;
-mod flight;
+pub mod evicting_map;
+mod in_flight;
 mod jobs;
 mod keeper;
 pub mod limits;
 mod log;
-mod log_name;
 pub mod provider;
 pub mod rate;
 mod reader;
-pub mod register;
 mod session;
+mod session_id_hash;
 mod sessions;
 pub mod store;
 mod supervision;
@@ -31,9 +31,9 @@ pub mod verify;
 
 pub use crate::{
     engine::{Engine, Limits, Parts},
-    log_name::LogName,
     reader::{Delivery, Reader, SharedFrame},
     session::AttachError,
+    session_id_hash::SessionIdHash,
 };
 
 /// A cause from outside, kept for the log and never shown to a client.

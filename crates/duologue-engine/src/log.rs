@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    store::{Hold, Store, StoreError, kept::stored_time},
+    store::{Lease, Store, StoreError, normalize::stored_time},
     transcript::Transcript,
 };
 
@@ -23,7 +23,7 @@ pub(crate) type Entry = (Option<TurnId>, EventBody);
 pub(crate) struct Log {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    hold: Hold,
+    lease: Lease,
     retry: Retry,
 }
 
@@ -39,20 +39,20 @@ impl Log {
     pub(crate) fn new(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
-        hold: Hold,
+        lease: Lease,
         retry: Retry,
     ) -> Self {
         Self {
             store,
             clock,
-            hold,
+            lease,
             retry,
         }
     }
 
     /// What the session is held under.
-    pub(crate) fn hold(&self) -> &Hold {
-        &self.hold
+    pub(crate) fn lease(&self) -> &Lease {
+        &self.lease
     }
 
     /// Where it writes.
@@ -67,7 +67,7 @@ impl Log {
     pub(crate) fn write(&self, transcript: &Transcript, entries: Vec<Entry>) -> Write {
         Write {
             store: Arc::clone(&self.store),
-            hold: self.hold.clone(),
+            lease: self.lease.clone(),
             after: transcript.last_seq,
             events: self.number(transcript, entries),
             give_up_at: Instant::now() + self.retry.timeout,
@@ -99,7 +99,7 @@ impl Log {
 /// Events on their way into the store.
 pub(crate) struct Write {
     store: Arc<dyn Store>,
-    hold: Hold,
+    lease: Lease,
     after: Seq,
     events: Vec<Event>,
     give_up_at: Instant,
@@ -150,16 +150,16 @@ impl Write {
     async fn attempt(&self) -> Result<(), StoreError> {
         let Self {
             store,
-            hold,
+            lease,
             after,
             events,
             ..
         } = self;
         let last = events.last().map(|event| &event.body);
         if matches!(last, Some(EventBody::SessionEnded(_))) {
-            store.end(hold, *after, events).await
+            store.end(lease, *after, events).await
         } else {
-            store.append(hold, *after, events).await
+            store.append(lease, *after, events).await
         }
     }
 
@@ -172,17 +172,17 @@ impl Write {
 /// Folds a session's whole log into `transcript`, a page at a time.
 pub(crate) async fn fold(
     store: &dyn Store,
-    hold: &Hold,
+    lease: &Lease,
     mut transcript: Transcript,
 ) -> Result<Transcript, StoreError> {
-    for_each_event(store, hold, Seq::ZERO, |event| transcript.apply(&event)).await?;
+    for_each_event(store, lease, Seq::ZERO, |event| transcript.apply(&event)).await?;
     Ok(transcript)
 }
 
 /// Visits the events after `after` to the end of the log, oldest first, a page at a time.
 pub(crate) async fn for_each_event(
     store: &dyn Store,
-    hold: &Hold,
+    lease: &Lease,
     after: Seq,
     mut visit: impl FnMut(Event) + Send,
 ) -> Result<(), StoreError> {
@@ -191,7 +191,7 @@ pub(crate) async fn for_each_event(
     let mut after = after;
     loop {
         let page = store
-            .read(&hold.user_id, &hold.session_id, after, PAGE_EVENTS)
+            .read(&lease.user_id, &lease.session_id, after, PAGE_EVENTS)
             .await?;
         let Some(last) = page.last() else {
             return Ok(());

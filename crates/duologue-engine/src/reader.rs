@@ -17,10 +17,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    flight::{Flight, Load},
+    in_flight::{InFlightBytes, InFlightGuard},
     limits::SessionLimits,
     session::{BUSY_RETRY_DELAY, Command, milliseconds},
-    store::{Hold, Store, StoreError},
+    store::{Lease, Store, StoreError},
 };
 
 /// Events read from the store at a time while a reader catches up. They count as handed over, so
@@ -87,7 +87,7 @@ pub enum Delivery {
 struct Queued {
     delivery: Delivery,
     /// Landed when it is dropped.
-    _load: Load,
+    _in_flight: InFlightGuard,
 }
 
 /// The receiving end: belongs to one socket or mirror. Dropping it detaches the reader.
@@ -98,7 +98,7 @@ pub struct Reader {
     /// What was taken from the queue at once. Empty but within `receive`.
     taken: Vec<Queued>,
     queued_bytes: Arc<AtomicU64>,
-    flight: Arc<Flight>,
+    in_flight: Arc<InFlightBytes>,
     cut: CancellationToken,
     greeting: Vec<Arc<SharedFrame>>,
     catch_up: Option<CatchUp>,
@@ -111,7 +111,7 @@ pub struct Reader {
 /// The part of the log that a returning reader has missed.
 pub(crate) struct CatchUp {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) hold: Hold,
+    pub(crate) lease: Lease,
     pub(crate) after: Seq,
     pub(crate) until: Seq,
     /// What follows the replay: the draft of a forming answer.
@@ -187,13 +187,13 @@ impl Reader {
             ClientFrame::Message(input) => input.text.len() as u64,
             _ => 0,
         };
-        if bytes > 0 && !self.flight.has_room_for(bytes) {
+        if bytes > 0 && !self.in_flight.has_room_for(bytes) {
             return Err(busy(id, "the server has too much to do; try again"));
         }
         let command = Command::Submit {
             connection: self.connection,
             frame,
-            load: self.flight.load(bytes),
+            load: self.in_flight.load(bytes),
         };
         self.commands.try_send(command).map_err(|error| {
             let message = match error {
@@ -241,11 +241,11 @@ impl CatchUp {
     /// Appends the next page of missed events; after the last one `replayed` and the draft.
     async fn page(&mut self, batch: &mut Vec<Delivery>) -> Result<Progress, StoreError> {
         if self.after < self.until {
-            let Hold {
+            let Lease {
                 user_id,
                 session_id,
                 ..
-            } = &self.hold;
+            } = &self.lease;
             let events = self
                 .store
                 .read(user_id, session_id, self.after, REPLAY_PAGE_EVENTS)
@@ -287,7 +287,7 @@ pub(crate) struct Outlet {
     queue: mpsc::Sender<Queued>,
     queued_bytes: Arc<AtomicU64>,
     bytes_max: u64,
-    flight: Arc<Flight>,
+    in_flight: Arc<InFlightBytes>,
     cut: CancellationToken,
 }
 
@@ -304,9 +304,9 @@ impl Outlet {
         let is_behind = queued > self.bytes_max / KEEPING_UP_PART;
         let delivery = Queued {
             delivery: Delivery::Frame(Arc::clone(frame)),
-            _load: self.flight.load(size),
+            _in_flight: self.in_flight.load(size),
         };
-        let is_too_much = queued > self.bytes_max || (is_behind && self.flight.is_full());
+        let is_too_much = queued > self.bytes_max || (is_behind && self.in_flight.is_full());
         if is_too_much || self.queue.try_send(delivery).is_err() {
             self.cut.cancel();
             tracing::info!(connection = self.connection, queued, "reader.cut_off");
@@ -317,7 +317,7 @@ impl Outlet {
     pub(crate) fn close(self, code: CloseCode) {
         let close = Queued {
             delivery: Delivery::Close(code),
-            _load: self.flight.load(0),
+            _in_flight: self.in_flight.load(0),
         };
         if self.queue.try_send(close).is_err() {
             self.cut.cancel();
@@ -338,7 +338,7 @@ pub(crate) fn open(
     commands: mpsc::Sender<Command>,
     departure: mpsc::OwnedPermit<Command>,
     limits: &SessionLimits,
-    flight: &Arc<Flight>,
+    in_flight: &Arc<InFlightBytes>,
 ) -> (Outlet, Reader) {
     let (sender, receiver) = mpsc::channel(usize::from(limits.reader_frames_max));
     let queued_bytes = Arc::new(AtomicU64::new(0));
@@ -348,7 +348,7 @@ pub(crate) fn open(
         queue: sender,
         queued_bytes: Arc::clone(&queued_bytes),
         bytes_max: limits.reader_bytes_max.into(),
-        flight: Arc::clone(flight),
+        in_flight: Arc::clone(in_flight),
         cut: cut.clone(),
     };
     let reader = Reader {
@@ -356,7 +356,7 @@ pub(crate) fn open(
         queue: receiver,
         taken: Vec::new(),
         queued_bytes,
-        flight: Arc::clone(flight),
+        in_flight: Arc::clone(in_flight),
         cut,
         greeting: welcome.greeting,
         catch_up: welcome.catch_up,

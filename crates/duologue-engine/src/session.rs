@@ -21,13 +21,13 @@
 //! Not here: what a turn does (`turn`), sockets (`duologue-server`), SQL (`duologue-store`).
 
 mod attach;
-mod departing;
 mod drafts;
+mod drain_schedule;
 mod ending;
 mod hearing;
-mod holding;
 mod inputs;
 mod interrupted;
+mod lease_guard;
 mod opening;
 mod recording;
 mod running;
@@ -47,22 +47,22 @@ use tokio::{
 };
 
 use crate::{
-    accounts::{Account, Refusal},
+    budgets::{Refusal, UserBudget},
     engine::Context,
-    flight::Load,
+    in_flight::InFlightGuard,
     log::Log,
     reader::{Outlet, Reader, SharedFrame},
     session::{
-        holding::Holding,
         inputs::{Input, Side},
+        lease_guard::LeaseGuard,
         running::RunningTurn,
     },
     store::{Draft, StoreError},
     transcript::Transcript,
 };
 
-pub(crate) use departing::Departures;
-pub(crate) use holding::Holds;
+pub(crate) use drain_schedule::DrainSchedule;
+pub(crate) use lease_guard::LeaseRegistry;
 pub(crate) use opening::{Opening, spawn};
 pub(crate) use running::milliseconds;
 
@@ -79,7 +79,7 @@ pub(crate) enum Command {
         connection: u64,
         frame: ClientFrame,
         /// Lands when the session has looked at it.
-        load: Load,
+        load: InFlightGuard,
     },
     /// A reader is gone.
     Detach {
@@ -121,7 +121,7 @@ pub enum AttachError {
 
 /// Why the task of a session comes to its end.
 #[derive(Debug)]
-enum Exit {
+enum SessionExit {
     /// The session has ended.
     Ended,
     /// The session goes on elsewhere or later.
@@ -130,23 +130,23 @@ enum Exit {
     Failed(StoreError),
 }
 
-impl From<StoreError> for Exit {
+impl From<StoreError> for SessionExit {
     fn from(error: StoreError) -> Self {
         Self::Failed(error)
     }
 }
 
 /// Goes on, or why not.
-type Step = Result<(), Exit>;
+type Step = Result<(), SessionExit>;
 
 /// The task that owns a session.
 pub(crate) struct Session {
     context: Arc<Context>,
-    holding: Holding,
+    lease_guard: LeaseGuard,
     log: Log,
     transcript: Transcript,
     /// What its user uses.
-    account: Arc<Account>,
+    user_budget: Arc<UserBudget>,
     agent_name: String,
     /// Whether the session had ended, and the next reader is the one that reopens it.
     reopened: bool,
@@ -176,17 +176,17 @@ pub(crate) struct Session {
 
 impl Session {
     /// Runs until the session ends or moves away. Everything that can happen to it is an arm below.
-    async fn run(&mut self) -> Exit {
+    async fn run(&mut self) -> SessionExit {
         let drain = self.context.drain.clone();
         let stopped = self.context.stop.clone();
-        let lost = self.holding.lost();
+        let lost = self.lease_guard.lost();
         loop {
             let is_between_turns = self.turn.is_none();
             // What happens while the server is stopping is no reason to end.
             let may_end = is_between_turns && !self.draining;
             let step = tokio::select! {
                 biased;
-                () = lost.cancelled() => Err(Exit::Failed(StoreError::Conflict)),
+                () = lost.cancelled() => Err(SessionExit::Failed(StoreError::Conflict)),
                 () = stopped.cancelled(), if !self.is_interrupted() => self.interrupt(),
                 () = drain.cancelled(), if !self.draining => self.start_draining(),
                 input = inputs::next(
@@ -197,7 +197,7 @@ impl Session {
                         Input::Turn(news) => self.follow(news).await,
                     }
                 }
-                () = until(self.leave_at), if is_between_turns => Err(Exit::Released),
+                () = until(self.leave_at), if is_between_turns => Err(SessionExit::Released),
                 () = until(self.grace_until), if may_end => {
                     self.end_unless_cut_off().await
                 }
@@ -219,7 +219,7 @@ impl Session {
                 connection, frame, ..
             }) => self.answer(connection, frame).await,
             // The registry and every reader have let go, which only happens while stopping.
-            None => Err(Exit::Released),
+            None => Err(SessionExit::Released),
         }
     }
 

@@ -7,9 +7,9 @@
 #[cfg(feature = "testing")]
 pub mod conformance;
 pub mod inspect;
-pub mod kept;
 #[cfg(feature = "testing")]
 pub mod memory;
+pub mod normalize;
 mod spawned;
 
 use std::{fmt, time::Duration};
@@ -60,27 +60,27 @@ pub trait Store: Send + Sync + 'static {
     async fn renew(
         &self,
         server: &ServerId,
-        holds: &[Hold],
+        leases: &[Lease],
         lease: Duration,
-    ) -> Result<Vec<Hold>, StoreError>;
+    ) -> Result<Vec<Lease>, StoreError>;
 
     /// Lets go of a session without ending it: its lease lapses now. Under an old epoch it does
     /// nothing.
-    async fn release(&self, hold: &Hold) -> Result<(), StoreError>;
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError>;
 
     /// Appends `events` directly after `after`: all of them or none.
     ///
     /// The events bear the numbers `after + 1`, `after + 2`, …. If one of them is an
     /// `assistant_message`, the session's draft is deleted in the same transaction.
-    async fn append(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError>;
+    async fn append(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError>;
 
     /// Appends `events`, the last of which is `session_ended`, and in the same transaction marks
     /// the session `ended`, sets its end time and duration, gives it up, and enqueues the job that
     /// summarises it, due now.
-    async fn end(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError>;
+    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError>;
 
     /// Keeps the text of a forming answer, replacing what was kept before.
-    async fn save_draft(&self, hold: &Hold, draft: &Draft) -> Result<(), StoreError>;
+    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError>;
 
     /// Reads up to `limit` events after `after`, oldest first. Empty means the end of the log, or
     /// that `user` has no such session.
@@ -179,7 +179,7 @@ pub struct Claim {
 #[derive(Clone, Debug)]
 pub struct Claimed {
     /// What later writes must show.
-    pub hold: Hold,
+    pub lease: Lease,
     /// The session as it is now. A new one has `last_seq` zero: its log is empty.
     pub session: SessionRecord,
     /// Whether the session had ended and is open again: its log still ends with the ending. So it
@@ -191,7 +191,7 @@ pub struct Claimed {
 
 /// The right to write to a session, as long as nobody claims it anew.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Hold {
+pub struct Lease {
     /// The session.
     pub session_id: SessionId,
     /// Its owner.

@@ -13,11 +13,11 @@
 //! before it tells anyone. The walk does not wait for that, so the model is asked while the user's
 //! message is being stored; only a tool waits until its call is on record, since it may act.
 
-mod foreign;
 mod generate;
-mod resumed;
-pub(crate) mod spent;
+mod recovery;
+mod sanitize;
 mod tools;
+pub(crate) mod usage_meter;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
@@ -30,14 +30,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    accounts::Account,
     agent::{ModelTools, Plan, Situation, Step},
+    budgets::UserBudget,
     engine::Context,
     provider::{Message, ProviderError},
-    store::Hold,
+    store::Lease,
     tool::ToolDefinition,
     transcript::{Transcript, recent},
-    turn::spent::Spent,
+    turn::usage_meter::UsageMeter,
 };
 
 /// Outputs that wait for the session. A model that is faster than the store waits for it here.
@@ -125,7 +125,7 @@ impl TurnError {
 /// A turn about to run, or running.
 pub(crate) struct Turn {
     context: Arc<Context>,
-    hold: Hold,
+    lease: Lease,
     id: TurnId,
     text: Arc<str>,
     pending: Option<FollowUp>,
@@ -136,9 +136,9 @@ pub(crate) struct Turn {
     tools: Vec<ToolDefinition>,
     calls_made: u16,
     answer_bytes: usize,
-    spent: Spent,
+    spent: UsageMeter,
     /// Who pays, and what the session had used before.
-    account: Arc<Account>,
+    user_budget: Arc<UserBudget>,
     session_tokens: u64,
     model: Option<String>,
     outputs: mpsc::Sender<Output>,
@@ -150,7 +150,7 @@ impl Turn {
     /// A turn on the user's `text`, and where its outputs will appear.
     pub(crate) fn new(
         context: Arc<Context>,
-        (hold, account): (&Hold, &Arc<Account>),
+        (lease, user_budget): (&Lease, &Arc<UserBudget>),
         id: TurnId,
         text: &Arc<str>,
         transcript: &Transcript,
@@ -161,7 +161,7 @@ impl Turn {
         messages.push(Message::User(Arc::clone(text)));
         let turn = Self {
             context,
-            hold: hold.clone(),
+            lease: lease.clone(),
             id,
             text: Arc::clone(text),
             pending: transcript.pending.clone(),
@@ -170,8 +170,8 @@ impl Turn {
             tools: Vec::new(),
             calls_made: 0,
             answer_bytes: 0,
-            spent: Spent::default(),
-            account: Arc::clone(account),
+            spent: UsageMeter::default(),
+            user_budget: Arc::clone(user_budget),
             session_tokens: transcript.tokens,
             model: None,
             outputs,
@@ -270,7 +270,7 @@ impl Turn {
     fn situation(&self) -> Situation<'_> {
         Situation {
             text: &self.text,
-            user_id: &self.hold.user_id,
+            user_id: &self.lease.user_id,
             pending: self.pending.as_ref(),
             last_call: self
                 .last_call

@@ -17,7 +17,7 @@ use std::fmt;
 use duologue_protocol::{Event, SessionId};
 
 pub use self::reading::{check, read};
-use crate::store::inspect::{Head, KeptEvent};
+use crate::store::inspect::{Head, StoredEvent};
 
 /// A session as it is kept, all of one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +25,7 @@ pub struct Kept {
     /// All but the log.
     pub head: Head,
     /// The whole log, in the order of its numbers.
-    pub log: Vec<KeptEvent>,
+    pub log: Vec<StoredEvent>,
 }
 
 /// What a session is held to.
@@ -151,7 +151,7 @@ struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    fn of(row: &'a KeptEvent) -> Option<Self> {
+    fn of(row: &'a StoredEvent) -> Option<Self> {
         let event = row.event.as_ref().ok()?;
         Some(Self {
             epoch: row.epoch,

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-/// Everything that a person wants to know at the start. Holds no secret; descriptions must not.
+/// Everything that a person wants to know at the start. LeaseRegistry no secret; descriptions must not.
 #[derive(Clone, Copy, Debug)]
 pub struct Banner<'a> {
     /// Where the server really listens: the port is known by now.

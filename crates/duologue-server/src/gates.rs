@@ -10,9 +10,9 @@ use std::{
 };
 
 use duologue_engine::{
+    evicting_map::{Evictable, EvictingMap},
     limits::UserLimits,
     rate::Rate,
-    register::{Forgettable, Register},
 };
 use duologue_protocol::UserId;
 use ipnet::IpNet;
@@ -36,8 +36,8 @@ pub(crate) struct Gates {
     connection: ConnectionLimits,
     user: UserLimits,
     proxies_trusted: Arc<[IpNet]>,
-    addresses: Register<IpAddr, Address>,
-    users: Register<UserId, User>,
+    addresses: EvictingMap<IpAddr, Address>,
+    users: EvictingMap<UserId, User>,
 }
 
 #[derive(Debug)]
@@ -86,8 +86,8 @@ impl Gates {
             connection: config.connection.clone(),
             user: config.user.clone(),
             proxies_trusted,
-            addresses: Register::default(),
-            users: Register::default(),
+            addresses: EvictingMap::default(),
+            users: EvictingMap::default(),
         }
     }
 
@@ -167,8 +167,8 @@ impl Address {
     }
 }
 
-impl Forgettable for Address {
-    fn is_forgettable(&self) -> bool {
+impl Evictable for Address {
+    fn is_evictable(&self) -> bool {
         // While it is shut it has failed lately, which is not idle.
         self.handshakes.is_idle() && self.auth_failures.is_idle() && self.connections.is_free()
     }
@@ -187,8 +187,8 @@ impl User {
     }
 }
 
-impl Forgettable for User {
-    fn is_forgettable(&self) -> bool {
+impl Evictable for User {
+    fn is_evictable(&self) -> bool {
         self.messages.is_idle() && self.sockets.is_free()
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Hold, Job, JobEnd, ServerId, SessionRecord, Store, StoreError,
+    Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, Store, StoreError,
 };
 use duologue_protocol::{Event, EventBody, Seq, SessionId, Timestamp, UserId};
 
@@ -61,7 +61,7 @@ impl Mutant {
 /// A write that was acknowledged and not done.
 #[derive(Clone, Debug)]
 struct Pending {
-    hold: Hold,
+    lease: Lease,
     after: Seq,
     events: Vec<Event>,
 }
@@ -70,7 +70,7 @@ struct Pending {
 #[derive(Debug, Default)]
 struct Memory {
     pending: BTreeMap<SessionId, Pending>,
-    holds: BTreeMap<SessionId, Hold>,
+    leases: BTreeMap<SessionId, Lease>,
     owners: BTreeMap<SessionId, UserId>,
     jobs: BTreeMap<i64, Job>,
 }
@@ -96,25 +96,28 @@ impl Mutated {
         match pending {
             None => Ok(()),
             Some(Pending {
-                hold,
+                lease,
                 after,
                 events,
-            }) => self.store.append(&hold, after, &events).await,
+            }) => self.store.append(&lease, after, &events).await,
         }
     }
 
     /// The same events at the end of the log, whatever they were written for, and under the hold
     /// that is valid now.
-    async fn moved(&self, hold: &Hold, events: &[Event]) -> Result<Pending, StoreError> {
-        let record = self.store.session(&hold.user_id, &hold.session_id).await?;
+    async fn moved(&self, lease: &Lease, events: &[Event]) -> Result<Pending, StoreError> {
+        let record = self
+            .store
+            .session(&lease.user_id, &lease.session_id)
+            .await?;
         let after = record.map_or(Seq::ZERO, |record| record.last_seq);
-        let current = self.memory().holds.get(&hold.session_id).cloned();
+        let current = self.memory().leases.get(&lease.session_id).cloned();
         let numbered = events.iter().zip(1_u64..).map(|(event, number)| Event {
             seq: Seq(after.0 + number),
             ..event.clone()
         });
         Ok(Pending {
-            hold: current.unwrap_or_else(|| hold.clone()),
+            lease: current.unwrap_or_else(|| lease.clone()),
             after,
             events: numbered.collect(),
         })
@@ -130,8 +133,8 @@ impl Mutated {
     }
 
     fn remember(&self, claimed: &Claimed) {
-        let hold = claimed.hold.clone();
-        self.memory().holds.insert(hold.session_id.clone(), hold);
+        let lease = claimed.lease.clone();
+        self.memory().leases.insert(lease.session_id.clone(), lease);
     }
 }
 
@@ -166,7 +169,7 @@ impl Store for Mutated {
         };
         let lapsed = self.store.claim_lapsed(server, lease, grace, limit).await?;
         for claimed in &lapsed {
-            self.memory().pending.remove(&claimed.hold.session_id);
+            self.memory().pending.remove(&claimed.lease.session_id);
             self.remember(claimed);
         }
         Ok(lapsed)
@@ -175,34 +178,34 @@ impl Store for Mutated {
     async fn renew(
         &self,
         server: &ServerId,
-        holds: &[Hold],
+        leases: &[Lease],
         lease: Duration,
-    ) -> Result<Vec<Hold>, StoreError> {
-        self.store.renew(server, holds, lease).await
+    ) -> Result<Vec<Lease>, StoreError> {
+        self.store.renew(server, leases, lease).await
     }
 
-    async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
-        self.catch_up(&hold.session_id).await?;
-        self.store.release(hold).await
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.catch_up(&lease.session_id).await?;
+        self.store.release(lease).await
     }
 
-    async fn append(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
-        self.catch_up(&hold.session_id).await?;
+    async fn append(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        self.catch_up(&lease.session_id).await?;
         let says = |event: &Event| matches!(event.body, EventBody::UserMessage(_));
         match self.mutant {
             Mutant::AcknowledgesBeforeCommit if events.iter().any(says) => {
                 let pending = Pending {
-                    hold: hold.clone(),
+                    lease: lease.clone(),
                     after,
                     events: events.to_vec(),
                 };
                 let mut memory = self.memory();
-                memory.pending.insert(hold.session_id.clone(), pending);
+                memory.pending.insert(lease.session_id.clone(), pending);
                 Ok(())
             }
             Mutant::RepeatsWrites | Mutant::HasNoFence => {
-                let moved = self.moved(hold, events).await?;
-                let is_old = moved.hold != *hold;
+                let moved = self.moved(lease, events).await?;
+                let is_old = moved.lease != *lease;
                 let is_done = moved.after != after;
                 let applies = match self.mutant {
                     Mutant::HasNoFence => is_old,
@@ -210,25 +213,25 @@ impl Store for Mutated {
                 };
                 if applies {
                     let Pending {
-                        hold,
+                        lease,
                         after,
                         events,
                     } = &moved;
-                    return self.store.append(hold, *after, events).await;
+                    return self.store.append(lease, *after, events).await;
                 }
-                self.store.append(hold, after, events).await
+                self.store.append(lease, after, events).await
             }
-            _ => self.store.append(hold, after, events).await,
+            _ => self.store.append(lease, after, events).await,
         }
     }
 
-    async fn end(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
-        self.catch_up(&hold.session_id).await?;
-        self.store.end(hold, after, events).await
+    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        self.catch_up(&lease.session_id).await?;
+        self.store.end(lease, after, events).await
     }
 
-    async fn save_draft(&self, hold: &Hold, draft: &Draft) -> Result<(), StoreError> {
-        self.store.save_draft(hold, draft).await
+    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
+        self.store.save_draft(lease, draft).await
     }
 
     async fn read(

@@ -48,7 +48,7 @@ enum Damage {
     /// A client and a server lose all messages between them.
     Partition(usize, usize),
     /// Messages between a client and a server wait.
-    Hold(usize, usize),
+    HoldPackets(usize, usize),
     DatabaseDown,
     /// One server does not reach the database.
     CutOff(usize),
@@ -141,7 +141,7 @@ impl Nemesis {
             4..=5 => (Damage::Partition(client, server), self.millis(500..16_000)),
             6 => {
                 let max = u64::try_from(HOLD_MAX.as_millis()).unwrap_or(u64::MAX);
-                (Damage::Hold(client, server), self.millis(100..max))
+                (Damage::HoldPackets(client, server), self.millis(100..max))
             }
             7 => (Damage::DatabaseDown, self.millis(200..4000)),
             8 => (Damage::DatabaseDown, self.millis(4000..22_000)),
@@ -162,7 +162,9 @@ impl Nemesis {
             Damage::Partition(client, server) => {
                 sim.partition(client_name(client), server_name(server));
             }
-            Damage::Hold(client, server) => sim.hold(client_name(client), server_name(server)),
+            Damage::HoldPackets(client, server) => {
+                sim.hold(client_name(client), server_name(server))
+            }
             Damage::DatabaseDown => self.database.set_down(true),
             Damage::CutOff(server) => self.database.cut_off(&server_name(server)),
             Damage::DatabaseSlow => self.database.set_faults(Faults {
@@ -180,8 +182,8 @@ impl Nemesis {
             Damage::ServerDown(server) | Damage::Restarting(server) => {
                 has(Damage::ServerDown(server)) || has(Damage::Restarting(server))
             }
-            Damage::Partition(client, server) | Damage::Hold(client, server) => {
-                has(Damage::Partition(client, server)) || has(Damage::Hold(client, server))
+            Damage::Partition(client, server) | Damage::HoldPackets(client, server) => {
+                has(Damage::Partition(client, server)) || has(Damage::HoldPackets(client, server))
             }
             ref other => self.damages.contains_key(other),
         }
@@ -200,7 +202,9 @@ impl Nemesis {
             Damage::Partition(client, server) => {
                 sim.repair(client_name(client), server_name(server));
             }
-            Damage::Hold(client, server) => sim.release(client_name(client), server_name(server)),
+            Damage::HoldPackets(client, server) => {
+                sim.release(client_name(client), server_name(server))
+            }
             Damage::DatabaseDown => self.database.set_down(false),
             Damage::CutOff(server) => self.database.reconnect(&server_name(server)),
             Damage::DatabaseSlow => self.database.set_faults(self.faults),

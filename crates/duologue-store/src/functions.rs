@@ -1,7 +1,7 @@
 //! What the SQL functions (`migrations/postgres`) take and give, whether they are called over a
 //! connection to Postgres or over HTTP.
 
-use duologue_engine::store::{Job, JobEnd, StoreError, kept::stored_payload};
+use duologue_engine::store::{Job, JobEnd, StoreError, normalize::stored_payload};
 use duologue_protocol::Event;
 
 use crate::stored::{corrupt, text_of_time};

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Hold, Job, JobEnd, ServerId, SessionRecord, Store, StoreError,
-    kept::stored_text,
+    Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, Store, StoreError,
+    normalize::stored_text,
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use sqlx::query_scalar;
@@ -69,10 +69,10 @@ impl Store for PostgresStore {
     async fn renew(
         &self,
         server: &ServerId,
-        holds: &[Hold],
+        leases: &[Lease],
         lease: Duration,
-    ) -> Result<Vec<Hold>, StoreError> {
-        let named = holds_json(holds);
+    ) -> Result<Vec<Lease>, StoreError> {
+        let named = holds_json(leases);
         let call = || {
             query_scalar("select duologue_renew_holds($1, $2::jsonb, $3)::text")
                 .bind(&*server.0)
@@ -80,53 +80,53 @@ impl Store for PostgresStore {
                 .bind(lease.as_secs_f64())
         };
         let lost: LostRows = self.calls.call(call).await?;
-        Ok(lost.of(holds))
+        Ok(lost.of(leases))
     }
 
-    async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
         let call = || {
             query_scalar("select duologue_release($1, $2, $3)::text")
-                .bind(hold.session_id.as_str())
-                .bind(hold.user_id.as_str())
-                .bind(integer(hold.epoch))
+                .bind(lease.session_id.as_str())
+                .bind(lease.user_id.as_str())
+                .bind(integer(lease.epoch))
         };
         let _was_held: bool = self.calls.call(call).await?;
         Ok(())
     }
 
-    async fn append(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+    async fn append(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
         let events = events_json(events);
         let call = || {
             query_scalar("select duologue_append($1, $2, $3, $4, $5::jsonb)::text")
-                .bind(hold.session_id.as_str())
-                .bind(hold.user_id.as_str())
-                .bind(integer(hold.epoch))
+                .bind(lease.session_id.as_str())
+                .bind(lease.user_id.as_str())
+                .bind(integer(lease.epoch))
                 .bind(integer(after.0))
                 .bind(&*events)
         };
         conflict_unless(self.calls.call(call).await?)
     }
 
-    async fn end(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
         let events = events_json(events);
         let call = || {
             query_scalar("select duologue_end($1, $2, $3, $4, $5::jsonb)::text")
-                .bind(hold.session_id.as_str())
-                .bind(hold.user_id.as_str())
-                .bind(integer(hold.epoch))
+                .bind(lease.session_id.as_str())
+                .bind(lease.user_id.as_str())
+                .bind(integer(lease.epoch))
                 .bind(integer(after.0))
                 .bind(&*events)
         };
         conflict_unless(self.calls.call(call).await?)
     }
 
-    async fn save_draft(&self, hold: &Hold, draft: &Draft) -> Result<(), StoreError> {
+    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
         let (turn, text) = (draft.turn_id.to_string(), stored_text(&draft.text));
         let call = || {
             query_scalar("select duologue_save_draft($1, $2, $3, $4, $5)::text")
-                .bind(hold.session_id.as_str())
-                .bind(hold.user_id.as_str())
-                .bind(integer(hold.epoch))
+                .bind(lease.session_id.as_str())
+                .bind(lease.user_id.as_str())
+                .bind(integer(lease.epoch))
                 .bind(&*turn)
                 .bind(&*text)
         };

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Hold, Job, JobEnd, ServerId, SessionRecord, Store, StoreError,
-    kept::{self, Ending},
+    Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, Store, StoreError,
+    normalize::{self, Ending},
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use sqlx::SqlitePool;
@@ -64,43 +64,43 @@ impl Store for SqliteStore {
     async fn renew(
         &self,
         server: &ServerId,
-        holds: &[Hold],
+        leases: &[Lease],
         lease: Duration,
-    ) -> Result<Vec<Hold>, StoreError> {
-        let (server, named) = (server.clone(), holds_json(holds));
+    ) -> Result<Vec<Lease>, StoreError> {
+        let (server, named) = (server.clone(), holds_json(leases));
         let lost = self
             .writer
             .write(move |connection| Box::pin(claims::renew(connection, server, named, lease)))
             .await?;
-        Ok(lost.of(holds))
+        Ok(lost.of(leases))
     }
 
-    async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
-        let hold = hold.clone();
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        let lease = lease.clone();
         self.writer
-            .write(move |connection| Box::pin(claims::release(connection, hold)))
+            .write(move |connection| Box::pin(claims::release(connection, lease)))
             .await
     }
 
-    async fn append(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
-        let (hold, events) = (hold.clone(), NewEvents::new(after, events));
+    async fn append(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        let (lease, events) = (lease.clone(), NewEvents::new(after, events));
         self.writer
-            .write(move |connection| Box::pin(log::append(connection, hold, events)))
+            .write(move |connection| Box::pin(log::append(connection, lease, events)))
             .await
     }
 
-    async fn end(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
-        let (hold, ending) = (hold.clone(), Ending::of(events));
+    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        let (lease, ending) = (lease.clone(), Ending::of(events));
         let events = NewEvents::new(after, events);
         self.writer
-            .write(move |connection| Box::pin(log::end(connection, hold, events, ending)))
+            .write(move |connection| Box::pin(log::end(connection, lease, events, ending)))
             .await
     }
 
-    async fn save_draft(&self, hold: &Hold, draft: &Draft) -> Result<(), StoreError> {
-        let (hold, draft) = (hold.clone(), draft.clone());
+    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
+        let (lease, draft) = (lease.clone(), draft.clone());
         self.writer
-            .write(move |connection| Box::pin(log::save_draft(connection, hold, draft)))
+            .write(move |connection| Box::pin(log::save_draft(connection, lease, draft)))
             .await
     }
 
@@ -145,7 +145,7 @@ impl Store for SqliteStore {
     }
 
     async fn finish_job(&self, job: &Job, summarized: &Event) -> Result<JobEnd, StoreError> {
-        let (job, result) = (job.clone(), kept::summarized(summarized).clone());
+        let (job, result) = (job.clone(), normalize::summarized(summarized).clone());
         let event = NewEvents::new(job.last_seq, std::slice::from_ref(summarized));
         self.writer
             .write(move |connection| Box::pin(jobs::finish(connection, job, event, result)))

@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use duologue_engine::{
     BoxError,
     store::{
-        Claimed, Draft, Hold, Job, ServerId, SessionRecord, StoreError,
-        inspect::{Head, JobRecord, KeptEvent},
+        Claimed, Draft, Job, Lease, ServerId, SessionRecord, StoreError,
+        inspect::{Head, JobRecord, StoredEvent},
     },
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, TurnId, UserId};
@@ -36,9 +36,9 @@ struct HoldRow {
     epoch: u64,
 }
 
-/// Holds as a renewal takes them.
-pub(crate) fn holds_json(holds: &[Hold]) -> String {
-    let rows: Vec<_> = holds.iter().map(HoldRow::of).collect();
+/// LeaseRegistry as a renewal takes them.
+pub(crate) fn holds_json(leases: &[Lease]) -> String {
+    let rows: Vec<_> = leases.iter().map(HoldRow::of).collect();
     serde_json::to_string(&rows).expect("texts and numbers can be written")
 }
 
@@ -48,19 +48,19 @@ pub(crate) fn holds_json(holds: &[Hold]) -> String {
 pub(crate) struct LostRows(HashSet<HoldRow>);
 
 impl LostRows {
-    pub(crate) fn of(&self, holds: &[Hold]) -> Vec<Hold> {
-        let lost = holds
+    pub(crate) fn of(&self, leases: &[Lease]) -> Vec<Lease> {
+        let lost = leases
             .iter()
-            .filter(|hold| self.0.contains(&HoldRow::of(hold)));
+            .filter(|lease| self.0.contains(&HoldRow::of(lease)));
         lost.cloned().collect()
     }
 }
 
 impl HoldRow {
-    fn of(hold: &Hold) -> Self {
+    fn of(lease: &Lease) -> Self {
         Self {
-            session_id: hold.session_id.clone(),
-            epoch: hold.epoch,
+            session_id: lease.session_id.clone(),
+            epoch: lease.epoch,
         }
     }
 }
@@ -117,7 +117,7 @@ impl From<HeadRow> for Head {
     }
 }
 
-impl From<KeptRow> for KeptEvent {
+impl From<KeptRow> for StoredEvent {
     fn from(row: KeptRow) -> Self {
         let KeptRow {
             seq,
@@ -139,7 +139,7 @@ impl From<KeptRow> for KeptEvent {
 impl From<ClaimedRow> for Claimed {
     fn from(row: ClaimedRow) -> Self {
         Self {
-            hold: Hold {
+            lease: Lease {
                 session_id: row.session.session_id.clone(),
                 user_id: row.session.user_id.clone(),
                 epoch: row.epoch,
@@ -189,7 +189,10 @@ pub(crate) fn integer(number: u64) -> i64 {
 
 /// A time as text: RFC 3339 in UTC with six decimals.
 pub(crate) fn text_of_time(time: Timestamp) -> String {
-    format!("{:.6}", duologue_engine::store::kept::stored_time(time))
+    format!(
+        "{:.6}",
+        duologue_engine::store::normalize::stored_time(time)
+    )
 }
 
 #[cfg(test)]

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Hold, Job, JobEnd, ServerId, SessionRecord, Store, StoreError,
-    kept::stored_text,
+    Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, Store, StoreError,
+    normalize::stored_text,
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 
@@ -70,39 +70,39 @@ impl Store for SupabaseStore {
     async fn renew(
         &self,
         server: &ServerId,
-        holds: &[Hold],
+        leases: &[Lease],
         lease: Duration,
-    ) -> Result<Vec<Hold>, StoreError> {
+    ) -> Result<Vec<Lease>, StoreError> {
         let call = Call::new("duologue_renew_holds", Repetition::Harmless)
             .with("by_server", &server.0)
-            .with_json("holds", &holds_json(holds))
+            .with_json("holds", &holds_json(leases))
             .with("lease_seconds", lease.as_secs_f64());
         let lost: LostRows = self.calls.call(call).await?;
-        Ok(lost.of(holds))
+        Ok(lost.of(leases))
     }
 
-    async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
-        let call = Call::under("duologue_release", hold);
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        let call = Call::under("duologue_release", lease);
         let _was_held: bool = self.calls.call(call).await?;
         Ok(())
     }
 
-    async fn append(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
-        let call = Call::under("duologue_append", hold)
+    async fn append(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        let call = Call::under("duologue_append", lease)
             .with("after_seq", after)
             .with_json("new_events", &events_json(events));
         conflict_unless(self.calls.call(call).await?)
     }
 
-    async fn end(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
-        let call = Call::under("duologue_end", hold)
+    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        let call = Call::under("duologue_end", lease)
             .with("after_seq", after)
             .with_json("new_events", &events_json(events));
         conflict_unless(self.calls.call(call).await?)
     }
 
-    async fn save_draft(&self, hold: &Hold, draft: &Draft) -> Result<(), StoreError> {
-        let call = Call::under("duologue_save_draft", hold)
+    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
+        let call = Call::under("duologue_save_draft", lease)
             .with("of_turn", draft.turn_id.to_string())
             .with("the_text", stored_text(&draft.text));
         conflict_unless(self.calls.call(call).await?)
@@ -192,11 +192,11 @@ impl Store for SupabaseStore {
 
 impl Call {
     /// A write by whoever holds a session.
-    fn under(function: &'static str, hold: &Hold) -> Self {
+    fn under(function: &'static str, lease: &Lease) -> Self {
         Self::new(function, Repetition::Harmless)
-            .with("for_session", &hold.session_id)
-            .with("for_user", &hold.user_id)
-            .with("at_epoch", hold.epoch)
+            .with("for_session", &lease.session_id)
+            .with("for_user", &lease.user_id)
+            .with("at_epoch", lease.epoch)
     }
 
     /// A write by whoever works on a job.

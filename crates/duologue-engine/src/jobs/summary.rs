@@ -17,8 +17,8 @@ use crate::{
     jobs::{JobError, Summary},
     log::for_each_event,
     provider::{Chunk, Message, ProviderError, Purpose, Request, attempt},
-    store::{Hold, Job},
-    turn::spent::Spent,
+    store::{Job, Lease},
+    turn::usage_meter::UsageMeter,
 };
 
 /// What is kept of a session in which nobody said anything. No model is asked for it.
@@ -39,7 +39,7 @@ pub(super) async fn make(context: &Context, job: &Job) -> Result<Summary, JobErr
 
 /// The transcript, or `None` if the user said nothing, and when the log's last event happened.
 async fn read(context: &Context, job: &Job) -> Result<(Option<String>, Timestamp), JobError> {
-    let hold = Hold {
+    let lease = Lease {
         session_id: job.session_id.clone(),
         user_id: job.user_id.clone(),
         epoch: 0,
@@ -48,7 +48,7 @@ async fn read(context: &Context, job: &Job) -> Result<(Option<String>, Timestamp
     let mut calls = HashMap::new();
     let mut anything_said = false;
     let mut last_occurred_at = Timestamp::UNIX_EPOCH;
-    for_each_event(&*context.store, &hold, Seq::ZERO, |event| {
+    for_each_event(&*context.store, &lease, Seq::ZERO, |event| {
         if event.seq <= job.last_seq {
             anything_said |= matches!(event.body, EventBody::UserMessage(_));
             last_occurred_at = event.occurred_at;
@@ -144,7 +144,7 @@ async fn ask(context: &Context, transcript: String) -> Result<String, JobError> 
         tools: Vec::new(),
         output_tokens_max: context.limits.turn.output_tokens_max,
     };
-    if !context.accounts.may_spend(context.clock.now()) {
+    if !context.budgets.may_spend(context.clock.now()) {
         return Err(JobError::Retry(
             "the server's tokens of the day are used up".into(),
         ));
@@ -175,12 +175,12 @@ async fn ask(context: &Context, transcript: String) -> Result<String, JobError> 
 /// Books what a summary has used when it is over, however it ends. It is the server's, not the user's.
 struct Booking<'a> {
     context: &'a Context,
-    spent: Spent,
+    spent: UsageMeter,
 }
 
 impl<'a> Booking<'a> {
     fn new(context: &'a Context, request: &Request) -> Self {
-        let mut spent = Spent::default();
+        let mut spent = UsageMeter::default();
         spent.ask(request);
         Self { context, spent }
     }
@@ -197,7 +197,7 @@ impl Drop for Booking<'_> {
     fn drop(&mut self) {
         if let Some(usage) = self.spent.total() {
             let now = self.context.clock.now();
-            self.context.accounts.spent(usage.total(), now);
+            self.context.budgets.spent(usage.total(), now);
         }
     }
 }

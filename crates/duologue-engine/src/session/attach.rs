@@ -66,8 +66,13 @@ impl Session {
             departure,
         } = place;
         let limits = &self.context.limits.session;
-        let (outlet, reader) =
-            reader::open(welcome, commands, departure, limits, &self.context.flight);
+        let (outlet, reader) = reader::open(
+            welcome,
+            commands,
+            departure,
+            limits,
+            &self.context.in_flight,
+        );
         self.readers.push(outlet);
         // If nobody waits for it, the reader is dropped here, which detaches it again.
         drop(reply.send(Ok(reader)));
@@ -116,10 +121,10 @@ impl Session {
         if self.transcript.last_seq != Seq::ZERO {
             return Vec::new();
         }
-        let hold = self.log.hold();
+        let lease = self.log.lease();
         let started = SessionStarted {
-            session_id: hold.session_id.clone(),
-            user_id: hold.user_id.clone(),
+            session_id: lease.session_id.clone(),
+            user_id: lease.user_id.clone(),
             agent: self.agent_name.clone(),
         };
         vec![(None, EventBody::SessionStarted(started))]
@@ -134,10 +139,10 @@ impl Session {
         last_seq: Seq,
         arrival: &mut Vec<Arc<SharedFrame>>,
     ) -> Welcome {
-        let hold = self.log.hold();
+        let lease = self.log.lease();
         let mut greeting = vec![SharedFrame::new(ServerFrame::Resumed {
-            session_id: hold.session_id.clone(),
-            user_id: hold.user_id.clone(),
+            session_id: lease.session_id.clone(),
+            user_id: lease.user_id.clone(),
             agent: self.agent_name.clone(),
             last_seq,
         })];
@@ -146,7 +151,7 @@ impl Session {
         if let Some(after) = after.filter(|after| *after <= last_seq) {
             let catch_up = CatchUp {
                 store: Arc::clone(self.log.store()),
-                hold: hold.clone(),
+                lease: lease.clone(),
                 after,
                 until: self.transcript.last_seq,
                 then: draft,

@@ -73,12 +73,12 @@ impl Session {
 
     fn save_draft(&mut self) {
         let Some(turn) = &mut self.turn else { return };
-        let (store, hold) = (Arc::clone(self.log.store()), self.log.hold().clone());
+        let (store, lease) = (Arc::clone(self.log.store()), self.log.lease().clone());
         let draft = turn.draft();
         turn.drafts = Drafts {
             due: None,
             saving: Some(Box::pin(
-                async move { store.save_draft(&hold, &draft).await },
+                async move { store.save_draft(&lease, &draft).await },
             )),
         };
     }

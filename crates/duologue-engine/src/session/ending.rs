@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::{
     log::Entry,
-    session::{Exit, Session, Step, departing::Departures, running::milliseconds},
+    session::{Session, SessionExit, Step, drain_schedule::DrainSchedule, running::milliseconds},
     transcript::Transcript,
 };
 
@@ -59,7 +59,7 @@ impl Session {
         }
         tracing::info!(reason = reason.as_str(), "session.ended");
         self.context.jobs_due.notify_one();
-        Err(Exit::Ended)
+        Err(SessionExit::Ended)
     }
 
     /// The server is to stop: let go between turns, each session at its own moment. Who has no reader
@@ -70,17 +70,19 @@ impl Session {
             return Ok(());
         }
         if self.readers.is_empty() {
-            return Err(Exit::Released);
+            return Err(SessionExit::Released);
         }
-        let wait = self.departures().leave_after(&self.log.hold().session_id);
+        let wait = self
+            .drain_schedule()
+            .release_delay(&self.log.lease().session_id);
         self.leave_at = Some(Instant::now() + wait);
         Ok(())
     }
 
     /// Tells readers that the server goes away, and when to come back.
     pub(super) fn say_goodbye(&mut self) {
-        let session_id = &self.log.hold().session_id;
-        let reconnect_after = self.departures().reconnect_after(session_id);
+        let session_id = &self.log.lease().session_id;
+        let reconnect_after = self.drain_schedule().reconnect_after(session_id);
         self.broadcast(ServerFrame::GoAway {
             reason: "restart",
             reconnect_after_ms: milliseconds(reconnect_after),
@@ -89,15 +91,19 @@ impl Session {
     }
 
     /// An engine that is dropped without a word sends all off at once.
-    fn departures(&self) -> Departures {
-        self.context.departures.get().copied().unwrap_or_default()
+    fn drain_schedule(&self) -> DrainSchedule {
+        self.context
+            .drain_schedule
+            .get()
+            .copied()
+            .unwrap_or_default()
     }
 
     /// The server stops now: the running turn is cut short.
     pub(super) fn interrupt(&mut self) -> Step {
         self.draining = true;
         match &mut self.turn {
-            None => Err(Exit::Released),
+            None => Err(SessionExit::Released),
             Some(turn) => {
                 turn.stop(FinishReason::Interrupted);
                 Ok(())

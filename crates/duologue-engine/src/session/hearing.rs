@@ -9,7 +9,7 @@ use duologue_protocol::{
 
 use crate::{
     session::{Session, Step, recording::Moment},
-    store::{Hold, Store, StoreError},
+    store::{Lease, Store, StoreError},
     transcript::Place,
 };
 
@@ -37,7 +37,11 @@ impl Session {
             "too many messages wait for the running turn; send this again later"
         } else {
             self.refresh_account();
-            if let Err(refusal) = self.context.accounts.accept(&self.account, self.wish()) {
+            if let Err(refusal) = self
+                .context
+                .budgets
+                .accept(&self.user_budget, self.budget_query())
+            {
                 self.refuse_turn(connection, &refusal, input.id);
                 return Ok(());
             }
@@ -50,15 +54,19 @@ impl Session {
     /// Starts the turn of a message, if its user may have one now.
     fn begin(&mut self, connection: u64, input: UserInput) {
         self.refresh_account();
-        match self.context.accounts.begin(&self.account, self.wish()) {
+        match self
+            .context
+            .budgets
+            .begin(&self.user_budget, self.budget_query())
+        {
             Err(refusal) => self.refuse_turn(connection, &refusal, input.id),
-            Ok(spending) => {
+            Ok(reservation) => {
                 let message = UserMessage {
                     text: input.text,
                     id: input.id,
                     queued_seq: None,
                 };
-                self.start_turn(message, Some(spending));
+                self.start_turn(message, Some(reservation));
             }
         }
     }
@@ -103,8 +111,8 @@ impl Session {
             // Its receipt is about to come.
             Heard::Starts(text) => Ok((text, Vec::new())),
             Heard::Stored(place) => {
-                let (store, hold) = (self.log.store(), self.log.hold());
-                story(&**store, hold, place).await
+                let (store, lease) = (self.log.store(), self.log.lease());
+                story(&**store, lease, place).await
             }
         };
         let (code, message) = match said {
@@ -142,15 +150,15 @@ enum Heard {
 /// Its text comes with it.
 async fn story(
     store: &dyn Store,
-    hold: &Hold,
+    lease: &Lease,
     place: Place,
 ) -> Result<(Arc<str>, Vec<Event>), StoreError> {
     let mut events = Vec::new();
     if let Some(seq) = place.queued {
-        events.extend(page(store, hold, seq, 1).await?);
+        events.extend(page(store, lease, seq, 1).await?);
     }
     if let Some(seq) = place.said {
-        events.extend(message_and_end(store, hold, seq).await?);
+        events.extend(message_and_end(store, lease, seq).await?);
     }
     let text = match events.first().map(|event| &event.body) {
         Some(
@@ -169,13 +177,13 @@ async fn story(
 /// Reads the message at `seq`, and the end of its turn, if that is there.
 async fn message_and_end(
     store: &dyn Store,
-    hold: &Hold,
+    lease: &Lease,
     seq: Seq,
 ) -> Result<Vec<Event>, StoreError> {
     let mut found = Vec::new();
     let mut next = seq;
     loop {
-        let page = page(store, hold, next, RECEIPT_PAGE_EVENTS).await?;
+        let page = page(store, lease, next, RECEIPT_PAGE_EVENTS).await?;
         let Some(last) = page.last() else { break };
         next = last.seq.next();
         for event in page {
@@ -194,10 +202,10 @@ async fn message_and_end(
 /// Reads the events from `seq` on.
 async fn page(
     store: &dyn Store,
-    hold: &Hold,
+    lease: &Lease,
     seq: Seq,
     limit: u32,
 ) -> Result<Vec<Event>, StoreError> {
-    let (user, session) = (&hold.user_id, &hold.session_id);
+    let (user, session) = (&lease.user_id, &lease.session_id);
     store.read(user, session, Seq(seq.0 - 1), limit).await
 }

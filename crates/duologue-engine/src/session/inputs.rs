@@ -68,13 +68,13 @@ mod tests {
     use duologue_protocol::ClientFrame;
 
     use super::*;
-    use crate::{flight::Load, session::running::tests::running};
+    use crate::{in_flight::InFlightGuard, session::running::tests::running};
 
     fn ping() -> Command {
         Command::Submit {
             connection: 1,
             frame: ClientFrame::Ping,
-            load: Load::nothing(),
+            load: InFlightGuard::nothing(),
         }
     }
 

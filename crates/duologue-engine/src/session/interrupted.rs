@@ -5,10 +5,10 @@ use duologue_protocol::{AssistantMessage, EventBody, FinishReason, TurnId};
 
 use crate::{
     log::Entry,
-    session::{Exit, Session, Step, recording::abandoned},
+    session::{Session, SessionExit, Step, recording::abandoned},
     store::Draft,
     transcript::{Transcript, size_bytes},
-    turn::spent::estimate,
+    turn::usage_meter::estimate,
 };
 
 impl Session {
@@ -38,13 +38,13 @@ impl Session {
     ///
     /// That it is taken up now is marked by an empty draft, kept before the tools are called: a call
     /// that takes its server down would otherwise take down one after the other.
-    async fn take_up(&mut self, turn_id: TurnId) -> Result<bool, Exit> {
+    async fn take_up(&mut self, turn_id: TurnId) -> Result<bool, SessionExit> {
         let mark = Draft {
             turn_id,
             text: String::new(),
         };
         let store = &self.context.store;
-        store.save_draft(self.log.hold(), &mark).await?;
+        store.save_draft(self.log.lease(), &mark).await?;
         let is_resumed = self.resume_turn(turn_id);
         tracing::info!(turn.id = %turn_id, is_resumed, "turn.taken_up");
         Ok(is_resumed)

@@ -7,12 +7,12 @@ use tokio::{sync::mpsc, time::Instant};
 use tracing::Instrument;
 
 use crate::{
-    LogName,
-    accounts::Account,
+    SessionIdHash,
+    budgets::UserBudget,
     engine::Context,
     log::{Log, Retry, fold},
-    session::{AttachError, Command, Exit, Session, holding::Holding, inputs::Side},
-    store::{Claim, Claimed, Hold, Store, StoreError},
+    session::{AttachError, Command, Session, SessionExit, inputs::Side, lease_guard::LeaseGuard},
+    store::{Claim, Claimed, Lease, Store, StoreError},
     transcript::Transcript,
 };
 
@@ -30,8 +30,8 @@ impl Opening {
         match self {
             Self::Requested(session_id, user_id) => (session_id.clone(), user_id.clone()),
             Self::Lapsed(claimed) => {
-                let hold = &claimed.hold;
-                (hold.session_id.clone(), hold.user_id.clone())
+                let lease = &claimed.lease;
+                (lease.session_id.clone(), lease.user_id.clone())
             }
         }
     }
@@ -49,7 +49,7 @@ pub(crate) fn spawn<E: Send>(
     let places = usize::from(limits.commands_queued_max) + usize::from(limits.readers_max);
     let (commands, inbox) = mpsc::channel(places);
     let weak = commands.downgrade();
-    let span = tracing::info_span!("session", session.id = %LogName::from(&opening.key().0));
+    let span = tracing::info_span!("session", session.id = %SessionIdHash::from(&opening.key().0));
     let tasks = context.tasks.clone();
     let task = async move {
         let entry = enter();
@@ -86,9 +86,9 @@ async fn live(
 /// A session claimed, and its log read.
 pub(super) struct Opened {
     claimed: Claimed,
-    holding: Holding,
+    lease_guard: LeaseGuard,
     transcript: Transcript,
-    account: Arc<Account>,
+    user_budget: Arc<UserBudget>,
     /// How long it waits for a reader.
     grace: Duration,
 }
@@ -115,22 +115,22 @@ pub(super) async fn open(context: &Arc<Context>, opening: Opening) -> Result<Ope
         // Its grace is over already.
         Opening::Lapsed(claimed) => (*claimed, Duration::ZERO),
     };
-    let holding = Holding::new(Arc::clone(context), claimed.hold.clone());
+    let lease_guard = LeaseGuard::new(Arc::clone(context), claimed.lease.clone());
     let empty = Transcript::new(context.limits.turn.prompt_bytes_max);
     let transcript = match claimed.session.last_seq.0 {
         0 => empty,
-        _ => fold(&*context.store, &claimed.hold, empty).await?,
+        _ => fold(&*context.store, &claimed.lease, empty).await?,
     };
-    let user_id = &claimed.hold.user_id;
+    let user_id = &claimed.lease.user_id;
     let opening = context
-        .accounts
+        .budgets
         .open(&*context.store, user_id, context.clock.now());
-    let account = opening.await?;
+    let user_budget = opening.await?;
     Ok(Opened {
         claimed,
-        holding,
+        lease_guard,
         transcript,
-        account,
+        user_budget,
         grace,
     })
 }
@@ -175,16 +175,16 @@ impl Session {
     ) -> Self {
         let Opened {
             claimed,
-            holding,
+            lease_guard,
             transcript,
-            account,
+            user_budget,
             grace,
         } = opened;
         let limits = &context.limits.session;
         let log = Log::new(
             Arc::clone(&context.store),
             Arc::clone(&context.clock),
-            claimed.hold,
+            claimed.lease,
             Retry {
                 timeout: limits.storage_retry_timeout,
                 stop: context.stop.clone(),
@@ -192,10 +192,10 @@ impl Session {
         );
         let now = Instant::now();
         Self {
-            holding,
+            lease_guard,
             log,
             transcript,
-            account,
+            user_budget,
             agent_name: claimed.session.agent,
             reopened: claimed.reopened,
             left_draft: claimed.draft,
@@ -222,20 +222,20 @@ impl Session {
             Err(exit) => exit,
         };
         match exit {
-            Exit::Ended => {
+            SessionExit::Ended => {
                 self.refuse_unheard();
                 self.close_readers(CloseCode::Ended);
             }
-            Exit::Released => {
+            SessionExit::Released => {
                 self.say_goodbye();
-                release(&*self.context.store, self.log.hold()).await;
+                release(&*self.context.store, self.log.lease()).await;
             }
-            Exit::Failed(StoreError::Conflict) => {
+            SessionExit::Failed(StoreError::Conflict) => {
                 // Nothing is wrong: its user has moved to another server.
                 tracing::info!("session.taken_over");
                 self.close_readers(CloseCode::TakenOver);
             }
-            Exit::Failed(error) => {
+            SessionExit::Failed(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "session.given_up");
                 let code = if let StoreError::Unavailable(_) = error {
                     self.report_unstored();
@@ -270,8 +270,8 @@ impl Session {
     }
 }
 
-async fn release(store: &dyn Store, hold: &Hold) {
-    if let Err(error) = store.release(hold).await {
+async fn release(store: &dyn Store, lease: &Lease) {
+    if let Err(error) = store.release(lease).await {
         // The lease lapses by itself; letting go only saves the others that time.
         tracing::warn!(
             error = &error as &dyn std::error::Error,

@@ -90,7 +90,7 @@ impl Session {
     }
 
     fn sort(&mut self, outputs: Vec<Output>) -> Moment {
-        let wish = self.wish();
+        let budget_query = self.budget_query();
         let draft_interval = self.context.limits.session.draft_interval;
         let turn = self
             .turn
@@ -118,9 +118,9 @@ impl Session {
                     for body in abandoned(calls, "the turn was stopped before the tool answered") {
                         moment.event(Some(turn.id), body);
                     }
-                    if let Some(spending) = &mut turn.spending {
+                    if let Some(reservation) = &mut turn.reservation {
                         let tokens = outcome.usage.map_or(0, Usage::total);
-                        spending.settle(tokens, self.context.clock.now());
+                        reservation.settle(tokens, self.context.clock.now());
                     }
                     if let Some(code) = outcome.error {
                         moment.frame(ServerFrame::Error(ErrorFrame {
@@ -129,7 +129,12 @@ impl Session {
                             id: None,
                             turn_id: Some(turn.id),
                             retry_after_ms: (code == ErrorCode::OverBudget)
-                                .then(|| self.context.accounts.check(&self.account, wish).err())
+                                .then(|| {
+                                    self.context
+                                        .budgets
+                                        .check(&self.user_budget, budget_query)
+                                        .err()
+                                })
                                 .flatten()
                                 .and_then(|refusal| refusal.retry_after)
                                 .map(milliseconds),

@@ -9,9 +9,9 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
-    accounts::{Spending, Wish},
+    budgets::{BudgetQuery, Reservation},
     session::{
-        Exit, Session, Step,
+        Session, SessionExit, Step,
         drafts::{DraftNews, Drafts},
     },
     store::Draft,
@@ -36,7 +36,7 @@ pub(super) struct RunningTurn {
     next_index: u64,
     pub(super) drafts: Drafts,
     /// Its place among its user's turns; none where nothing can be spent.
-    pub(super) spending: Option<Spending>,
+    pub(super) reservation: Option<Reservation>,
 }
 
 /// What happens to a running turn.
@@ -124,8 +124,8 @@ impl RunningTurn {
 
 impl Session {
     /// What a turn of this session would like to spend.
-    pub(super) fn wish(&self) -> Wish {
-        Wish {
+    pub(super) fn budget_query(&self) -> BudgetQuery {
+        BudgetQuery {
             session_tokens: self.transcript.tokens,
             reserve: self.context.limits.turn.output_tokens_max.into(),
             now: self.context.clock.now(),
@@ -134,12 +134,12 @@ impl Session {
 
     /// Asks the store anew what the user has used elsewhere, if that was long ago. Nobody waits for it.
     pub(super) fn refresh_account(&self) {
-        if !self.account.is_outdated() {
+        if !self.user_budget.is_outdated() {
             return;
         }
-        let (context, account) = (Arc::clone(&self.context), Arc::clone(&self.account));
+        let (context, user_budget) = (Arc::clone(&self.context), Arc::clone(&self.user_budget));
         self.context.tasks.spawn(async move {
-            let refreshing = account.refresh(&*context.store, context.clock.now());
+            let refreshing = user_budget.refresh(&*context.store, context.clock.now());
             if let Err(error) = refreshing.await {
                 // What is known holds until the next attempt, and this server's part of it is right.
                 tracing::warn!(
@@ -152,9 +152,9 @@ impl Session {
 
     /// Starts the turn of a user's message. None may be running. Without `spending` the turn fails at
     /// once, since the tokens are used up.
-    pub(super) fn start_turn(&mut self, message: UserMessage, spending: Option<Spending>) {
+    pub(super) fn start_turn(&mut self, message: UserMessage, reservation: Option<Reservation>) {
         let id = TurnId(self.transcript.turns + 1);
-        let whose = (self.log.hold(), &self.account);
+        let whose = (self.log.lease(), &self.user_budget);
         let turn = Turn::new(
             Arc::clone(&self.context),
             whose,
@@ -163,24 +163,27 @@ impl Session {
             &self.transcript,
         );
         let (turn, outputs) = turn;
-        let turn = match spending {
+        let turn = match reservation {
             Some(_) => turn,
             None => turn.unaffordable(),
         };
-        self.run_turn(id, (turn, outputs), Some(message), spending);
+        self.run_turn(id, (turn, outputs), Some(message), reservation);
     }
 
     /// Goes on with the turn that the last holder left open. False: its beginning is not there.
     pub(super) fn resume_turn(&mut self, id: TurnId) -> bool {
-        let (context, whose) = (Arc::clone(&self.context), (self.log.hold(), &self.account));
+        let (context, whose) = (
+            Arc::clone(&self.context),
+            (self.log.lease(), &self.user_budget),
+        );
         let Some(turn) = Turn::resumed(context, whose, id, &self.transcript) else {
             return false;
         };
-        let spending = self
+        let reservation = self
             .context
-            .accounts
-            .begin_unchecked(&self.account, self.wish());
-        self.run_turn(id, turn, None, Some(spending));
+            .budgets
+            .begin_unchecked(&self.user_budget, self.budget_query());
+        self.run_turn(id, turn, None, Some(reservation));
         true
     }
 
@@ -189,7 +192,7 @@ impl Session {
         id: TurnId,
         (turn, outputs): (Turn, mpsc::Receiver<Output>),
         unrecorded: Option<UserMessage>,
-        spending: Option<Spending>,
+        reservation: Option<Reservation>,
     ) {
         let cancel = CancellationToken::new();
         self.context.tasks.spawn(turn.run(cancel.clone()));
@@ -205,7 +208,7 @@ impl Session {
             text: String::new(),
             next_index: 0,
             drafts: Drafts::default(),
-            spending,
+            reservation,
         });
     }
 
@@ -219,13 +222,13 @@ impl Session {
 
     pub(super) async fn turn_is_over(&mut self) -> Step {
         // Its place is kept until the next message has one, so that none comes in between.
-        let _place = self.turn.take().and_then(|turn| turn.spending);
+        let _place = self.turn.take().and_then(|turn| turn.reservation);
         self.idle_until = Instant::now() + self.context.limits.session.idle_timeout;
         if let Some(reason) = self.ending {
             return self.end(reason).await;
         }
         if self.draining {
-            return Err(Exit::Released);
+            return Err(SessionExit::Released);
         }
         self.start_waiting();
         Ok(())
@@ -238,9 +241,9 @@ impl Session {
         if self.turn.is_none()
             && let Some(message) = self.transcript.queue.first()
         {
-            let accounts = &self.context.accounts;
-            let spending = accounts.begin_accepted(&self.account, self.wish());
-            self.start_turn(message, spending.ok());
+            let budgets = &self.context.budgets;
+            let reservation = budgets.begin_accepted(&self.user_budget, self.budget_query());
+            self.start_turn(message, reservation.ok());
         }
     }
 }
@@ -269,7 +272,7 @@ pub(super) mod tests {
             text: String::new(),
             next_index: 0,
             drafts: Drafts::default(),
-            spending: None,
+            reservation: None,
         };
         let talk = move || {
             let word = Output::Text("word ".to_owned());

@@ -49,7 +49,7 @@ impl Session {
         F: Future<Output = Result<(), StoreError>>,
     {
         self.store_is_away();
-        let lost = self.holding.lost();
+        let lost = self.lease_guard.lost();
         loop {
             tokio::select! {
                 biased;

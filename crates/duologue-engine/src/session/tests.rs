@@ -252,7 +252,7 @@ async fn live(context: &Arc<Context>, store: &MemoryStore, (actions, end): Life)
         act(&actions, &commands, store).await;
         let (connection, frame) = (0, ClientFrame::End);
         if let End::Requested = end {
-            let load = Load::nothing();
+            let load = InFlightGuard::nothing();
             let request = Command::Submit {
                 connection,
                 frame,
@@ -263,11 +263,11 @@ async fn live(context: &Arc<Context>, store: &MemoryStore, (actions, end): Life)
         }
     };
     tokio::select! {
-        exit = session.run() => assert!(matches!(exit, Exit::Ended), "{exit:?}"),
+        exit = session.run() => assert!(matches!(exit, SessionExit::Ended), "{exit:?}"),
         () = life => return,
     }
     let empty = Transcript::new(context.limits.turn.prompt_bytes_max);
-    let replayed = fold(store, session.log.hold(), empty).await;
+    let replayed = fold(store, session.log.lease(), empty).await;
     assert_eq!(replayed.expect("the log is read"), session.transcript);
     assert_eq!(session.transcript.open_turn, None);
     assert_eq!(session.transcript.open_calls, []);

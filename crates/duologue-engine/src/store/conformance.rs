@@ -17,13 +17,13 @@ mod fixture;
 mod inspections;
 mod job_leases;
 mod job_results;
-mod kept;
 mod log;
+mod normalize;
 mod tokens;
 
 pub use self::{
-    claims::*, drafts::*, endings::*, inspections::*, job_leases::*, job_results::*, kept::*,
-    log::*, tokens::*,
+    claims::*, drafts::*, endings::*, inspections::*, job_leases::*, job_results::*, log::*,
+    normalize::*, tokens::*,
 };
 
 /// Tests a store: one named test for each property of the contract.

@@ -33,7 +33,7 @@ pub trait Inspect: Send + Sync + 'static {
         session: &SessionId,
         after: Seq,
         limit: u32,
-    ) -> Result<Vec<KeptEvent>, StoreError>;
+    ) -> Result<Vec<StoredEvent>, StoreError>;
 
     /// Up to `limit` jobs whose ids come after `after`, oldest first. Empty means that there are no
     /// more.
@@ -64,7 +64,7 @@ pub struct Head {
 
 /// A row of a log.
 #[derive(Clone, Debug, PartialEq)]
-pub struct KeptEvent {
+pub struct StoredEvent {
     /// Its position.
     pub seq: Seq,
     /// The number of the claim under which it was written.

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 
 use self::session::{Row, Session};
 use super::{
-    Claim, Claimed, Draft, Hold, Job, JobEnd, ServerId, SessionRecord, Store, StoreError,
-    kept::{Ending, stored_text},
+    Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, Store, StoreError,
+    normalize::{Ending, stored_text},
 };
 
 mod inspect;
@@ -130,49 +130,49 @@ impl Store for MemoryStore {
     async fn renew(
         &self,
         server: &ServerId,
-        holds: &[Hold],
+        leases: &[Lease],
         lease: Duration,
-    ) -> Result<Vec<Hold>, StoreError> {
+    ) -> Result<Vec<Lease>, StoreError> {
         self.write(|state| {
             let mut lost = Vec::new();
-            for hold in holds {
-                match state.sessions.get_mut(&hold.session_id) {
-                    Some(session) if session.epoch == hold.epoch => {
+            for held in leases {
+                match state.sessions.get_mut(&held.session_id) {
+                    Some(session) if session.epoch == held.epoch => {
                         if session.is_active() && session.owner.as_ref() == Some(server) {
                             session.lease_until = Instant::now() + lease;
                         }
                     }
-                    _ => lost.push(hold.clone()),
+                    _ => lost.push(held.clone()),
                 }
             }
             Ok(lost)
         })
     }
 
-    async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
         self.write(|state| {
-            if let Ok(session) = state.held(hold) {
+            if let Ok(session) = state.held(lease) {
                 session.give_up();
             }
             Ok(())
         })
     }
 
-    async fn append(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+    async fn append(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
         self.write(|state| {
-            if state.has_events(hold, after, events) {
+            if state.has_events(lease, after, events) {
                 return Ok(());
             }
-            state.held(hold)?.append(after, events)
+            state.held(lease)?.append(after, events)
         })
     }
 
-    async fn end(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
         self.write(|state| {
-            if state.has_events(hold, after, events) {
+            if state.has_events(lease, after, events) {
                 return Ok(());
             }
-            let session = state.held(hold)?;
+            let session = state.held(lease)?;
             session.append(after, events)?;
             session.end(Ending::of(events));
             let job = jobs::Row::new(session);
@@ -181,9 +181,9 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn save_draft(&self, hold: &Hold, draft: &Draft) -> Result<(), StoreError> {
+    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
         self.write(|state| {
-            state.held(hold)?.draft = Some(Draft {
+            state.held(lease)?.draft = Some(Draft {
                 turn_id: draft.turn_id,
                 text: stored_text(&draft.text).into_owned(),
             });
@@ -260,11 +260,11 @@ impl Store for MemoryStore {
 
 impl State {
     /// The session, if `hold` is still the right to write to it.
-    fn held(&mut self, hold: &Hold) -> Result<&mut Session, StoreError> {
+    fn held(&mut self, lease: &Lease) -> Result<&mut Session, StoreError> {
         self.sessions
-            .get_mut(&hold.session_id)
-            .filter(|session| session.record.user_id == hold.user_id)
-            .filter(|session| session.epoch == hold.epoch && session.is_active())
+            .get_mut(&lease.session_id)
+            .filter(|session| session.record.user_id == lease.user_id)
+            .filter(|session| session.epoch == lease.epoch && session.is_active())
             .ok_or(StoreError::Conflict)
     }
 
@@ -274,12 +274,12 @@ impl State {
     }
 
     /// Whether `hold` has stored just these events: then the call is a repetition.
-    fn has_events(&self, hold: &Hold, after: Seq, events: &[Event]) -> bool {
-        let Some(session) = self.of_user(&hold.user_id, &hold.session_id) else {
+    fn has_events(&self, lease: &Lease, after: Seq, events: &[Event]) -> bool {
+        let Some(session) = self.of_user(&lease.user_id, &lease.session_id) else {
             return false;
         };
         let stored = session.events.iter().skip(index(after));
-        let rows = events.iter().map(|event| Row::new(hold.epoch, event));
+        let rows = events.iter().map(|event| Row::new(lease.epoch, event));
         !events.is_empty()
             && stored
                 .take(events.len())

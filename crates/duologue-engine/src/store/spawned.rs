@@ -11,7 +11,9 @@ use async_trait::async_trait;
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use tokio_util::task::TaskTracker;
 
-use super::{Claim, Claimed, Draft, Hold, Job, JobEnd, ServerId, SessionRecord, Store, StoreError};
+use super::{
+    Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, Store, StoreError,
+};
 
 /// A store whose operations run to their end even if the caller stops polling.
 pub(crate) struct SpawnedStore {
@@ -69,35 +71,35 @@ impl Store for SpawnedStore {
     async fn renew(
         &self,
         server: &ServerId,
-        holds: &[Hold],
+        leases: &[Lease],
         lease: Duration,
-    ) -> Result<Vec<Hold>, StoreError> {
-        let (server, holds) = (server.clone(), holds.to_vec());
-        self.run(move |store| async move { store.renew(&server, &holds, lease).await })
+    ) -> Result<Vec<Lease>, StoreError> {
+        let (server, leases) = (server.clone(), leases.to_vec());
+        self.run(move |store| async move { store.renew(&server, &leases, lease).await })
             .await
     }
 
-    async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
-        let hold = hold.clone();
-        self.run(move |store| async move { store.release(&hold).await })
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        let lease = lease.clone();
+        self.run(move |store| async move { store.release(&lease).await })
             .await
     }
 
-    async fn append(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
-        let (hold, events) = (hold.clone(), events.to_vec());
-        self.run(move |store| async move { store.append(&hold, after, &events).await })
+    async fn append(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        let (lease, events) = (lease.clone(), events.to_vec());
+        self.run(move |store| async move { store.append(&lease, after, &events).await })
             .await
     }
 
-    async fn end(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
-        let (hold, events) = (hold.clone(), events.to_vec());
-        self.run(move |store| async move { store.end(&hold, after, &events).await })
+    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        let (lease, events) = (lease.clone(), events.to_vec());
+        self.run(move |store| async move { store.end(&lease, after, &events).await })
             .await
     }
 
-    async fn save_draft(&self, hold: &Hold, draft: &Draft) -> Result<(), StoreError> {
-        let (hold, draft) = (hold.clone(), draft.clone());
-        self.run(move |store| async move { store.save_draft(&hold, &draft).await })
+    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
+        let (lease, draft) = (lease.clone(), draft.clone());
+        self.run(move |store| async move { store.save_draft(&lease, &draft).await })
             .await
     }
 

@@ -6,11 +6,11 @@ use duologue_protocol::{EventBody, FinishReason, ToolCall, ToolOutcome, ToolResu
 use futures_util::StreamExt;
 
 use crate::{
-    accounts::Wish,
     agent::Checked,
+    budgets::BudgetQuery,
     provider::{Chunk, ModelCall, Purpose, Request, StopReason, attempt},
     transcript::Conversation,
-    turn::{Node, Output, Turn, TurnError, foreign},
+    turn::{Node, Output, Turn, TurnError, sanitize},
 };
 
 /// What a streamed answer amounts to, besides its text.
@@ -45,13 +45,13 @@ impl Turn {
     }
 
     fn may_go_on(&self, used: u64) -> bool {
-        let wish = Wish {
+        let budget_query = BudgetQuery {
             session_tokens: self.session_tokens,
             reserve: self.context.limits.turn.output_tokens_max.into(),
             now: self.context.clock.now(),
         };
-        let accounts = &self.context.accounts;
-        accounts.may_go_on(&self.account, wish, used)
+        let budgets = &self.context.budgets;
+        budgets.may_go_on(&self.user_budget, budget_query, used)
     }
 
     /// Streams the answer; then calls the tools that it asks for, or is done.
@@ -86,8 +86,8 @@ impl Turn {
             }
             match chunk? {
                 Chunk::Text(text) => {
-                    let text = foreign::text(text);
-                    let fitting = foreign::beginning(&text, bytes_max - self.answer_bytes);
+                    let text = sanitize::text(text);
+                    let fitting = sanitize::beginning(&text, bytes_max - self.answer_bytes);
                     if fitting.len() < text.len() {
                         self.say(fitting.to_owned()).await?;
                         // Dropping the stream closes the upstream connection.
@@ -142,7 +142,7 @@ impl Turn {
             name, arguments, ..
         } in calls
         {
-            let (name, arguments) = (foreign::text(name), foreign::json(arguments));
+            let (name, arguments) = (sanitize::text(name), sanitize::json(arguments));
             match self
                 .context
                 .agent

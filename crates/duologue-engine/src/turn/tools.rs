@@ -11,7 +11,7 @@ use crate::{
     session::milliseconds,
     tool::{ToolContext, ToolError},
     transcript::Conversation,
-    turn::{Node, Output, Turn, TurnError, foreign},
+    turn::{Node, Output, Turn, TurnError, sanitize},
 };
 
 impl Turn {
@@ -53,11 +53,11 @@ impl Turn {
         let bytes_max = self.context.limits.turn.tool_result_bytes_max as usize;
         let (outcome, failed) = match self.try_tool(call).await {
             Ok(value) => {
-                let value = foreign::capped_json(foreign::json(value), bytes_max);
+                let value = sanitize::capped_json(sanitize::json(value), bytes_max);
                 (ToolOutcome::Result(value), false)
             }
             Err(ToolError::Refused(why)) => {
-                let why = foreign::capped_text(foreign::text(why), bytes_max);
+                let why = sanitize::capped_text(sanitize::text(why), bytes_max);
                 (ToolOutcome::Error(why), false)
             }
             Err(ToolError::Failed(cause)) => {
@@ -91,8 +91,8 @@ impl Turn {
             )));
         };
         let context = ToolContext {
-            session_id: self.hold.session_id.clone(),
-            user_id: self.hold.user_id.clone(),
+            session_id: self.lease.session_id.clone(),
+            user_id: self.lease.user_id.clone(),
             call_id: call.call_id.clone(),
         };
         let work = AssertUnwindSafe(tool.call(&call.arguments, &context)).catch_unwind();

@@ -6,7 +6,7 @@ use super::{Entry, Findings, Invariant};
 use crate::store::{
     JobEnd, SessionRecord, SessionStatus,
     inspect::{Head, JobRecord},
-    kept::Ending,
+    normalize::Ending,
 };
 
 /// A session ends once, until it is claimed again; the first reader after that says that it is
@@ -126,8 +126,8 @@ pub(super) fn make_the_row(head: &Head, log: &[Entry<'_>], findings: &mut Findin
         );
     }
     begins_with_its_names(record, log, findings);
-    let mut expect = |what: &str, holds: bool| {
-        if !holds {
+    let mut expect = |what: &str, leases: bool| {
+        if !leases {
             findings.add(broken, format!("{what} is not what the log says"));
         }
     };

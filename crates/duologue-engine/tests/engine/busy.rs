@@ -18,7 +18,7 @@ async fn half_way() -> (World, Client) {
     let world = World::start();
     world
         .provider
-        .will([Step::Say("Half".to_owned()), Step::Hold("first")]);
+        .will([Step::Say("Half".to_owned()), Step::Lease("first")]);
     let mut client = world.connect("s").await;
     client.say_as("m1", "one");
     client
@@ -124,7 +124,7 @@ async fn a_message_that_does_not_want_to_wait_is_refused_and_not_stored() {
 /// Without a wish of the message's own, the server's setting holds; with one, it does not.
 #[tokio::test(start_paused = true)]
 async fn the_setting_holds_unless_the_message_says_otherwise() {
-    for (setting, wish, expected) in [
+    for (setting, budget_query, expected) in [
         (OnBusy::Queue, None, "queued"),
         (OnBusy::Reject, None, "refused"),
         (OnBusy::Interrupt, None, "interrupts"),
@@ -133,13 +133,13 @@ async fn the_setting_holds_unless_the_message_says_otherwise() {
         (OnBusy::Queue, Some(OnBusy::Interrupt), "interrupts"),
     ] {
         let world = World::with(|limits| limits.session.on_busy = setting);
-        world.provider.will([Step::Hold("first")]);
-        world.provider.will([Step::Hold("second")]);
+        world.provider.will([Step::Lease("first")]);
+        world.provider.will([Step::Lease("second")]);
         let mut client = world.connect("s").await;
         client.say("one");
         world.provider.wait_for_requests(1).await;
         client.settle().await;
-        match wish {
+        match budget_query {
             Some(on_busy) => client.say_with("m2", "two", on_busy),
             None => client.say_as("m2", "two"),
         }
@@ -255,7 +255,7 @@ async fn a_message_whose_turn_begins_makes_room_for_another() {
         client.say(&format!("waits {number}"));
     }
     client.settle().await;
-    world.provider.will([Step::Hold("second")]);
+    world.provider.will([Step::Lease("second")]);
     world.provider.release("first");
     client.until(is_done).await;
     client.say_as("m9", "last");

@@ -2,7 +2,7 @@
 
 use duologue_engine::{
     AttachError,
-    store::{Claim, Hold, ServerId, SessionStatus, Store, memory::Fault},
+    store::{Claim, Lease, ServerId, SessionStatus, Store, memory::Fault},
 };
 use duologue_protocol::{
     CloseCode, EndReason, Event, EventBody, FinishReason, Seq, SessionStarted, TurnId, UserMessage,
@@ -18,7 +18,7 @@ use crate::harness::{
 };
 
 /// What a server that is lost leaves behind: a session that it holds, with an empty log.
-async fn claim(store: &WatchedStore, name: &str) -> Hold {
+async fn claim(store: &WatchedStore, name: &str) -> Lease {
     let claim = Claim {
         session_id: session_id(name),
         user_id: alice(),
@@ -31,12 +31,12 @@ async fn claim(store: &WatchedStore, name: &str) -> Hold {
     claimed
         .expect("the store answers")
         .expect("it is Alice's")
-        .hold
+        .lease
 }
 
 /// The same, where a question is still being answered.
 async fn leave_unanswered(store: &WatchedStore, name: &str) {
-    let hold = claim(store, name).await;
+    let lease = claim(store, name).await;
     let event = |seq, turn_id, body| Event {
         seq: Seq(seq),
         occurred_at: Timestamp::from_second(1_767_225_600).expect("2026 is in range"),
@@ -57,7 +57,7 @@ async fn leave_unanswered(store: &WatchedStore, name: &str) {
         event(1, None, EventBody::SessionStarted(started)),
         event(2, Some(TurnId(1)), EventBody::UserMessage(asked)),
     ];
-    let stored = store.memory().append(&hold, Seq::ZERO, &events).await;
+    let stored = store.memory().append(&lease, Seq::ZERO, &events).await;
     stored.expect("the store answers");
 }
 

@@ -13,7 +13,7 @@ use duologue_protocol::{
 use crate::harness::{
     World,
     client::{body, errors, names},
-    log::{departures, types},
+    log::{drain_schedule, types},
     millis, pass, seconds, session_id,
     store::{Call, Weather},
     until,
@@ -44,7 +44,10 @@ async fn a_session_whose_last_reader_was_lost_ends_after_the_grace() {
     let record = world.until_status("s", SessionStatus::Completed).await;
     assert_eq!(record.end_reason, Some(EndReason::Abandoned));
     assert_eq!(record.duration_seconds, Some(30.0));
-    assert_eq!(departures(&world.log("s").await), [DisconnectReason::Lost]);
+    assert_eq!(
+        drain_schedule(&world.log("s").await),
+        [DisconnectReason::Lost]
+    );
     assert_eq!(world.engine.sessions_count(), 0);
 }
 
@@ -100,7 +103,7 @@ async fn the_loss_of_all_readers_does_not_cut_an_answer_short() {
     let world = World::start();
     world
         .provider
-        .will([Step::Hold("slow"), Step::Say("At last.".to_owned())]);
+        .will([Step::Lease("slow"), Step::Say("At last.".to_owned())]);
     world
         .provider
         .will_summarize([Step::Say("Done.".to_owned())]);
@@ -319,7 +322,7 @@ async fn whoever_gives_up_while_waiting_was_never_there() {
     first.settle().await;
     let log = until("the impatient reader left", async || {
         let log = world.log("s").await;
-        (!departures(&log).is_empty()).then_some(log)
+        (!drain_schedule(&log).is_empty()).then_some(log)
     })
     .await;
     let came = types(&log)
@@ -375,11 +378,11 @@ async fn a_logs_time_does_not_go_back_when_the_clock_does() {
     let world = World::with(|limits| limits.jobs.retry_delays.clear());
     world
         .provider
-        .will([Step::Hold("half-way"), Step::Say("Hello.".to_owned())]);
+        .will([Step::Lease("half-way"), Step::Say("Hello.".to_owned())]);
     let refusal = ProviderError::Refused("the test refuses".into());
     world
         .provider
-        .will_summarize([Step::Hold("summary"), Step::Fail(refusal)]);
+        .will_summarize([Step::Lease("summary"), Step::Fail(refusal)]);
     pass(seconds(10)).await;
     let mut client = world.connect("s").await;
     client.say("hi");

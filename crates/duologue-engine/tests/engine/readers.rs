@@ -6,7 +6,7 @@ use duologue_protocol::{CloseCode, DisconnectReason, ErrorCode, EventBody, Serve
 use crate::harness::{
     World,
     client::{Client, body, errors, is_done, names},
-    log::departures,
+    log::drain_schedule,
     millis,
     provider::Paced,
     until,
@@ -60,7 +60,7 @@ async fn leave_slowly(mut client: Client) -> usize {
 
 async fn departs_once(world: &World) {
     let reasons = until("the slow reader left", async || {
-        let reasons = departures(&world.log("s").await);
+        let reasons = drain_schedule(&world.log("s").await);
         (!reasons.is_empty()).then_some(reasons)
     })
     .await;
@@ -172,7 +172,7 @@ async fn what_happens_during_a_replay_follows_it() {
     let world = World::start();
     world.provider.will([
         Step::Say("Half".to_owned()),
-        Step::Hold("half-way"),
+        Step::Lease("half-way"),
         Step::Say(" and half.".to_owned()),
     ]);
     let mut client = world.connect("s").await;

@@ -65,7 +65,7 @@ async fn a_running_turn_may_finish() {
     let world = World::start();
     world
         .provider
-        .will([Step::Hold("slow"), Step::Say("At last.".to_owned())]);
+        .will([Step::Lease("slow"), Step::Say("At last.".to_owned())]);
     let mut client = world.connect("s").await;
     client.say("one");
     client.say("two");
@@ -172,7 +172,7 @@ async fn a_turn_that_is_cancelled_and_interrupted_ends_once() {
 #[tokio::test(start_paused = true)]
 async fn nobody_is_let_in_any_more() {
     let world = World::start();
-    world.provider.will([Step::Hold("slow")]);
+    world.provider.will([Step::Lease("slow")]);
     let client = world.connect("s").await;
     client.say("hi");
     world.provider.wait_for_requests(1).await;
@@ -216,7 +216,7 @@ async fn leases_are_kept_while_answers_finish() {
     });
     world
         .provider
-        .will([Step::Hold("slow"), Step::Say("At last.".to_owned())]);
+        .will([Step::Lease("slow"), Step::Say("At last.".to_owned())]);
     let mut client = world.connect("s").await;
     client.say("hi");
     world.provider.wait_for_requests(1).await;
@@ -298,8 +298,8 @@ async fn crowd(world: &World, count: usize) -> Vec<Client> {
 }
 
 /// How long after `since` each client is sent off, and how long it is asked to wait then.
-async fn departures(clients: &mut [Client], since: Instant) -> Vec<(Duration, u64)> {
-    let departures = clients.iter_mut().map(async |client| {
+async fn drain_schedule(clients: &mut [Client], since: Instant) -> Vec<(Duration, u64)> {
+    let drain_schedule = clients.iter_mut().map(async |client| {
         let (frames, code) = client.closed().await;
         assert_eq!(code, CloseCode::Restart);
         let [
@@ -312,7 +312,7 @@ async fn departures(clients: &mut [Client], since: Instant) -> Vec<(Duration, u6
         };
         (since.elapsed(), reconnect_after_ms)
     });
-    join_all(departures).await
+    join_all(drain_schedule).await
 }
 
 /// Five hundred clients that would all reconnect in the same second are sent off over five, and come
@@ -322,11 +322,13 @@ async fn clients_are_sent_off_one_after_the_other() {
     let world = World::start();
     let mut clients = crowd(&world, 500).await;
     let since = Instant::now();
-    let (departures, ()) = tokio::join!(departures(&mut clients, since), shut_down(&world));
+    let (drain_schedule, ()) = tokio::join!(drain_schedule(&mut clients, since), shut_down(&world));
     assert!(since.elapsed() <= seconds(5), "{:?}", since.elapsed());
     for second in 0..5 {
-        let left = departures.iter().filter(|(at, _)| at.as_secs() == second);
-        let back = departures
+        let left = drain_schedule
+            .iter()
+            .filter(|(at, _)| at.as_secs() == second);
+        let back = drain_schedule
             .iter()
             .filter(|(_, wait)| (wait - 500) / 1000 == second);
         for count in [left.count(), back.count()] {
@@ -356,10 +358,10 @@ async fn nobody_is_kept_longer_than_the_drain() {
             world.engine.shut_down(drain, &now).await;
             since.elapsed()
         };
-        let (departures, took, ()) =
-            tokio::join!(departures(&mut clients, since), stop, impatience);
+        let (drain_schedule, took, ()) =
+            tokio::join!(drain_schedule(&mut clients, since), stop, impatience);
         assert!(took <= seconds(1), "{took:?}");
-        assert_eq!(departures.len(), 500);
+        assert_eq!(drain_schedule.len(), 500);
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::harness::{
     World,
     client::{body, is_done, names},
-    log::{departures, types},
+    log::{drain_schedule, types},
     millis, pass, seconds,
     store::{Call, Weather},
     until,
@@ -81,7 +81,7 @@ async fn a_store_that_stays_away_costs_the_turn_and_not_the_session() {
     let world = World::start();
     world.provider.will([
         Step::Say("Half".to_owned()),
-        Step::Hold("half-way"),
+        Step::Lease("half-way"),
         Step::Say(" more.".to_owned()),
     ]);
     let mut client = world.connect("s").await;
@@ -237,7 +237,7 @@ async fn a_session_that_was_taken_over_is_let_go_of() {
             .count(),
         1
     );
-    assert_eq!(departures(&log), []);
+    assert_eq!(drain_schedule(&log), []);
     pass(seconds(300)).await;
     assert_eq!(world.record("s").await.status, SessionStatus::Active);
 }
@@ -248,7 +248,7 @@ async fn a_takeover_in_mid_answer_stops_the_answer() {
     let world = World::start();
     world.provider.will([
         Step::Say("Half".to_owned()),
-        Step::Hold("half-way"),
+        Step::Lease("half-way"),
         Step::Stall,
     ]);
     let mut client = world.connect("s").await;
@@ -278,7 +278,7 @@ async fn a_draft_that_cannot_be_kept_costs_nothing() {
     let world = World::start();
     world.provider.will([
         Step::Say("Half".to_owned()),
-        Step::Hold("half-way"),
+        Step::Lease("half-way"),
         Step::Say(" and half.".to_owned()),
     ]);
     world.store.set(Weather::Away, [Call::SaveDraft]);

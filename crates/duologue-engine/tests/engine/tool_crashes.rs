@@ -126,7 +126,7 @@ async fn leave_at_work(world: &World) {
         now: Timestamp::from_second(1_767_225_600).expect("2026 is in range"),
     };
     let claimed = world.store.memory().claim(&claim).await;
-    let hold = claimed.expect("the store answers").expect("it is Alice's");
+    let lease = claimed.expect("the store answers").expect("it is Alice's");
     let bodies = [
         EventBody::SessionStarted(SessionStarted {
             session_id: claim.session_id,
@@ -154,7 +154,10 @@ async fn leave_at_work(world: &World) {
             body,
         })
         .collect();
-    let stored = world.store.memory().append(&hold.hold, Seq::ZERO, &events);
+    let stored = world
+        .store
+        .memory()
+        .append(&lease.lease, Seq::ZERO, &events);
     stored.await.expect("the store answers");
 }
 

@@ -29,7 +29,7 @@ inspect_conformance!(async { open().await.inspected().await });
 #[tokio::test]
 async fn connections_that_died_are_replaced_without_a_failure() {
     let store = open().await;
-    let hold = claim(&*store, "s").await;
+    let lease = claim(&*store, "s").await;
     let pings = || futures_util::future::join_all((0..4).map(|_| store.ping()));
     pings().await;
     let killed = query(
@@ -41,7 +41,7 @@ async fn connections_that_died_are_replaced_without_a_failure() {
     .unwrap();
     assert!(killed.rows_affected() > 0);
     store
-        .append(&hold, Seq::ZERO, &[said(1, "hello")])
+        .append(&lease, Seq::ZERO, &[said(1, "hello")])
         .await
         .unwrap();
     for answer in pings().await {
@@ -59,17 +59,17 @@ async fn a_row_that_is_locked_for_long_makes_a_write_unavailable() {
         ..config(&database.url())
     };
     let store = duologue_store::open(&config).await.unwrap();
-    let hold = claim(&*store, "s").await;
+    let lease = claim(&*store, "s").await;
     let mut other = database.connect().await;
     let mut lock = other.begin().await.unwrap();
     lock.execute("select * from sessions for update")
         .await
         .unwrap();
-    assert_unavailable(&store.append(&hold, Seq::ZERO, &[said(1, "hello")]).await);
+    assert_unavailable(&store.append(&lease, Seq::ZERO, &[said(1, "hello")]).await);
     assert_eq!(log(&*store, "s").await, []);
     lock.rollback().await.unwrap();
     store
-        .append(&hold, Seq::ZERO, &[said(1, "hello")])
+        .append(&lease, Seq::ZERO, &[said(1, "hello")])
         .await
         .unwrap();
     store.close().await;

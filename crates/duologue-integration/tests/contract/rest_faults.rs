@@ -30,7 +30,7 @@ fn server() -> ServerId {
 #[tokio::test]
 async fn a_write_of_unknown_outcome_is_repeated_and_counts_once() {
     let store = open().await;
-    let hold = claim(&*store, "faults").await;
+    let lease = claim(&*store, "faults").await;
     let faults: [Fault; 7] = [
         LostAnswer,
         HalfAnswer,
@@ -44,7 +44,7 @@ async fn a_write_of_unknown_outcome_is_repeated_and_counts_once() {
     for (fault, seq) in faults.into_iter().zip(1..) {
         store.ground.gateway.will([fault.clone()]);
         let events = [said(seq, "hello")];
-        let appended = store.append(&hold, Seq(seq - 1), &events).await;
+        let appended = store.append(&lease, Seq(seq - 1), &events).await;
         assert!(appended.is_ok(), "{fault:?}: {appended:?}");
         assert_eq!(store.ground.gateway.seen().len(), 2, "{fault:?}");
         expected.extend(events);
@@ -56,9 +56,9 @@ async fn a_write_of_unknown_outcome_is_repeated_and_counts_once() {
 #[tokio::test]
 async fn an_end_of_unknown_outcome_makes_one_job() {
     let store = open().await;
-    let hold = claim(&*store, "faults").await;
+    let lease = claim(&*store, "faults").await;
     store.ground.gateway.will([LostAnswer]);
-    store.end(&hold, Seq::ZERO, &[ended(1)]).await.unwrap();
+    store.end(&lease, Seq::ZERO, &[ended(1)]).await.unwrap();
     let lease = Duration::from_mins(1);
     assert!(store.claim_job(&server(), lease).await.unwrap().is_some());
     assert_eq!(store.claim_job(&server(), lease).await.unwrap(), None);
@@ -68,10 +68,10 @@ async fn an_end_of_unknown_outcome_makes_one_job() {
 #[tokio::test]
 async fn a_call_is_repeated_a_few_times_only() {
     let store = open().await;
-    let hold = claim(&*store, "faults").await;
+    let lease = claim(&*store, "faults").await;
     for fault in [LostAnswer, Status(500), Page(503)] {
         store.ground.gateway.will(vec![fault.clone(); 10]);
-        let read = store.read(&hold.user_id, &hold.session_id, Seq::ZERO, 10);
+        let read = store.read(&lease.user_id, &lease.session_id, Seq::ZERO, 10);
         let refused = read.await;
         assert_unavailable(&refused);
         assert_eq!(store.ground.gateway.seen().len(), ATTEMPTS_MAX, "{fault:?}");
@@ -82,8 +82,8 @@ async fn a_call_is_repeated_a_few_times_only() {
 #[tokio::test]
 async fn a_claim_of_a_job_is_repeated_only_if_it_had_no_effect() {
     let store = open().await;
-    let hold = claim(&*store, "faults").await;
-    store.end(&hold, Seq::ZERO, &[ended(1)]).await.unwrap();
+    let lease = claim(&*store, "faults").await;
+    store.end(&lease, Seq::ZERO, &[ended(1)]).await.unwrap();
     let lease = Duration::from_mins(1);
     store.ground.gateway.will([Status(429)]);
     let job = store.claim_job(&server(), lease).await.unwrap();
@@ -138,10 +138,10 @@ async fn a_slow_answer_is_given_up_in_time() {
 #[tokio::test]
 async fn what_can_never_succeed_is_not_repeated() {
     let store = open().await;
-    let hold = claim(&*store, "faults").await;
+    let lease = claim(&*store, "faults").await;
     store.ground.gateway.will([]);
     let endless = Duration::from_secs(u64::MAX);
-    let refused = store.renew(&server(), &[hold], endless).await;
+    let refused = store.renew(&server(), &[lease], endless).await;
     assert!(
         matches!(refused, Err(StoreError::Corrupt(_))),
         "{refused:?}"
@@ -181,16 +181,16 @@ async fn connections_are_kept() {
 #[tokio::test]
 async fn a_page_that_is_too_large_is_read_in_parts() {
     let store = open().await;
-    let hold = claim(&*store, "faults").await;
+    let lease = claim(&*store, "faults").await;
     let text = "x".repeat(1 << 20);
     for half in 0..2 {
         let first = half * 10 + 1;
         let events: Vec<_> = (first..first + 10).map(|seq| said(seq, &text)).collect();
-        store.append(&hold, Seq(first - 1), &events).await.unwrap();
+        store.append(&lease, Seq(first - 1), &events).await.unwrap();
     }
     let (mut last, mut pages) = (Seq::ZERO, Vec::new());
     loop {
-        let page = store.read(&hold.user_id, &hold.session_id, last, 100);
+        let page = store.read(&lease.user_id, &lease.session_id, last, 100);
         let page = page.await.unwrap();
         let Some(event) = page.last() else { break };
         last = event.seq;

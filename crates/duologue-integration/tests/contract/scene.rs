@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, time::Duration};
 
-use duologue_engine::store::{Claim, Hold, ServerId, Store, StoreError};
+use duologue_engine::store::{Claim, Lease, ServerId, Store, StoreError};
 use duologue_protocol::{
     EndReason, Event, EventBody, Seq, SessionEnded, SessionId, Timestamp, UserId, UserMessage,
 };
@@ -15,7 +15,7 @@ pub(crate) fn session_id(name: &str) -> SessionId {
     SessionId::new(name).unwrap()
 }
 
-pub(crate) async fn claim(store: &dyn Store, session: &str) -> Hold {
+pub(crate) async fn claim(store: &dyn Store, session: &str) -> Lease {
     let claim = Claim {
         session_id: session_id(session),
         user_id: user(),
@@ -24,7 +24,7 @@ pub(crate) async fn claim(store: &dyn Store, session: &str) -> Hold {
         lease: Duration::from_mins(10),
         now: Timestamp::UNIX_EPOCH,
     };
-    store.claim(&claim).await.unwrap().unwrap().hold
+    store.claim(&claim).await.unwrap().unwrap().lease
 }
 
 pub(crate) fn said(seq: u64, text: &str) -> Event {

@@ -81,10 +81,10 @@ async fn pasting_again_changes_nothing_and_keeps_what_is_stored() {
     paste(&database, SCHEMA).await.unwrap();
     let shape = texts(&mut database.connect().await, SHAPE).await;
     let store = OpenStore::open(&database.url(), ()).await;
-    let hold = claim(&*store, "s").await;
+    let lease = claim(&*store, "s").await;
     let event = said(1, "hello");
     store
-        .append(&hold, Seq::ZERO, std::slice::from_ref(&event))
+        .append(&lease, Seq::ZERO, std::slice::from_ref(&event))
         .await
         .unwrap();
 

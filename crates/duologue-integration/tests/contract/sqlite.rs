@@ -51,9 +51,9 @@ fn commits_in_wal(folder: &TempDir) -> usize {
 #[tokio::test]
 async fn operations_that_wait_together_are_committed_together() {
     let store = OpenStore::sqlite().await;
-    let mut holds = Vec::new();
+    let mut leases = Vec::new();
     for n in 0..40 {
-        holds.push(claim(&*store, &format!("s{n}")).await);
+        leases.push(claim(&*store, &format!("s{n}")).await);
     }
     let mut other = other_program(&store.ground).await;
     let lock = other.begin_with("begin immediate").await.unwrap();
@@ -61,9 +61,9 @@ async fn operations_that_wait_together_are_committed_together() {
 
     let event = [said(1, "hello")];
     let appends = join_all(
-        holds
+        leases
             .iter()
-            .map(|hold| store.append(hold, Seq::ZERO, &event)),
+            .map(|lease| store.append(lease, Seq::ZERO, &event)),
     );
     let (appended, unlocked) = tokio::join!(appends, lock.rollback());
 
@@ -81,9 +81,9 @@ async fn operations_that_wait_together_are_committed_together() {
 #[tokio::test]
 async fn an_operation_that_fails_is_undone_without_its_neighbours() {
     let store = OpenStore::sqlite().await;
-    let mut holds = Vec::new();
+    let mut leases = Vec::new();
     for name in ["before", "bad", "after"] {
-        holds.push(claim(&*store, name).await);
+        leases.push(claim(&*store, name).await);
     }
     let trigger = "create trigger bad before insert on session_jobs when new.session_id = 'bad'
         begin select raise(abort, 'for a test'); end";
@@ -94,7 +94,9 @@ async fn an_operation_that_fails_is_undone_without_its_neighbours() {
         .unwrap();
 
     let events = [said(1, "bye"), ended(2)];
-    let ends = holds.iter().map(|hold| store.end(hold, Seq::ZERO, &events));
+    let ends = leases
+        .iter()
+        .map(|lease| store.end(lease, Seq::ZERO, &events));
     let ends = join_all(ends).await;
 
     assert!(
@@ -111,9 +113,9 @@ async fn an_operation_that_fails_is_undone_without_its_neighbours() {
 #[tokio::test]
 async fn a_second_server_on_the_same_file_is_refused() {
     let store = OpenStore::sqlite().await;
-    let hold = claim(&*store, "s").await;
+    let lease = claim(&*store, "s").await;
     store
-        .append(&hold, Seq::ZERO, &[said(1, "hello")])
+        .append(&lease, Seq::ZERO, &[said(1, "hello")])
         .await
         .unwrap();
     let config = config_in(&store.ground);
@@ -134,11 +136,11 @@ async fn a_second_server_on_the_same_file_is_refused() {
 #[tokio::test]
 async fn closing_finishes_what_waits_and_leaves_one_file() {
     let store = OpenStore::sqlite().await;
-    let hold = claim(&*store, "s").await;
+    let lease = claim(&*store, "s").await;
     let event = [said(1, "hello")];
-    let (appended, ()) = tokio::join!(store.append(&hold, Seq::ZERO, &event), store.close());
+    let (appended, ()) = tokio::join!(store.append(&lease, Seq::ZERO, &event), store.close());
     appended.unwrap();
-    assert_unavailable(&store.append(&hold, Seq(1), &[said(2, "late")]).await);
+    assert_unavailable(&store.append(&lease, Seq(1), &[said(2, "late")]).await);
     assert_unavailable(&store.ping().await);
 
     let mut files: Vec<_> = std::fs::read_dir(store.ground.path())
@@ -159,15 +161,15 @@ async fn a_file_that_another_program_holds_is_unavailable_until_it_lets_go() {
         ..config_in(&folder)
     };
     let store = duologue_store::open(&config).await.unwrap();
-    let hold = claim(&*store, "s").await;
+    let lease = claim(&*store, "s").await;
     let mut other = other_program(&folder).await;
     let lock = other.begin_with("begin immediate").await.unwrap();
-    assert_unavailable(&store.append(&hold, Seq::ZERO, &[said(1, "hello")]).await);
+    assert_unavailable(&store.append(&lease, Seq::ZERO, &[said(1, "hello")]).await);
     assert_unavailable(&store.ping().await);
     assert_eq!(log(&*store, "s").await, []);
     lock.rollback().await.unwrap();
     store
-        .append(&hold, Seq::ZERO, &[said(1, "hello")])
+        .append(&lease, Seq::ZERO, &[said(1, "hello")])
         .await
         .unwrap();
     assert_eq!(log(&*store, "s").await, [said(1, "hello")]);
@@ -187,16 +189,16 @@ async fn operations_beyond_the_queue_are_sent_away() {
         ..config_in(&folder)
     };
     let store = duologue_store::open(&config).await.unwrap();
-    let mut holds = Vec::new();
+    let mut leases = Vec::new();
     for n in 0..6 {
-        holds.push(claim(&*store, &format!("s{n}")).await);
+        leases.push(claim(&*store, &format!("s{n}")).await);
     }
     let mut other = other_program(&folder).await;
     let lock = other.begin_with("begin immediate").await.unwrap();
     let event = [said(1, "hello")];
     let refused = std::cell::Cell::new(0);
-    let appends = join_all(holds.iter().map(async |hold| {
-        let appended = store.append(hold, Seq::ZERO, &event).await;
+    let appends = join_all(leases.iter().map(async |lease| {
+        let appended = store.append(lease, Seq::ZERO, &event).await;
         refused.set(refused.get() + u32::from(appended.is_err()));
         appended
     }));
@@ -208,8 +210,8 @@ async fn operations_beyond_the_queue_are_sent_away() {
         lock.rollback().await.unwrap();
     };
     let (appended, ()) = tokio::join!(appends, unlock);
-    for (hold, appended) in holds.iter().zip(&appended) {
-        let stored = log(&*store, hold.session_id.as_str()).await;
+    for (lease, appended) in leases.iter().zip(&appended) {
+        let stored = log(&*store, lease.session_id.as_str()).await;
         assert_eq!(stored.len(), usize::from(appended.is_ok()));
     }
     assert_eq!(refused.get(), 4);

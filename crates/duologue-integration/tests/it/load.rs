@@ -35,7 +35,7 @@ async fn more_answers_than_connections_on_a_database_20_ms_away_all_end_in_time(
                 .await,
         );
     }
-    let delays = join_all(clients.iter_mut().map(answer)).await;
+    let delays = join_all(clients.iter_mut().enumerate().map(answer)).await;
     for (client, delay) in clients.iter().zip(delays) {
         assert!(
             delay <= DONE_DELAY_MAX,
@@ -47,9 +47,13 @@ async fn more_answers_than_connections_on_a_database_20_ms_away_all_end_in_time(
     server.stop().await;
 }
 
-/// Asks for a long answer, and returns how long after its last token `done` came.
-async fn answer(client: &mut Client) -> Duration {
-    client.send("mock:words=80 mock:delay_ms=50").await;
+/// Asks for an answer of a few seconds, and returns how long after its last token `done` came. The
+/// answers end one after the other, so that some end while their draft is being saved.
+async fn answer((number, client): (usize, &mut Client)) -> Duration {
+    let words = 40 + number;
+    client
+        .send(&format!("mock:words={words} mock:delay_ms=50"))
+        .await;
     let mut last_token = Instant::now();
     loop {
         let frame = client.receive().await;

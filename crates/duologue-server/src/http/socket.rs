@@ -10,7 +10,7 @@ use axum::{
     },
     response::Response,
 };
-use duologue_engine::LogName;
+use duologue_engine::SessionIdHash;
 use duologue_protocol::{Seq, SessionId};
 use serde::Deserialize;
 use tracing::Instrument;
@@ -85,7 +85,7 @@ pub(crate) async fn connect(
     };
     let (Path(session_id), Query(query)) = (path?, query?);
     let wish = query.read(&session_id, app.socket.frames)?;
-    let span = tracing::info_span!("socket", session.id = %LogName::from(&wish.session_id));
+    let span = tracing::info_span!("socket", session.id = %SessionIdHash::from(&wish.session_id));
     let Some(caller) = caller else {
         let lobby = Lobby::enter(app.clone(), wish, (client, place.clone()))?;
         return Ok(serve(&app, upgrade, place, span, |connection| {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Hold, Job, JobEnd, ServerId, SessionRecord, Store, StoreError,
+    Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, Store, StoreError,
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use futures_util::FutureExt;
@@ -111,36 +111,36 @@ impl Store for Connection {
     async fn renew(
         &self,
         server: &ServerId,
-        holds: &[Hold],
+        leases: &[Lease],
         lease: Duration,
-    ) -> Result<Vec<Hold>, StoreError> {
-        let operation = self.database.store.renew(server, holds, lease);
+    ) -> Result<Vec<Lease>, StoreError> {
+        let operation = self.database.store.renew(server, leases, lease);
         self.call(Kind::Write, "renew", operation, nothing).await
     }
 
-    async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
-        let operation = self.database.store.release(hold);
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        let operation = self.database.store.release(lease);
         self.call(Kind::Write, "release", operation, nothing).await
     }
 
-    async fn append(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
-        let operation = self.database.store.append(hold, after, events);
+    async fn append(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        let operation = self.database.store.append(lease, after, events);
         let note = |ledger: &mut Ledger, (): &(), at| {
-            ledger.appended(&hold.session_id, events, at);
+            ledger.appended(&lease.session_id, events, at);
         };
         self.call(Kind::Write, "append", operation, note).await
     }
 
-    async fn end(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
-        let operation = self.database.store.end(hold, after, events);
+    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        let operation = self.database.store.end(lease, after, events);
         let note = |ledger: &mut Ledger, (): &(), at| {
-            ledger.appended(&hold.session_id, events, at);
+            ledger.appended(&lease.session_id, events, at);
         };
         self.call(Kind::Write, "end", operation, note).await
     }
 
-    async fn save_draft(&self, hold: &Hold, draft: &Draft) -> Result<(), StoreError> {
-        let operation = self.database.store.save_draft(hold, draft);
+    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
+        let operation = self.database.store.save_draft(lease, draft);
         self.call(Kind::Write, "save_draft", operation, nothing)
             .await
     }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use duologue_engine::store::{
     StoreError,
-    inspect::{Head, Inspect, JobRecord, Jobs, KeptEvent, Retry},
+    inspect::{Head, Inspect, JobRecord, Jobs, Retry, StoredEvent},
 };
 use duologue_protocol::{Seq, SessionId};
 use sqlx::query_scalar;
@@ -40,7 +40,7 @@ impl Inspect for PostgresStore {
         session: &SessionId,
         after: Seq,
         limit: u32,
-    ) -> Result<Vec<KeptEvent>, StoreError> {
+    ) -> Result<Vec<StoredEvent>, StoreError> {
         let call = || {
             query_scalar("select duologue_inspect_rows($1, $2, $3)::text")
                 .bind(session.as_str())
@@ -48,7 +48,7 @@ impl Inspect for PostgresStore {
                 .bind(rows(limit))
         };
         let rows: Vec<KeptRow> = self.calls.call(call).await?;
-        Ok(rows.into_iter().map(KeptEvent::from).collect())
+        Ok(rows.into_iter().map(StoredEvent::from).collect())
     }
 
     async fn jobs(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use duologue_engine::store::{Claim, Claimed, Hold, ServerId, SessionRecord, StoreError};
+use duologue_engine::store::{Claim, Claimed, Lease, ServerId, SessionRecord, StoreError};
 use duologue_protocol::{SessionId, UserId};
 use sqlx::{SqliteConnection, SqlitePool, query, query_scalar};
 
@@ -140,7 +140,7 @@ async fn read_claimed(connection: &mut SqliteConnection, id: &str) -> Result<Cla
 pub(super) async fn renew(
     connection: &mut SqliteConnection,
     server: ServerId,
-    holds: String,
+    leases: String,
     lease: Duration,
 ) -> Result<LostRows, Failure> {
     query(concat!(
@@ -151,7 +151,7 @@ pub(super) async fn renew(
         )"
     ))
     .bind(server.0)
-    .bind(&*holds)
+    .bind(&*leases)
     .bind(lease.as_secs_f64())
     .execute(&mut *connection)
     .await?;
@@ -162,21 +162,24 @@ pub(super) async fn renew(
             where s.session_id = value ->> 'session_id' and s.epoch = value ->> 'epoch'
         )",
     )
-    .bind(holds)
+    .bind(leases)
     .fetch_one(connection)
     .await?;
     Ok(from_json(&lost)?)
 }
 
-pub(super) async fn release(connection: &mut SqliteConnection, hold: Hold) -> Result<(), Failure> {
+pub(super) async fn release(
+    connection: &mut SqliteConnection,
+    lease: Lease,
+) -> Result<(), Failure> {
     query(concat!(
         "update sessions set owner = null, lease_until = ",
         in_seconds!("0"),
         " where session_id = ?1 and user_id = ?2 and epoch = ?3 and status = 'active'"
     ))
-    .bind(hold.session_id.as_str())
-    .bind(hold.user_id.as_str())
-    .bind(integer(hold.epoch))
+    .bind(lease.session_id.as_str())
+    .bind(lease.user_id.as_str())
+    .bind(integer(lease.epoch))
     .execute(connection)
     .await?;
     Ok(())

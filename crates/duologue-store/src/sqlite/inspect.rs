@@ -9,7 +9,7 @@ use std::{path::Path, time::Duration};
 use async_trait::async_trait;
 use duologue_engine::store::{
     StoreError,
-    inspect::{Head, Inspect, JobRecord, JobState, Jobs, KeptEvent, Retry},
+    inspect::{Head, Inspect, JobRecord, JobState, Jobs, Retry, StoredEvent},
 };
 use duologue_protocol::{Seq, SessionId};
 use serde_json::Value;
@@ -153,7 +153,7 @@ impl Inspect for SqliteInspector {
         session: &SessionId,
         after: Seq,
         limit: u32,
-    ) -> Result<Vec<KeptEvent>, StoreError> {
+    ) -> Result<Vec<StoredEvent>, StoreError> {
         let rows: Vec<(i64, i64, String, String, String)> = query_as(
             "select seq, epoch, occurred_at, event_type, payload from session_events
             where session_id = ?1 and seq > ?2 order by seq limit ?3",

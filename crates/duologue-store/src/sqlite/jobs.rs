@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use duologue_engine::store::{Job, JobEnd, ServerId, kept::stored_text};
+use duologue_engine::store::{Job, JobEnd, ServerId, normalize::stored_text};
 use duologue_protocol::SessionSummarized;
 use sqlx::{SqliteConnection, query, query_scalar};
 

@@ -1,8 +1,8 @@
 //! The log: appending, ending, drafts, reading.
 
 use duologue_engine::store::{
-    Draft, Hold, StoreError,
-    kept::{Ending, stored_payload, stored_text},
+    Draft, Lease, StoreError,
+    normalize::{Ending, stored_payload, stored_text},
 };
 use duologue_protocol::{Event, EventBody, Seq, SessionId, Timestamp, UserId};
 use sqlx::{SqliteConnection, SqlitePool, query, query_as, query_scalar};
@@ -50,44 +50,44 @@ impl NewEvents {
 
 pub(super) async fn append(
     connection: &mut SqliteConnection,
-    hold: Hold,
+    lease: Lease,
     events: NewEvents,
 ) -> Result<(), Failure> {
-    if !advance(connection, &hold, &events).await? {
-        return must_be_repeated(connection, &hold, &events).await;
+    if !advance(connection, &lease, &events).await? {
+        return must_be_repeated(connection, &lease, &events).await;
     }
     insert(
         connection,
-        hold.session_id.as_str(),
-        integer(hold.epoch),
+        lease.session_id.as_str(),
+        integer(lease.epoch),
         &events,
     )
     .await?;
     if events.completes_answer {
-        delete_draft(connection, &hold.session_id).await?;
+        delete_draft(connection, &lease.session_id).await?;
     }
     Ok(())
 }
 
 pub(super) async fn end(
     connection: &mut SqliteConnection,
-    hold: Hold,
+    lease: Lease,
     events: NewEvents,
     ending: Ending,
 ) -> Result<(), Failure> {
-    if !advance(connection, &hold, &events).await? {
-        return must_be_repeated(connection, &hold, &events).await;
+    if !advance(connection, &lease, &events).await? {
+        return must_be_repeated(connection, &lease, &events).await;
     }
     insert(
         connection,
-        hold.session_id.as_str(),
-        integer(hold.epoch),
+        lease.session_id.as_str(),
+        integer(lease.epoch),
         &events,
     )
     .await?;
-    delete_draft(connection, &hold.session_id).await?;
+    delete_draft(connection, &lease.session_id).await?;
     let start_time: String = query_scalar("select start_time from sessions where session_id = ?1")
-        .bind(hold.session_id.as_str())
+        .bind(lease.session_id.as_str())
         .fetch_one(&mut *connection)
         .await?;
     let start_time: Timestamp = start_time.parse().map_err(corrupt)?;
@@ -97,7 +97,7 @@ pub(super) async fn end(
         in_seconds!("0"),
         " where session_id = ?1"
     ))
-    .bind(hold.session_id.as_str())
+    .bind(lease.session_id.as_str())
     .bind(text_of_time(ending.time))
     .bind(ending.duration_seconds(start_time))
     .bind(ending.reason.as_str())
@@ -108,8 +108,8 @@ pub(super) async fn end(
         in_seconds!("0"),
         ")"
     ))
-    .bind(hold.session_id.as_str())
-    .bind(hold.user_id.as_str())
+    .bind(lease.session_id.as_str())
+    .bind(lease.user_id.as_str())
     .bind(events.last)
     .execute(connection)
     .await?;
@@ -118,7 +118,7 @@ pub(super) async fn end(
 
 pub(super) async fn save_draft(
     connection: &mut SqliteConnection,
-    hold: Hold,
+    lease: Lease,
     draft: Draft,
 ) -> Result<(), Failure> {
     let saved = query(concat!(
@@ -130,9 +130,9 @@ pub(super) async fn save_draft(
         on conflict (session_id) do update set
             turn_id = excluded.turn_id, text = excluded.text, saved_at = excluded.saved_at"
     ))
-    .bind(hold.session_id.as_str())
-    .bind(hold.user_id.as_str())
-    .bind(integer(hold.epoch))
+    .bind(lease.session_id.as_str())
+    .bind(lease.user_id.as_str())
+    .bind(integer(lease.epoch))
     .bind(draft.turn_id.to_string())
     .bind(stored_text(&draft.text))
     .execute(connection)
@@ -226,7 +226,7 @@ pub(super) async fn insert(
 /// Moves the end of the log, if the hold is good and the log ends where the caller believes.
 async fn advance(
     connection: &mut SqliteConnection,
-    hold: &Hold,
+    lease: &Lease,
     events: &NewEvents,
 ) -> Result<bool, Failure> {
     let advanced = query(
@@ -234,9 +234,9 @@ async fn advance(
         where session_id = ?1 and user_id = ?2 and epoch = ?3 and status = 'active'
             and last_seq = ?4",
     )
-    .bind(hold.session_id.as_str())
-    .bind(hold.user_id.as_str())
-    .bind(integer(hold.epoch))
+    .bind(lease.session_id.as_str())
+    .bind(lease.user_id.as_str())
+    .bind(integer(lease.epoch))
     .bind(events.after)
     .bind(events.last)
     .execute(connection)
@@ -247,7 +247,7 @@ async fn advance(
 /// A write that does not fit is in order if this hold has made it before.
 async fn must_be_repeated(
     connection: &mut SqliteConnection,
-    hold: &Hold,
+    lease: &Lease,
     events: &NewEvents,
 ) -> Result<(), Failure> {
     let stored: i64 = query_scalar(
@@ -258,9 +258,9 @@ async fn must_be_repeated(
         where s.user_id = ?2 and e.epoch = ?3 and e.event_type = new.value ->> 0
             and e.payload = new.value ->> 1 and e.occurred_at = new.value ->> 2",
     )
-    .bind(hold.session_id.as_str())
-    .bind(hold.user_id.as_str())
-    .bind(integer(hold.epoch))
+    .bind(lease.session_id.as_str())
+    .bind(lease.user_id.as_str())
+    .bind(integer(lease.epoch))
     .bind(events.after)
     .bind(events.rows.as_str())
     .fetch_one(connection)

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use duologue_engine::store::{
     StoreError,
-    inspect::{Head, Inspect, JobRecord, Jobs, KeptEvent, Retry},
+    inspect::{Head, Inspect, JobRecord, Jobs, Retry, StoredEvent},
 };
 use duologue_protocol::{Seq, SessionId};
 
@@ -42,7 +42,7 @@ impl Inspect for SupabaseStore {
         session: &SessionId,
         after: Seq,
         limit: u32,
-    ) -> Result<Vec<KeptEvent>, StoreError> {
+    ) -> Result<Vec<StoredEvent>, StoreError> {
         let mut limit = limit;
         loop {
             let call = Call::new("duologue_inspect_rows", Repetition::Harmless)
@@ -50,7 +50,7 @@ impl Inspect for SupabaseStore {
                 .with("after_seq", after)
                 .with("at_most", rows(limit));
             match self.calls.try_call::<Vec<KeptRow>>(call).await {
-                Ok(rows) => return Ok(rows.into_iter().map(KeptEvent::from).collect()),
+                Ok(rows) => return Ok(rows.into_iter().map(StoredEvent::from).collect()),
                 // As when a user reads: a page that is too large is made smaller.
                 Err(Failure::TooLarge) if limit > 1 => limit /= 2,
                 Err(failure) => return Err(failure.into()),

@@ -9,13 +9,13 @@ use super::fixture::{
     LONG, SHORT, alice, assert_conflict, claim, claim_of, ended, log, moment, record, said, server,
     session_id, start, start_and_end, until,
 };
-use crate::store::{Claim, Claimed, Hold, SessionStatus, Store};
+use crate::store::{Claim, Claimed, Lease, SessionStatus, Store};
 
 /// A new session has an empty log, and what the claim said.
 pub async fn a_claim_creates_the_session(store: &dyn Store) {
     let claimed = claim(store, "s", "here").await;
-    assert_eq!(claimed.hold.session_id, session_id("s"));
-    assert_eq!(claimed.hold.user_id, alice());
+    assert_eq!(claimed.lease.session_id, session_id("s"));
+    assert_eq!(claimed.lease.user_id, alice());
     assert!(!claimed.reopened);
     assert_eq!(claimed.draft, None);
     let session = claimed.session;
@@ -44,14 +44,14 @@ pub async fn a_claim_takes_a_session_over_and_raises_its_epoch(store: &dyn Store
         ..claim_of("s", "there")
     };
     let new = store.claim(&claim).await.unwrap().unwrap();
-    assert!(new.hold.epoch > old.epoch);
+    assert!(new.lease.epoch > old.epoch);
     assert!(!new.reopened);
     assert_eq!(new.session.agent, "guide");
     assert_eq!(new.session.start_time, moment(0));
     assert_eq!(new.session.last_seq, Seq(1));
     assert_conflict(&store.append(&old, Seq(1), &[said(2, "old")]).await);
     store
-        .append(&new.hold, Seq(1), &[said(2, "new")])
+        .append(&new.lease, Seq(1), &[said(2, "new")])
         .await
         .unwrap();
 }
@@ -69,7 +69,10 @@ pub async fn a_claim_reopens_an_ended_session(store: &dyn Store) {
     assert_eq!(claimed.session.last_seq, Seq(2));
     assert_eq!(record(store, "s").await, claimed.session);
     let again = said(3, "again");
-    store.append(&claimed.hold, Seq(2), &[again]).await.unwrap();
+    store
+        .append(&claimed.lease, Seq(2), &[again])
+        .await
+        .unwrap();
     assert_eq!(log(store, "s").await.len(), 3);
 }
 
@@ -81,7 +84,7 @@ pub async fn a_repeated_claim_still_says_that_the_session_was_reopened(store: &d
     let repeated = claim(store, "s", "here").await;
     assert!(repeated.reopened);
     store
-        .append(&repeated.hold, Seq(2), &[said(3, "again")])
+        .append(&repeated.lease, Seq(2), &[said(3, "again")])
         .await
         .unwrap();
     assert!(!claim(store, "s", "here").await.reopened);
@@ -89,7 +92,7 @@ pub async fn a_repeated_claim_still_says_that_the_session_was_reopened(store: &d
 
 /// Another user learns nothing of a session, not even that it exists, and cannot take it away.
 pub async fn a_foreign_user_gets_nothing_and_disturbs_nothing(store: &dyn Store) {
-    let hold = start(store, "s").await;
+    let lease = start(store, "s").await;
     let mallory = UserId::new("mallory").expect("a user id");
     let claim = Claim {
         user_id: mallory.clone(),
@@ -101,12 +104,12 @@ pub async fn a_foreign_user_gets_nothing_and_disturbs_nothing(store: &dyn Store)
     let session = store.session(&mallory, &session_id("s")).await;
     assert_eq!(session.unwrap(), None);
 
-    let mut stolen = hold.clone();
+    let mut stolen = lease.clone();
     stolen.user_id = mallory;
     assert_conflict(&store.append(&stolen, Seq(1), &[said(2, "mine")]).await);
     assert_conflict(&store.end(&stolen, Seq(1), &[ended(2)]).await);
     store
-        .append(&hold, Seq(1), &[said(2, "still Alice's")])
+        .append(&lease, Seq(1), &[said(2, "still Alice's")])
         .await
         .unwrap();
 }
@@ -115,15 +118,15 @@ pub async fn a_foreign_user_gets_nothing_and_disturbs_nothing(store: &dyn Store)
 pub async fn of_many_claims_each_gets_an_epoch_of_its_own(store: &dyn Store) {
     let claims = join_all((0..12).map(|n| async move {
         let by = format!("server-{n}");
-        claim(store, "s", &by).await.hold
+        claim(store, "s", &by).await.lease
     }))
     .await;
-    let epochs: BTreeSet<_> = claims.iter().map(|hold| hold.epoch).collect();
+    let epochs: BTreeSet<_> = claims.iter().map(|lease| lease.epoch).collect();
     assert_eq!(epochs.len(), claims.len());
     let last = epochs.last().expect("there are some");
-    for hold in &claims {
-        let appended = store.append(hold, Seq::ZERO, &[said(1, "me")]).await;
-        if hold.epoch == *last {
+    for lease in &claims {
+        let appended = store.append(lease, Seq::ZERO, &[said(1, "me")]).await;
+        if lease.epoch == *last {
             appended.unwrap();
         } else {
             assert_conflict(&appended);
@@ -133,19 +136,19 @@ pub async fn of_many_claims_each_gets_an_epoch_of_its_own(store: &dyn Store) {
 
 /// A server that stops leaves its sessions to whoever looks next.
 pub async fn a_released_session_lapses_at_once(store: &dyn Store) {
-    let hold = start(store, "s").await;
-    store.release(&hold).await.unwrap();
-    store.release(&hold).await.unwrap();
+    let lease = start(store, "s").await;
+    store.release(&lease).await.unwrap();
+    store.release(&lease).await.unwrap();
     let found = swept(store, "there", Duration::ZERO).await;
     assert_eq!(found.session.session_id, session_id("s"));
     assert_eq!(found.session.status, SessionStatus::Active);
-    assert!(found.hold.epoch > hold.epoch);
+    assert!(found.lease.epoch > lease.epoch);
 }
 
 /// A release that comes late does not take the session from its new holder.
 pub async fn an_old_epoch_releases_nothing(store: &dyn Store) {
     let old = start(store, "s").await;
-    let new = claim(store, "s", "there").await.hold;
+    let new = claim(store, "s", "there").await.lease;
     store.release(&old).await.unwrap();
     // Lapses meanwhile, so that the sweep finds what there is to find.
     let other = start(store, "other").await;
@@ -161,8 +164,8 @@ pub async fn an_old_epoch_releases_nothing(store: &dyn Store) {
 /// Two sessions lapse, and only a sweep without grace finds them: the other asks for more patience
 /// than any test has.
 pub async fn a_lapsed_session_is_claimed_only_after_the_grace(store: &dyn Store) {
-    let hold = start(store, "s").await;
-    store.release(&hold).await.unwrap();
+    let lease = start(store, "s").await;
+    store.release(&lease).await.unwrap();
     let lapsed = until("the lease has lapsed", async || {
         let patient = store.claim_lapsed(&server("patient"), LONG, LONG, 10).await;
         assert_eq!(patient.unwrap().len(), 0);
@@ -179,8 +182,8 @@ pub async fn a_lapsed_session_is_claimed_only_after_the_grace(store: &dyn Store)
 pub async fn a_lapsed_session_is_claimed_by_one_sweeper_only(store: &dyn Store) {
     let names: Vec<_> = (0..8).map(|n| format!("s{n}")).collect();
     for name in &names {
-        let hold = start(store, name).await;
-        store.release(&hold).await.unwrap();
+        let lease = start(store, name).await;
+        store.release(&lease).await.unwrap();
     }
     let mut found = Vec::new();
     until("all are found", async || {
@@ -204,8 +207,8 @@ pub async fn a_lapsed_session_is_claimed_by_one_sweeper_only(store: &dyn Store) 
 /// No sweep takes more than it can look after; later ones take the rest.
 pub async fn lapsed_sessions_are_claimed_up_to_the_limit(store: &dyn Store) {
     for name in ["one", "two", "three"] {
-        let hold = start(store, name).await;
-        store.release(&hold).await.unwrap();
+        let lease = start(store, name).await;
+        store.release(&lease).await.unwrap();
     }
     let mut found = 0;
     until("all three are found", async || {
@@ -228,9 +231,9 @@ pub async fn renewing_keeps_what_is_named_from_lapsing(store: &dyn Store) {
             lease: SHORT,
             ..claim_of(session, "here")
         };
-        let hold = store.claim(&claim).await.unwrap().unwrap().hold;
+        let lease = store.claim(&claim).await.unwrap().unwrap().lease;
         if session == "kept" {
-            let lost = store.renew(&server("here"), &[hold], LONG).await.unwrap();
+            let lost = store.renew(&server("here"), &[lease], LONG).await.unwrap();
             assert_eq!(lost, []);
         }
     }
@@ -254,12 +257,12 @@ pub async fn renewing_tells_what_is_lost_and_leaves_what_was_released(store: &dy
         ..claim_of("taken", "there")
     };
     store.claim(&claim).await.unwrap().unwrap();
-    let gone = Hold {
+    let gone = Lease {
         session_id: session_id("never"),
         ..kept.clone()
     };
-    let holds = [kept, taken.clone(), released, gone.clone()];
-    let mut lost = store.renew(&server("here"), &holds, LONG).await.unwrap();
+    let leases = [kept, taken.clone(), released, gone.clone()];
+    let mut lost = store.renew(&server("here"), &leases, LONG).await.unwrap();
     lost.sort_by(|a, b| a.session_id.cmp(&b.session_id));
     assert_eq!(lost, [gone, taken]);
     let mut found = Vec::new();
@@ -286,24 +289,24 @@ pub async fn nobody_renews_what_another_server_holds(store: &dyn Store) {
         lease: SHORT,
         ..claim_of("s", "here")
     };
-    let hold = store.claim(&claim).await.unwrap().unwrap().hold;
-    let lost = store.renew(&server("there"), &[hold], LONG).await.unwrap();
+    let lease = store.claim(&claim).await.unwrap().unwrap().lease;
+    let lost = store.renew(&server("there"), &[lease], LONG).await.unwrap();
     assert_eq!(lost, []);
     swept(store, "sweeper", Duration::ZERO).await;
 }
 
 /// More than a page of anything, in one call.
 pub async fn a_thousand_holds_are_renewed_at_once(store: &dyn Store) {
-    let hold = start(store, "s").await;
-    let stale = |number| Hold {
+    let lease = start(store, "s").await;
+    let stale = |number| Lease {
         session_id: session_id(&format!("gone-{number}")),
-        ..hold.clone()
+        ..lease.clone()
     };
-    let mut holds: Vec<_> = (0..999).map(stale).collect();
-    holds.push(hold.clone());
-    let lost = store.renew(&server("here"), &holds, LONG).await.unwrap();
+    let mut leases: Vec<_> = (0..999).map(stale).collect();
+    leases.push(lease.clone());
+    let lost = store.renew(&server("here"), &leases, LONG).await.unwrap();
     assert_eq!(lost.len(), 999);
-    assert!(!lost.contains(&hold));
+    assert!(!lost.contains(&lease));
     let lost = store.renew(&server("here"), &[], LONG).await.unwrap();
     assert_eq!(lost, []);
 }

@@ -12,9 +12,9 @@ use crate::store::{SessionStatus, Store};
 
 /// All three, and the events that come with the ending.
 pub async fn an_end_writes_event_record_and_job(store: &dyn Store) {
-    let hold = start(store, "s").await;
+    let lease = start(store, "s").await;
     let events = [answered(2, "interrupted"), ended(3)];
-    store.end(&hold, Seq(1), &events).await.unwrap();
+    store.end(&lease, Seq(1), &events).await.unwrap();
 
     let [answer, ending] = events;
     assert_eq!(log(store, "s").await, [started("s"), answer, ending]);
@@ -40,9 +40,9 @@ pub async fn an_end_writes_event_record_and_job(store: &dyn Store) {
 
 /// An end at the wrong position leaves the session active, and no job.
 pub async fn an_end_is_all_or_none(store: &dyn Store) {
-    let hold = start(store, "s").await;
-    store.save_draft(&hold, &draft("Hel")).await.unwrap();
-    assert_conflict(&store.end(&hold, Seq(2), &[ended(3)]).await);
+    let lease = start(store, "s").await;
+    store.save_draft(&lease, &draft("Hel")).await.unwrap();
+    assert_conflict(&store.end(&lease, Seq(2), &[ended(3)]).await);
     assert_eq!(record(store, "s").await.status, SessionStatus::Active);
     assert_eq!(log(store, "s").await, [started("s")]);
     let job = store.claim_job(&server("worker"), LONG).await.unwrap();
@@ -52,10 +52,10 @@ pub async fn an_end_is_all_or_none(store: &dyn Store) {
 
 /// One event, one job; also when the job is in work already.
 pub async fn a_repeated_end_changes_nothing(store: &dyn Store) {
-    let hold = start_and_end(store, "s").await;
-    store.end(&hold, Seq(1), &[ended(2)]).await.unwrap();
+    let lease = start_and_end(store, "s").await;
+    store.end(&lease, Seq(1), &[ended(2)]).await.unwrap();
     claim_job(store, "worker", LONG).await;
-    store.end(&hold, Seq(1), &[ended(2)]).await.unwrap();
+    store.end(&lease, Seq(1), &[ended(2)]).await.unwrap();
     assert_eq!(log(store, "s").await, [started("s"), ended(2)]);
     let second = store.claim_job(&server("worker"), LONG).await.unwrap();
     assert_eq!(second, None);
@@ -73,12 +73,12 @@ pub async fn an_old_epoch_cannot_end(store: &dyn Store) {
 
 /// The hold is given up with the end.
 pub async fn an_ended_session_takes_no_writes(store: &dyn Store) {
-    let hold = start_and_end(store, "s").await;
-    assert_conflict(&store.append(&hold, Seq(2), &[said(3, "late")]).await);
-    assert_conflict(&store.end(&hold, Seq(2), &[ended(3)]).await);
-    assert_conflict(&store.save_draft(&hold, &draft("late")).await);
-    store.release(&hold).await.unwrap();
-    let lost = store.renew(&server("here"), &[hold], LONG).await.unwrap();
+    let lease = start_and_end(store, "s").await;
+    assert_conflict(&store.append(&lease, Seq(2), &[said(3, "late")]).await);
+    assert_conflict(&store.end(&lease, Seq(2), &[ended(3)]).await);
+    assert_conflict(&store.save_draft(&lease, &draft("late")).await);
+    store.release(&lease).await.unwrap();
+    let lost = store.renew(&server("here"), &[lease], LONG).await.unwrap();
     assert_eq!(lost, [], "it has ended, and is not another's");
     assert_eq!(log(store, "s").await.len(), 2);
     assert_eq!(record(store, "s").await.status, SessionStatus::Ended);
@@ -87,8 +87,8 @@ pub async fn an_ended_session_takes_no_writes(store: &dyn Store) {
 /// A sweep that finds another session, lapsed later, does not find one that had ended before.
 pub async fn an_ended_session_does_not_lapse(store: &dyn Store) {
     start_and_end(store, "ended").await;
-    let hold = start(store, "left").await;
-    store.release(&hold).await.unwrap();
+    let lease = start(store, "left").await;
+    store.release(&lease).await.unwrap();
     let found = until("the other session has lapsed", async || {
         let sweep = store
             .claim_lapsed(&server("sweeper"), LONG, Duration::ZERO, 10)
@@ -105,8 +105,8 @@ pub async fn an_ended_session_does_not_lapse(store: &dyn Store) {
 
 /// An answer that never came must not be mistaken for one that is forming, after a reopening.
 pub async fn an_end_deletes_the_draft(store: &dyn Store) {
-    let hold = start(store, "s").await;
-    store.save_draft(&hold, &draft("Hel")).await.unwrap();
-    store.end(&hold, Seq(1), &[ended(2)]).await.unwrap();
+    let lease = start(store, "s").await;
+    store.save_draft(&lease, &draft("Hel")).await.unwrap();
+    store.end(&lease, Seq(1), &[ended(2)]).await.unwrap();
     assert_eq!(claim(store, "s", "there").await.draft, None);
 }

@@ -7,7 +7,7 @@ use duologue_protocol::{
     SessionStarted, SessionSummarized, SummaryStatus, Timestamp, TurnId, UserId, UserMessage,
 };
 
-use crate::store::{Claim, Claimed, Draft, Hold, Job, ServerId, SessionRecord, Store, StoreError};
+use crate::store::{Claim, Claimed, Draft, Job, Lease, ServerId, SessionRecord, Store, StoreError};
 
 /// A lease that outlives every test.
 pub(super) const LONG: Duration = Duration::from_mins(10);
@@ -60,21 +60,21 @@ pub(super) async fn claim(store: &dyn Store, session: &str, by: &str) -> Claimed
 }
 
 /// Claims a session and starts its log.
-pub(super) async fn start(store: &dyn Store, session: &str) -> Hold {
-    let hold = claim(store, session, "here").await.hold;
+pub(super) async fn start(store: &dyn Store, session: &str) -> Lease {
+    let lease = claim(store, session, "here").await.lease;
     let started = started(session);
     store
-        .append(&hold, Seq::ZERO, &[started])
+        .append(&lease, Seq::ZERO, &[started])
         .await
         .expect("appends the first event");
-    hold
+    lease
 }
 
 /// Starts a session and ends it 90.5 seconds later: its log has two events, and it leaves a job.
-pub(super) async fn start_and_end(store: &dyn Store, session: &str) -> Hold {
-    let hold = start(store, session).await;
-    store.end(&hold, Seq(1), &[ended(2)]).await.expect("ends");
-    hold
+pub(super) async fn start_and_end(store: &dyn Store, session: &str) -> Lease {
+    let lease = start(store, session).await;
+    store.end(&lease, Seq(1), &[ended(2)]).await.expect("ends");
+    lease
 }
 
 /// An event that occurred `seq` seconds after the start, in the first turn.

@@ -43,16 +43,16 @@ pub async fn all_sessions_are_found_page_by_page(store: &dyn Store, inspect: &dy
 pub async fn a_session_is_read_as_it_is_kept(store: &dyn Store, inspect: &dyn Inspect) {
     let nothing = inspect.head(&session_id("s")).await.unwrap();
     assert_eq!(nothing, None);
-    let hold = start(store, "s").await;
+    let lease = start(store, "s").await;
     let turn = [said(2, "hello"), answered(3, "well")];
-    store.append(&hold, Seq(1), &turn).await.unwrap();
+    store.append(&lease, Seq(1), &turn).await.unwrap();
     let head = inspect.head(&session_id("s")).await.unwrap().unwrap();
     assert_eq!(head.record, record(store, "s").await);
     assert_eq!((head.epoch, head.owner), (1, Some(server("here"))));
     assert_eq!((head.log_end, head.jobs), (Seq(3), Vec::new()));
 
-    let hold = claim(store, "s", "there").await.hold;
-    store.end(&hold, Seq(3), &[ended(4)]).await.unwrap();
+    let lease = claim(store, "s", "there").await.lease;
+    store.end(&lease, Seq(3), &[ended(4)]).await.unwrap();
     let kept = verify::read(inspect, &session_id("s")).await.unwrap();
     let kept = kept.unwrap();
     assert_eq!(kept.head.owner, None);
@@ -72,9 +72,9 @@ pub async fn a_session_is_read_as_it_is_kept(store: &dyn Store, inspect: &dyn In
 
 /// Rows come in pages, those after a number, in the order of their numbers.
 pub async fn rows_are_read_in_pages(store: &dyn Store, inspect: &dyn Inspect) {
-    let hold = start(store, "s").await;
+    let lease = start(store, "s").await;
     let more: Vec<Event> = (2..=6).map(|seq| said(seq, "on and on")).collect();
-    store.append(&hold, Seq(1), &more).await.unwrap();
+    store.append(&lease, Seq(1), &more).await.unwrap();
     let page = inspect.rows(&session_id("s"), Seq(2), 3).await.unwrap();
     let seqs: Vec<_> = page.iter().map(|row| row.seq.0).collect();
     assert_eq!(seqs, [3, 4, 5]);

@@ -81,9 +81,9 @@ pub async fn the_job_of_a_reopened_session_is_superseded(store: &dyn Store) {
 /// Ended, reopened and ended again before the first job was done: only the second one counts.
 pub async fn a_session_that_ended_twice_is_summarized_as_a_whole(store: &dyn Store) {
     start_and_end(store, "s").await;
-    let hold = claim(store, "s", "there").await.hold;
+    let lease = claim(store, "s", "there").await.lease;
     store
-        .end(&hold, Seq(2), &[said(3, "again"), ended(4)])
+        .end(&lease, Seq(2), &[said(3, "again"), ended(4)])
         .await
         .unwrap();
     let first = claim_job(store, "worker", LONG).await;

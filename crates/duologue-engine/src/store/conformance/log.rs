@@ -10,12 +10,12 @@ use crate::store::Store;
 
 /// Appended in three calls, read in one.
 pub async fn events_are_read_back_in_order(store: &dyn Store) {
-    let hold = start(store, "s").await;
+    let lease = start(store, "s").await;
     store
-        .append(&hold, Seq(1), &[said(2, "b"), answered(3, "c")])
+        .append(&lease, Seq(1), &[said(2, "b"), answered(3, "c")])
         .await
         .unwrap();
-    store.append(&hold, Seq(3), &[said(4, "d")]).await.unwrap();
+    store.append(&lease, Seq(3), &[said(4, "d")]).await.unwrap();
     let expected = [started("s"), said(2, "b"), answered(3, "c"), said(4, "d")];
     assert_eq!(log(store, "s").await, expected);
     assert_eq!(record(store, "s").await.last_seq, Seq(4));
@@ -23,30 +23,30 @@ pub async fn events_are_read_back_in_order(store: &dyn Store) {
 
 /// The log has one event; the third cannot come next.
 pub async fn an_append_that_would_leave_a_gap_conflicts(store: &dyn Store) {
-    let hold = start(store, "s").await;
-    assert_conflict(&store.append(&hold, Seq(2), &[said(3, "too far")]).await);
+    let lease = start(store, "s").await;
+    assert_conflict(&store.append(&lease, Seq(2), &[said(3, "too far")]).await);
     assert_eq!(log(store, "s").await, [started("s")]);
     assert_eq!(record(store, "s").await.last_seq, Seq(1));
 }
 
 /// A position that is taken stays as it is.
 pub async fn an_append_behind_the_end_conflicts(store: &dyn Store) {
-    let hold = start(store, "s").await;
+    let lease = start(store, "s").await;
     store
-        .append(&hold, Seq(1), &[said(2, "first")])
+        .append(&lease, Seq(1), &[said(2, "first")])
         .await
         .unwrap();
-    assert_conflict(&store.append(&hold, Seq(1), &[said(2, "second")]).await);
+    assert_conflict(&store.append(&lease, Seq(1), &[said(2, "second")]).await);
     assert_eq!(log(store, "s").await, [started("s"), said(2, "first")]);
 }
 
 /// The first of the two events is stored already, so the call is neither new nor a repetition.
 pub async fn an_append_is_all_or_none(store: &dyn Store) {
-    let hold = start(store, "s").await;
-    store.append(&hold, Seq(1), &[said(2, "b")]).await.unwrap();
+    let lease = start(store, "s").await;
+    store.append(&lease, Seq(1), &[said(2, "b")]).await.unwrap();
     assert_conflict(
         &store
-            .append(&hold, Seq(1), &[said(2, "b"), said(3, "c")])
+            .append(&lease, Seq(1), &[said(2, "b"), said(3, "c")])
             .await,
     );
     assert_eq!(log(store, "s").await, [started("s"), said(2, "b")]);
@@ -55,12 +55,12 @@ pub async fn an_append_is_all_or_none(store: &dyn Store) {
 
 /// Also when the log has gone on since.
 pub async fn a_repeated_append_changes_nothing(store: &dyn Store) {
-    let hold = start(store, "s").await;
+    let lease = start(store, "s").await;
     let events = [said(2, "b"), answered(3, "c")];
-    store.append(&hold, Seq(1), &events).await.unwrap();
-    store.append(&hold, Seq(1), &events).await.unwrap();
-    store.append(&hold, Seq(3), &[said(4, "d")]).await.unwrap();
-    store.append(&hold, Seq(1), &events).await.unwrap();
+    store.append(&lease, Seq(1), &events).await.unwrap();
+    store.append(&lease, Seq(1), &events).await.unwrap();
+    store.append(&lease, Seq(3), &[said(4, "d")]).await.unwrap();
+    store.append(&lease, Seq(1), &events).await.unwrap();
     let expected = [started("s"), said(2, "b"), answered(3, "c"), said(4, "d")];
     assert_eq!(log(store, "s").await, expected);
 }
@@ -70,7 +70,7 @@ pub async fn a_repeated_append_changes_nothing(store: &dyn Store) {
 pub async fn a_repeated_append_succeeds_after_the_session_has_moved(store: &dyn Store) {
     let old = start(store, "s").await;
     store.append(&old, Seq(1), &[said(2, "b")]).await.unwrap();
-    let new = claim(store, "s", "there").await.hold;
+    let new = claim(store, "s", "there").await.lease;
     store.append(&old, Seq(1), &[said(2, "b")]).await.unwrap();
     assert_conflict(&store.append(&new, Seq(1), &[said(2, "b")]).await);
     assert_eq!(log(store, "s").await, [started("s"), said(2, "b")]);
@@ -86,11 +86,11 @@ pub async fn an_old_epoch_cannot_append(store: &dyn Store) {
 
 /// Both start from the same end of the log. The loser's event is nowhere.
 pub async fn of_two_appends_at_one_position_one_wins(store: &dyn Store) {
-    let hold = start(store, "s").await;
+    let lease = start(store, "s").await;
     let (one, other) = ([said(2, "one")], [said(2, "other")]);
     let results = join(
-        store.append(&hold, Seq(1), &one),
-        store.append(&hold, Seq(1), &other),
+        store.append(&lease, Seq(1), &one),
+        store.append(&lease, Seq(1), &other),
     )
     .await;
     let winner = match results {
@@ -111,10 +111,10 @@ pub async fn of_two_appends_at_one_position_one_wins(store: &dyn Store) {
 pub async fn appends_to_many_sessions_at_once_leave_no_gaps(store: &dyn Store) {
     let names: Vec<_> = (0..12).map(|n| format!("s{n}")).collect();
     join_all(names.iter().map(|name| async move {
-        let hold = start(store, name).await;
+        let lease = start(store, name).await;
         for seq in 1..10 {
             let event = said(seq + 1, &format!("{name} {seq}"));
-            store.append(&hold, Seq(seq), &[event]).await.unwrap();
+            store.append(&lease, Seq(seq), &[event]).await.unwrap();
         }
     }))
     .await;
@@ -127,9 +127,9 @@ pub async fn appends_to_many_sessions_at_once_leave_no_gaps(store: &dyn Store) {
 
 /// Pages of four of a log of ten: no event twice, none left out, and nothing after the end.
 pub async fn a_log_is_read_in_pages(store: &dyn Store) {
-    let hold = start(store, "s").await;
+    let lease = start(store, "s").await;
     let events: Vec<_> = (2..=10).map(|seq| said(seq, "text")).collect();
-    store.append(&hold, Seq(1), &events).await.unwrap();
+    store.append(&lease, Seq(1), &events).await.unwrap();
     let mut pages: Vec<Vec<Event>> = Vec::new();
     let mut after = Seq::ZERO;
     loop {

@@ -49,8 +49,11 @@ pub async fn tokens_are_summed_over_all_sessions_of_a_user_since_a_moment(store:
 
 /// Names that begin alike are different users.
 pub async fn a_users_tokens_are_nobody_elses(store: &dyn Store) {
-    let hold = start(store, "s").await;
-    store.append(&hold, Seq(1), &[paid(2, 5, 5)]).await.unwrap();
+    let lease = start(store, "s").await;
+    store
+        .append(&lease, Seq(1), &[paid(2, 5, 5)])
+        .await
+        .unwrap();
     let alicia = UserId::new("alice2").expect("a user id");
     assert_eq!(spent(store, &alicia, 0).await, 0);
     assert_eq!(spent(store, &alice(), 0).await, 10);
@@ -59,9 +62,9 @@ pub async fn a_users_tokens_are_nobody_elses(store: &dyn Store) {
 /// It ended, and went on: what it used before and since is counted.
 pub async fn a_session_that_was_reopened_still_counts(store: &dyn Store) {
     start_and_end(store, "s").await;
-    let hold = claim(store, "s", "here").await.hold;
+    let lease = claim(store, "s", "here").await.lease;
     store
-        .append(&hold, Seq(2), &[paid(100, 7, 1)].map(third))
+        .append(&lease, Seq(2), &[paid(100, 7, 1)].map(third))
         .await
         .unwrap();
     assert_eq!(spent(store, &alice(), 95).await, 8);

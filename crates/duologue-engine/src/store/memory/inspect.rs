@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{MemoryStore, State, index, jobs, session::Session};
 use crate::store::{
     JobEnd, SessionStatus, StoreError,
-    inspect::{Head, Inspect, JobRecord, JobState, Jobs, KeptEvent, Retry},
+    inspect::{Head, Inspect, JobRecord, JobState, Jobs, Retry, StoredEvent},
 };
 
 #[async_trait]
@@ -43,13 +43,13 @@ impl Inspect for MemoryStore {
         session: &SessionId,
         after: Seq,
         limit: u32,
-    ) -> Result<Vec<KeptEvent>, StoreError> {
+    ) -> Result<Vec<StoredEvent>, StoreError> {
         let state = self.state();
         let Some(session) = state.sessions.get(session) else {
             return Ok(Vec::new());
         };
         let rows = (1..).map(Seq).zip(&session.events).skip(index(after));
-        let kept = rows.take(limit as usize).map(|(seq, row)| KeptEvent {
+        let kept = rows.take(limit as usize).map(|(seq, row)| StoredEvent {
             seq,
             epoch: row.epoch,
             event: row.event(seq).map_err(|error| error.to_string()),

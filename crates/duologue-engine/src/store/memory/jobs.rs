@@ -6,7 +6,7 @@ use duologue_protocol::{Event, Seq, SessionId, UserId};
 use tokio::time::Instant;
 
 use super::{Session, State};
-use crate::store::{Job, JobEnd, ServerId, SessionStatus, StoreError, kept};
+use crate::store::{Job, JobEnd, ServerId, SessionStatus, StoreError, normalize};
 
 pub(super) struct Row {
     pub(super) session_id: SessionId,
@@ -77,7 +77,7 @@ impl State {
         // Without a worker it was given back by this very attempt: a repetition.
         if row.worker.take().is_some() {
             row.due_at = Instant::now() + delay;
-            row.last_error = Some(kept::stored_text(why).into_owned());
+            row.last_error = Some(normalize::stored_text(why).into_owned());
         }
         Ok(())
     }
@@ -123,12 +123,12 @@ impl Session {
     }
 
     fn complete(&mut self, summarized: &Event) -> Result<(), StoreError> {
-        let result = kept::summarized(summarized);
+        let result = normalize::summarized(summarized);
         self.append(self.record.last_seq, std::slice::from_ref(summarized))?;
         self.record.status = SessionStatus::Completed;
         self.record.summary_status = Some(result.status);
         let summary = result.summary.as_deref();
-        self.record.summary = summary.map(|summary| kept::stored_text(summary).into_owned());
+        self.record.summary = summary.map(|summary| normalize::stored_text(summary).into_owned());
         Ok(())
     }
 }

@@ -7,8 +7,8 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::store::{
-    Claim, Claimed, Draft, Hold, ServerId, SessionRecord, SessionStatus, StoreError,
-    kept::{Ending, stored_payload, stored_time},
+    Claim, Claimed, Draft, Lease, ServerId, SessionRecord, SessionStatus, StoreError,
+    normalize::{Ending, stored_payload, stored_time},
 };
 
 pub(super) struct Session {
@@ -74,7 +74,7 @@ impl Session {
         self.lease_until = Instant::now() + lease;
         let last = self.events.last().map(|row| row.event_type);
         Claimed {
-            hold: Hold {
+            lease: Lease {
                 session_id: self.record.session_id.clone(),
                 user_id: self.record.user_id.clone(),
                 epoch: self.epoch,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     store::{
         JobEnd, SessionRecord, SessionStatus,
-        inspect::{Head, JobRecord, JobState, KeptEvent},
+        inspect::{Head, JobRecord, JobState, StoredEvent},
     },
     verify::Kept,
 };
@@ -110,9 +110,9 @@ pub(super) fn moment(seconds: u64) -> Timestamp {
 }
 
 /// A row that occurred `seq` seconds after the start.
-pub(super) fn row(seq: u64, epoch: u64, event_type: &str, payload: Value) -> KeptEvent {
+pub(super) fn row(seq: u64, epoch: u64, event_type: &str, payload: Value) -> StoredEvent {
     let event = Event::read(Seq(seq), moment(seq), event_type, payload);
-    KeptEvent {
+    StoredEvent {
         seq: Seq(seq),
         epoch,
         event: Ok(event.expect("an event")),

@@ -103,7 +103,7 @@ pub(crate) fn types(log: &[Event]) -> Vec<&'static str> {
 }
 
 /// Why readers left, oldest first.
-pub(crate) fn departures(log: &[Event]) -> Vec<DisconnectReason> {
+pub(crate) fn drain_schedule(log: &[Event]) -> Vec<DisconnectReason> {
     let reasons = log.iter().filter_map(|event| match &event.body {
         EventBody::ClientDisconnected(left) => Some(left.reason),
         _ => None,

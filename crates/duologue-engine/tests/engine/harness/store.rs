@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Hold, Job, JobEnd, ServerId, SessionRecord, Store, StoreError,
+    Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, Store, StoreError,
     memory::MemoryStore,
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
@@ -214,31 +214,31 @@ impl Store for WatchedStore {
     async fn renew(
         &self,
         server: &ServerId,
-        holds: &[Hold],
+        leases: &[Lease],
         lease: Duration,
-    ) -> Result<Vec<Hold>, StoreError> {
+    ) -> Result<Vec<Lease>, StoreError> {
         self.meet(Call::Renew).await?;
-        self.memory.renew(server, holds, lease).await
+        self.memory.renew(server, leases, lease).await
     }
 
-    async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
         self.meet(Call::Release).await?;
-        self.memory.release(hold).await
+        self.memory.release(lease).await
     }
 
-    async fn append(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+    async fn append(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
         self.meet(Call::Append).await?;
-        self.memory.append(hold, after, events).await
+        self.memory.append(lease, after, events).await
     }
 
-    async fn end(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
         self.meet(Call::End).await?;
-        self.memory.end(hold, after, events).await
+        self.memory.end(lease, after, events).await
     }
 
-    async fn save_draft(&self, hold: &Hold, draft: &Draft) -> Result<(), StoreError> {
+    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
         self.meet(Call::SaveDraft).await?;
-        self.memory.save_draft(hold, draft).await
+        self.memory.save_draft(lease, draft).await
     }
 
     async fn read(

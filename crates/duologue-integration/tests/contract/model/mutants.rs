@@ -4,8 +4,8 @@ use std::{collections::HashMap, sync::Mutex, time::Duration};
 
 use async_trait::async_trait;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Hold, Job, JobEnd, ServerId, SessionRecord, Store, StoreError,
-    inspect::{Head, Inspect, JobRecord, Jobs, KeptEvent, Retry},
+    Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, Store, StoreError,
+    inspect::{Head, Inspect, JobRecord, Jobs, Retry, StoredEvent},
     memory::MemoryStore,
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
@@ -50,7 +50,7 @@ pub(super) struct Mutant {
 /// What the faults need to know, and a sound store would have compared.
 #[derive(Default)]
 struct Latest {
-    holds: HashMap<SessionId, Hold>,
+    leases: HashMap<SessionId, Lease>,
     jobs: HashMap<i64, Job>,
 }
 
@@ -63,17 +63,17 @@ impl Mutant {
         }
     }
 
-    fn holder(&self, session: &SessionId) -> Option<Hold> {
-        self.latest.lock().unwrap().holds.get(session).cloned()
+    fn holder(&self, session: &SessionId) -> Option<Lease> {
+        self.latest.lock().unwrap().leases.get(session).cloned()
     }
 
     fn claimed(&self, claimed: Claimed) -> Claimed {
-        let hold = claimed.hold.clone();
+        let lease = claimed.lease.clone();
         self.latest
             .lock()
             .unwrap()
-            .holds
-            .insert(hold.session_id.clone(), hold);
+            .leases
+            .insert(lease.session_id.clone(), lease);
         match self.fault {
             Fault::LosesDrafts => Claimed {
                 draft: None,
@@ -84,12 +84,12 @@ impl Mutant {
     }
 
     /// The hold that a write is judged by.
-    fn judged(&self, hold: &Hold) -> Hold {
+    fn judged(&self, lease: &Lease) -> Lease {
         match self.fault {
-            Fault::AcceptsOldEpochs => self.holder(&hold.session_id),
+            Fault::AcceptsOldEpochs => self.holder(&lease.session_id),
             _ => None,
         }
-        .unwrap_or_else(|| hold.clone())
+        .unwrap_or_else(|| lease.clone())
     }
 }
 
@@ -117,33 +117,36 @@ impl Store for Mutant {
     async fn renew(
         &self,
         server: &ServerId,
-        holds: &[Hold],
+        leases: &[Lease],
         lease: Duration,
-    ) -> Result<Vec<Hold>, StoreError> {
-        self.store.renew(server, holds, lease).await
+    ) -> Result<Vec<Lease>, StoreError> {
+        self.store.renew(server, leases, lease).await
     }
 
-    async fn release(&self, hold: &Hold) -> Result<(), StoreError> {
-        self.store.release(hold).await
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.store.release(lease).await
     }
 
-    async fn append(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
-        let hold = self.judged(hold);
-        let session = self.store.session(&hold.user_id, &hold.session_id).await?;
+    async fn append(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        let lease = self.judged(lease);
+        let session = self
+            .store
+            .session(&lease.user_id, &lease.session_id)
+            .await?;
         let last = session.map_or(Seq::ZERO, |session| session.last_seq);
-        self.store.append(&hold, after, events).await?;
+        self.store.append(&lease, after, events).await?;
         if self.fault == Fault::StoresRepetitions && after != last {
-            return self.store.append(&hold, last, events).await;
+            return self.store.append(&lease, last, events).await;
         }
         Ok(())
     }
 
-    async fn end(&self, hold: &Hold, after: Seq, events: &[Event]) -> Result<(), StoreError> {
-        self.store.end(&self.judged(hold), after, events).await
+    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        self.store.end(&self.judged(lease), after, events).await
     }
 
-    async fn save_draft(&self, hold: &Hold, draft: &Draft) -> Result<(), StoreError> {
-        self.store.save_draft(&self.judged(hold), draft).await
+    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
+        self.store.save_draft(&self.judged(lease), draft).await
     }
 
     async fn read(
@@ -154,7 +157,7 @@ impl Store for Mutant {
         limit: u32,
     ) -> Result<Vec<Event>, StoreError> {
         let owner = match self.fault {
-            Fault::ShowsForeignSessions => self.holder(session).map(|hold| hold.user_id),
+            Fault::ShowsForeignSessions => self.holder(session).map(|lease| lease.user_id),
             _ => None,
         };
         let after = match self.fault {
@@ -243,7 +246,7 @@ impl Inspect for Mutant {
         session: &SessionId,
         after: Seq,
         limit: u32,
-    ) -> Result<Vec<KeptEvent>, StoreError> {
+    ) -> Result<Vec<StoredEvent>, StoreError> {
         self.store.rows(session, after, limit).await
     }
 

@@ -9,15 +9,15 @@ pub(super) enum Operation {
     /// Somebody comes to one of the sessions.
     Claim { session: u8, user: u8, server: u8 },
     /// A holder, current or former, goes on with the log.
-    Append { hold: Index, place: Place },
+    Append { lease: Index, place: Place },
     /// A holder ends the session.
-    End { hold: Index, place: Place },
+    End { lease: Index, place: Place },
     /// The answer to an append or an end was lost, so it is sent again as it was.
     SendAgain { write: Index },
     /// A holder lets go.
-    Release { hold: Index },
+    Release { lease: Index },
     /// A holder keeps a draft.
-    Draft { hold: Index },
+    Draft { lease: Index },
     /// A sweeper takes what was let go of.
     ClaimLapsed { server: u8 },
     /// A user reads a part of a log.
@@ -66,11 +66,11 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         4 => (0..2_u8, user.clone(), 0..2_u8)
             .prop_map(|(session, user, server)| Operation::Claim { session, user, server }),
-        8 => (index(), place.clone()).prop_map(|(hold, place)| Operation::Append { hold, place }),
-        3 => (index(), place).prop_map(|(hold, place)| Operation::End { hold, place }),
+        8 => (index(), place.clone()).prop_map(|(lease, place)| Operation::Append { lease, place }),
+        3 => (index(), place).prop_map(|(lease, place)| Operation::End { lease, place }),
         2 => index().prop_map(|write| Operation::SendAgain { write }),
-        1 => index().prop_map(|hold| Operation::Release { hold }),
-        1 => index().prop_map(|hold| Operation::Draft { hold }),
+        1 => index().prop_map(|lease| Operation::Release { lease }),
+        1 => index().prop_map(|lease| Operation::Draft { lease }),
         1 => (0..2_u8).prop_map(|server| Operation::ClaimLapsed { server }),
         2 => (0..2_u8, user, 0..6_u8, 1..8_u8).prop_map(|(session, user, after, limit)| {
             Operation::Read { session, user, after, limit }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Hold, Job, JobEnd, ServerId, SessionRecord, SessionStatus,
+    Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, SessionStatus,
     inspect::{JobState, Retry},
-    kept::Ending,
+    normalize::Ending,
 };
 use duologue_protocol::{Event, EventBody, Seq, SessionId, SummaryStatus, UserId};
 use serde_json::json;
@@ -64,7 +64,7 @@ impl Session {
         self.owner = Some(server.clone());
         self.is_lapsed = false;
         Claimed {
-            hold: Hold {
+            lease: Lease {
                 session_id: self.record.session_id.clone(),
                 user_id: self.record.user_id.clone(),
                 epoch: self.epoch,
@@ -140,32 +140,32 @@ impl Model {
     }
 
     /// The session, if this hold may write to it.
-    fn held(&mut self, hold: &Hold) -> Result<&mut Session, Conflict> {
-        let session = self.sessions.get_mut(&hold.session_id);
+    fn held(&mut self, lease: &Lease) -> Result<&mut Session, Conflict> {
+        let session = self.sessions.get_mut(&lease.session_id);
         session
-            .filter(|session| session.epoch == hold.epoch && session.is_active())
+            .filter(|session| session.epoch == lease.epoch && session.is_active())
             .ok_or(Conflict)
     }
 
     /// An append, or an end where the last event is one.
     pub(super) fn write(
         &mut self,
-        hold: &Hold,
+        lease: &Lease,
         after: Seq,
         events: &[Event],
     ) -> Result<(), Conflict> {
-        let session = &self.sessions[&hold.session_id];
+        let session = &self.sessions[&lease.session_id];
         let at = usize::try_from(after.0).expect("a few");
         let stored = session.log.iter().skip(at).take(events.len());
-        let same = events.iter().map(|event| (hold.epoch, event.clone()));
+        let same = events.iter().map(|event| (lease.epoch, event.clone()));
         if stored.cloned().eq(same) {
             return Ok(());
         }
-        let session = self.held(hold)?;
+        let session = self.held(lease)?;
         if session.record.last_seq != after {
             return Err(Conflict);
         }
-        session.push(hold.epoch, events);
+        session.push(lease.epoch, events);
         let is_answer = |event: &Event| matches!(event.body, EventBody::AssistantMessage(_));
         if events.iter().any(is_answer) {
             session.draft = None;
@@ -188,15 +188,15 @@ impl Model {
         Ok(())
     }
 
-    pub(super) fn release(&mut self, hold: &Hold) {
-        if let Ok(session) = self.held(hold) {
+    pub(super) fn release(&mut self, lease: &Lease) {
+        if let Ok(session) = self.held(lease) {
             session.owner = None;
             session.is_lapsed = true;
         }
     }
 
-    pub(super) fn save_draft(&mut self, hold: &Hold, draft: &Draft) -> Result<(), Conflict> {
-        self.held(hold)?.draft = Some(draft.clone());
+    pub(super) fn save_draft(&mut self, lease: &Lease, draft: &Draft) -> Result<(), Conflict> {
+        self.held(lease)?.draft = Some(draft.clone());
         Ok(())
     }
 

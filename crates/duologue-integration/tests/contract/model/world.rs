@@ -4,7 +4,7 @@ use std::{fmt::Debug, time::Duration};
 
 use duologue_engine::{
     store::{
-        Claim, Claimed, Draft, Hold, Job, ServerId, Store, StoreError,
+        Claim, Claimed, Draft, Job, Lease, ServerId, Store, StoreError,
         inspect::{Inspect, Jobs, Retry},
     },
     verify,
@@ -29,7 +29,7 @@ type Checked = Result<(), String>;
 /// An append, or an end, that was accepted.
 #[derive(Clone)]
 struct Write {
-    hold: Hold,
+    lease: Lease,
     after: Seq,
     events: Vec<Event>,
 }
@@ -38,7 +38,7 @@ pub(super) struct World<'a> {
     store: &'a dyn Store,
     inspect: &'a dyn Inspect,
     model: Model,
-    holds: Vec<Hold>,
+    leases: Vec<Lease>,
     writes: Vec<Write>,
     jobs: Vec<Job>,
 }
@@ -49,7 +49,7 @@ impl<'a> World<'a> {
             store,
             inspect,
             model: Model::default(),
-            holds: Vec::new(),
+            leases: Vec::new(),
             writes: Vec::new(),
             jobs: Vec::new(),
         }
@@ -71,20 +71,22 @@ impl<'a> World<'a> {
                 user,
                 server,
             } => self.claim(*session, *user, *server).await,
-            Operation::Append { hold, place } => {
-                let write = chosen(&self.holds, *hold).map(|hold| self.next(hold, *place, false));
+            Operation::Append { lease, place } => {
+                let write =
+                    chosen(&self.leases, *lease).map(|lease| self.next(lease, *place, false));
                 self.send(write).await
             }
-            Operation::End { hold, place } => {
-                let write = chosen(&self.holds, *hold).map(|hold| self.next(hold, *place, true));
+            Operation::End { lease, place } => {
+                let write =
+                    chosen(&self.leases, *lease).map(|lease| self.next(lease, *place, true));
                 self.send(write).await
             }
             Operation::SendAgain { write } => {
                 let write = chosen(&self.writes, *write).cloned();
                 self.send(write).await
             }
-            Operation::Release { hold } => self.release(*hold).await,
-            Operation::Draft { hold } => self.save_draft(*hold).await,
+            Operation::Release { lease } => self.release(*lease).await,
+            Operation::Draft { lease } => self.save_draft(*lease).await,
             Operation::ClaimLapsed { server } => self.claim_lapsed(*server).await,
             Operation::Read {
                 session,
@@ -132,7 +134,7 @@ impl<'a> World<'a> {
         let claimed = answer(self.store.claim(&claim).await)?;
         let expected = self.model.claim(&claim);
         if let Some(claimed) = &expected {
-            self.holds.push(claimed.hold.clone());
+            self.leases.push(claimed.lease.clone());
         }
         same(
             claimed.map(|claimed| claimed.as_ref().map(parts)),
@@ -145,9 +147,9 @@ impl<'a> World<'a> {
         let server = server_id(server);
         let lapsed = self.store.claim_lapsed(&server, LONG, Duration::ZERO, 2);
         for claimed in answer(lapsed.await)?.map_err(|_| "a conflict")? {
-            let expected = self.model.claim_lapsed(&claimed.hold.session_id, &server);
+            let expected = self.model.claim_lapsed(&claimed.lease.session_id, &server);
             let expected = expected.ok_or_else(|| format!("had not lapsed: {claimed:?}"))?;
-            self.holds.push(claimed.hold.clone());
+            self.leases.push(claimed.lease.clone());
             // It is reopened for whoever asks for it, and nobody does here.
             same(Ok(parts(&claimed)), Ok(parts(&expected)))?;
         }
@@ -155,8 +157,8 @@ impl<'a> World<'a> {
     }
 
     /// What comes next in the log of this session.
-    fn next(&self, hold: &Hold, place: Place, is_end: bool) -> Write {
-        let session = &self.model.sessions[&hold.session_id];
+    fn next(&self, lease: &Lease, place: Place, is_end: bool) -> Write {
+        let session = &self.model.sessions[&lease.session_id];
         let last = session.record.last_seq;
         let after = match place {
             Place::End => last,
@@ -175,15 +177,15 @@ impl<'a> World<'a> {
         let open_turn = open_turn.flatten();
         let mut bodies = Vec::new();
         if last == Seq::ZERO {
-            bodies.push((None, started(hold)));
+            bodies.push((None, started(lease)));
         }
         match open_turn {
-            Some(turn) => bodies.push((Some(turn), answered(hold))),
+            Some(turn) => bodies.push((Some(turn), answered(lease))),
             None if is_end => {}
             None if last == Seq::ZERO || session.is_over() => {
-                bodies.push((None, connected(hold, session.is_over())));
+                bodies.push((None, connected(lease, session.is_over())));
             }
-            None => bodies.push((Some(TurnId(turn_after(session.log.len()))), said(hold))),
+            None => bodies.push((Some(TurnId(turn_after(session.log.len()))), said(lease))),
         }
         if is_end {
             let reason = EndReason::Closed;
@@ -197,7 +199,7 @@ impl<'a> World<'a> {
             body,
         });
         Write {
-            hold: hold.clone(),
+            lease: lease.clone(),
             after,
             events: events.collect(),
         }
@@ -206,17 +208,17 @@ impl<'a> World<'a> {
     async fn send(&mut self, write: Option<Write>) -> Checked {
         let Some(write) = write else { return Ok(()) };
         let Write {
-            hold,
+            lease,
             after,
             events,
         } = &write;
         let last = events.last().map(|event| &event.body);
         let written = if matches!(last, Some(EventBody::SessionEnded(_))) {
-            self.store.end(hold, *after, events).await
+            self.store.end(lease, *after, events).await
         } else {
-            self.store.append(hold, *after, events).await
+            self.store.append(lease, *after, events).await
         };
-        let expected = self.model.write(hold, *after, events);
+        let expected = self.model.write(lease, *after, events);
         // Whoever was refused gives up: what it wanted to say would make no sense any more.
         if expected.is_ok() {
             self.writes.push(write);
@@ -224,25 +226,25 @@ impl<'a> World<'a> {
         same(answer(written)?, expected)
     }
 
-    async fn release(&mut self, hold: Index) -> Checked {
-        let Some(hold) = chosen(&self.holds, hold) else {
+    async fn release(&mut self, lease: Index) -> Checked {
+        let Some(lease) = chosen(&self.leases, lease) else {
             return Ok(());
         };
-        let released = self.store.release(hold).await;
-        self.model.release(hold);
+        let released = self.store.release(lease).await;
+        self.model.release(lease);
         same(answer(released)?, Ok(()))
     }
 
-    async fn save_draft(&mut self, hold: Index) -> Checked {
-        let Some(hold) = chosen(&self.holds, hold) else {
+    async fn save_draft(&mut self, lease: Index) -> Checked {
+        let Some(lease) = chosen(&self.leases, lease) else {
             return Ok(());
         };
         let draft = Draft {
             turn_id: TurnId(1),
-            text: format!("so far {}", hold.epoch),
+            text: format!("so far {}", lease.epoch),
         };
-        let saved = self.store.save_draft(hold, &draft).await;
-        same(answer(saved)?, self.model.save_draft(hold, &draft))
+        let saved = self.store.save_draft(lease, &draft).await;
+        same(answer(saved)?, self.model.save_draft(lease, &draft))
     }
 
     /// Which of the due jobs a worker gets is the store's choice.
@@ -336,12 +338,12 @@ impl<'a> World<'a> {
 /// What a claim gives, in a form that can be compared.
 fn parts(claimed: &Claimed) -> impl Debug + PartialEq + use<> {
     let Claimed {
-        hold,
+        lease,
         session,
         reopened,
         draft,
     } = claimed.clone();
-    (hold, session, reopened, draft)
+    (lease, session, reopened, draft)
 }
 
 /// Conflicts are answers; nothing else may go wrong.
@@ -400,16 +402,16 @@ fn turn_after(events: usize) -> u32 {
     u32::try_from(events).expect("a few")
 }
 
-fn started(hold: &Hold) -> EventBody {
+fn started(lease: &Lease) -> EventBody {
     EventBody::SessionStarted(SessionStarted {
-        session_id: hold.session_id.clone(),
-        user_id: hold.user_id.clone(),
+        session_id: lease.session_id.clone(),
+        user_id: lease.user_id.clone(),
         agent: "guide".to_owned(),
     })
 }
 
-fn connected(hold: &Hold, reopened: bool) -> EventBody {
-    let connection = hold.epoch;
+fn connected(lease: &Lease, reopened: bool) -> EventBody {
+    let connection = lease.epoch;
     EventBody::ClientConnected(ClientConnected {
         connection,
         reopened,
@@ -417,8 +419,8 @@ fn connected(hold: &Hold, reopened: bool) -> EventBody {
 }
 
 /// The epoch in the text tells one holder's events from another's.
-fn said(hold: &Hold) -> EventBody {
-    let text = format!("under {}", hold.epoch).into();
+fn said(lease: &Lease) -> EventBody {
+    let text = format!("under {}", lease.epoch).into();
     EventBody::UserMessage(UserMessage {
         text,
         id: None,
@@ -426,9 +428,9 @@ fn said(hold: &Hold) -> EventBody {
     })
 }
 
-fn answered(hold: &Hold) -> EventBody {
+fn answered(lease: &Lease) -> EventBody {
     EventBody::AssistantMessage(AssistantMessage {
-        text: format!("under {}", hold.epoch).into(),
+        text: format!("under {}", lease.epoch).into(),
         finish_reason: FinishReason::Stop,
         error: None,
         usage: None,

@@ -40,9 +40,9 @@ async fn row_level_security_is_forced_on_every_table() {
 async fn a_stranger_sees_nothing() {
     let database = Cluster::get().await.database().await;
     let store = OpenStore::open(&database.url(), ()).await;
-    let hold = claim(&*store, "s").await;
+    let lease = claim(&*store, "s").await;
     store
-        .append(&hold, Seq::ZERO, &[said(1, "hello")])
+        .append(&lease, Seq::ZERO, &[said(1, "hello")])
         .await
         .unwrap();
 

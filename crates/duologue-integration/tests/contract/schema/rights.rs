@@ -15,9 +15,9 @@ const BOB: &str = "bbbbbbbb-0000-4000-8000-00000000000b";
 async fn with_two_users(database: &Database) {
     let store = OpenStore::open(&database.url(), ()).await;
     for name in ["alice", "bob"] {
-        let hold = claim(&*store, name).await;
+        let lease = claim(&*store, name).await;
         store
-            .append(&hold, Seq::ZERO, &[said(1, name)])
+            .append(&lease, Seq::ZERO, &[said(1, name)])
             .await
             .unwrap();
     }

@@ -162,7 +162,7 @@ async fn end(store: &dyn Store, claimed: &Claimed, reason: EndReason) {
         turn_id: None,
         body: EventBody::SessionEnded(SessionEnded { reason }),
     };
-    store.end(&claimed.hold, after, &[event]).await.unwrap();
+    store.end(&claimed.lease, after, &[event]).await.unwrap();
 }
 
 async fn claim(store: &dyn Store, session: &SessionId, user: &UserId) -> Claimed {
@@ -293,7 +293,7 @@ async fn sessions_left_active_are_swept_up_and_summarised() {
     let lapsed = store.claim_lapsed(&sweeper, LONG, grace, 10).await.unwrap();
     let mut ids: Vec<_> = lapsed
         .iter()
-        .map(|it| it.hold.session_id.to_string())
+        .map(|it| it.lease.session_id.to_string())
         .collect();
     ids.sort();
     let left = [2, 3].map(|number| format!("00000000-0000-4000-8000-00000000000{number}"));

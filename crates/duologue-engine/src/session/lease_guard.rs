@@ -7,46 +7,46 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{engine::Context, store::Hold};
+use crate::{engine::Context, store::Lease};
 
 /// The holds of all sessions that live on this server, for the keeper to renew. What is not in here
 /// lapses by itself: a session whose task is gone, or whose claim had an effect but no answer.
 #[derive(Default)]
-pub(crate) struct Holds(Mutex<HashMap<Hold, CancellationToken>>);
+pub(crate) struct LeaseRegistry(Mutex<HashMap<Lease, CancellationToken>>);
 
-impl Holds {
+impl LeaseRegistry {
     /// All that is held now.
-    pub(crate) fn all(&self) -> Vec<Hold> {
+    pub(crate) fn all(&self) -> Vec<Lease> {
         self.lock().keys().cloned().collect()
     }
 
     /// Tells the session that it is another server's now.
-    pub(crate) fn lose(&self, hold: &Hold) {
-        if let Some(lost) = self.lock().get(hold) {
+    pub(crate) fn lose(&self, lease: &Lease) {
+        if let Some(lost) = self.lock().get(lease) {
             lost.cancel();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Hold, CancellationToken>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Lease, CancellationToken>> {
         // Nothing that runs under the lock can panic half-way through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A hold that is renewed until this is dropped.
-pub(super) struct Holding {
+pub(super) struct LeaseGuard {
     context: Arc<Context>,
-    hold: Hold,
+    lease: Lease,
     lost: CancellationToken,
 }
 
-impl Holding {
-    pub(super) fn new(context: Arc<Context>, hold: Hold) -> Self {
+impl LeaseGuard {
+    pub(super) fn new(context: Arc<Context>, lease: Lease) -> Self {
         let lost = CancellationToken::new();
-        context.holds.lock().insert(hold.clone(), lost.clone());
+        context.leases.lock().insert(lease.clone(), lost.clone());
         Self {
             context,
-            hold,
+            lease,
             lost,
         }
     }
@@ -57,8 +57,8 @@ impl Holding {
     }
 }
 
-impl Drop for Holding {
+impl Drop for LeaseGuard {
     fn drop(&mut self) {
-        self.context.holds.lock().remove(&self.hold);
+        self.context.leases.lock().remove(&self.lease);
     }
 }

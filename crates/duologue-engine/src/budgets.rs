@@ -14,7 +14,7 @@
 //!
 //! Servers learn of each other's spending through the log, see [`REFRESH_INTERVAL`].
 
-mod purse;
+mod daily;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -25,10 +25,10 @@ use duologue_protocol::{ErrorCode, Timestamp, UserId};
 use tokio::time::Instant;
 
 use crate::{
-    accounts::purse::{Purse, day_start, until_tomorrow},
+    budgets::daily::{DailyBudget, day_start, until_tomorrow},
+    evicting_map::{Evictable, EvictingMap},
     limits::{TokenLimits, UserLimits},
     rate::Rate,
-    register::{Forgettable, Register},
     store::{Store, StoreError},
 };
 
@@ -50,16 +50,16 @@ pub(crate) struct Refusal {
 
 /// All accounts of this server, and its own.
 #[derive(Debug)]
-pub(crate) struct Accounts {
+pub(crate) struct Budgets {
     user: UserLimits,
     tokens: TokenLimits,
-    users: Register<UserId, Account>,
-    process: Mutex<Purse>,
+    users: EvictingMap<UserId, UserBudget>,
+    process: Mutex<DailyBudget>,
 }
 
 /// What one user uses on this server.
 #[derive(Debug)]
-pub(crate) struct Account {
+pub(crate) struct UserBudget {
     user_id: UserId,
     turns: Rate,
     state: Mutex<State>,
@@ -67,7 +67,7 @@ pub(crate) struct Account {
 
 #[derive(Debug, Default)]
 struct State {
-    purse: Purse,
+    daily: DailyBudget,
     running: u16,
     /// When the store was last asked.
     asked_at: Option<Instant>,
@@ -75,15 +75,15 @@ struct State {
 
 /// A turn's place among its user's, and what it may spend. Dropping it gives back both.
 #[derive(Debug)]
-pub(crate) struct Spending {
-    accounts: Arc<Accounts>,
-    account: Arc<Account>,
+pub(crate) struct Reservation {
+    budgets: Arc<Budgets>,
+    user_budget: Arc<UserBudget>,
     reserved: u64,
 }
 
 /// What is to be looked at besides the account.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wish {
+pub(crate) struct BudgetQuery {
     /// What the session has used.
     pub(crate) session_tokens: u64,
     /// What the turn may write.
@@ -91,12 +91,12 @@ pub(crate) struct Wish {
     pub(crate) now: Timestamp,
 }
 
-impl Accounts {
+impl Budgets {
     pub(crate) fn new(user: UserLimits, tokens: TokenLimits) -> Arc<Self> {
         Arc::new(Self {
             user,
             tokens,
-            users: Register::default(),
+            users: EvictingMap::default(),
             process: Mutex::default(),
         })
     }
@@ -107,27 +107,27 @@ impl Accounts {
         store: &dyn Store,
         user_id: &UserId,
         now: Timestamp,
-    ) -> Result<Arc<Account>, StoreError> {
-        let make = || Account {
+    ) -> Result<Arc<UserBudget>, StoreError> {
+        let make = || UserBudget {
             user_id: user_id.clone(),
             turns: Rate::per_minute(self.user.turns_per_minute),
             state: Mutex::default(),
         };
-        let account = self.users.entry(user_id.clone(), make);
-        if account.is_outdated() {
-            account.refresh(store, now).await?;
+        let user_budget = self.users.entry(user_id.clone(), make);
+        if user_budget.is_outdated() {
+            user_budget.refresh(store, now).await?;
         }
-        Ok(account)
+        Ok(user_budget)
     }
 
     /// Takes a message that begins a turn now.
     pub(crate) fn begin(
         self: &Arc<Self>,
-        account: &Arc<Account>,
-        wish: Wish,
-    ) -> Result<Spending, Refusal> {
-        let mut state = account.state();
-        self.check_tokens(&mut state.purse, wish)?;
+        user_budget: &Arc<UserBudget>,
+        budget_query: BudgetQuery,
+    ) -> Result<Reservation, Refusal> {
+        let mut state = user_budget.state();
+        self.check_tokens(&mut state.daily, budget_query)?;
         if state.running >= self.user.turns_running_max {
             return Err(Refusal {
                 code: ErrorCode::TooManyRequests,
@@ -135,54 +135,67 @@ impl Accounts {
                 retry_after: Some(RUNNING_RETRY_DELAY),
             });
         }
-        account.take_turn()?;
-        Ok(self.enter(account, &mut state, wish))
+        user_budget.take_turn()?;
+        Ok(self.enter(user_budget, &mut state, budget_query))
     }
 
     /// Takes a message that will wait for its turn. It counts as a turn from now on.
-    pub(crate) fn accept(&self, account: &Account, wish: Wish) -> Result<(), Refusal> {
-        self.check_tokens(&mut account.state().purse, wish)?;
-        account.take_turn()
+    pub(crate) fn accept(
+        &self,
+        user_budget: &UserBudget,
+        budget_query: BudgetQuery,
+    ) -> Result<(), Refusal> {
+        self.check_tokens(&mut user_budget.state().daily, budget_query)?;
+        user_budget.take_turn()
     }
 
     /// Why there are no tokens for another turn, if there are none.
-    pub(crate) fn check(&self, account: &Account, wish: Wish) -> Result<(), Refusal> {
-        self.check_tokens(&mut account.state().purse, wish)
+    pub(crate) fn check(
+        &self,
+        user_budget: &UserBudget,
+        budget_query: BudgetQuery,
+    ) -> Result<(), Refusal> {
+        self.check_tokens(&mut user_budget.state().daily, budget_query)
     }
 
     /// Begins the turn of a message that has waited. Only tokens can still be lacking.
     pub(crate) fn begin_accepted(
         self: &Arc<Self>,
-        account: &Arc<Account>,
-        wish: Wish,
-    ) -> Result<Spending, Refusal> {
-        let mut state = account.state();
-        self.check_tokens(&mut state.purse, wish)?;
-        Ok(self.enter(account, &mut state, wish))
+        user_budget: &Arc<UserBudget>,
+        budget_query: BudgetQuery,
+    ) -> Result<Reservation, Refusal> {
+        let mut state = user_budget.state();
+        self.check_tokens(&mut state.daily, budget_query)?;
+        Ok(self.enter(user_budget, &mut state, budget_query))
     }
 
     /// Begins a turn whatever it costs: it had begun before, or costs nothing.
     pub(crate) fn begin_unchecked(
         self: &Arc<Self>,
-        account: &Arc<Account>,
-        wish: Wish,
-    ) -> Spending {
-        self.enter(account, &mut account.state(), wish)
+        user_budget: &Arc<UserBudget>,
+        budget_query: BudgetQuery,
+    ) -> Reservation {
+        self.enter(user_budget, &mut user_budget.state(), budget_query)
     }
 
     /// Whether a running turn that has used so many tokens may ask its model once more.
-    pub(crate) fn may_go_on(&self, account: &Account, wish: Wish, used: u64) -> bool {
-        let Wish {
+    pub(crate) fn may_go_on(
+        &self,
+        user_budget: &UserBudget,
+        budget_query: BudgetQuery,
+        used: u64,
+    ) -> bool {
+        let BudgetQuery {
             session_tokens,
             reserve,
             now,
-        } = wish;
+        } = budget_query;
         let (user_max, process_max) = (
             self.tokens.user_per_day_max,
             self.tokens.process_per_day_max,
         );
         session_tokens.saturating_add(used) < self.tokens.session_max
-            && (account.state().purse).may_go_on(used, reserve, user_max, now)
+            && (user_budget.state().daily).may_go_on(used, reserve, user_max, now)
             && lock(&self.process).may_go_on(used, reserve, process_max, now)
     }
 
@@ -201,41 +214,50 @@ impl Accounts {
         }
     }
 
-    fn check_tokens(&self, user: &mut Purse, wish: Wish) -> Result<(), Refusal> {
+    fn check_tokens(
+        &self,
+        user: &mut DailyBudget,
+        budget_query: BudgetQuery,
+    ) -> Result<(), Refusal> {
         let refusal = |message, retry_after| Refusal {
             code: ErrorCode::OverBudget,
             message,
             retry_after,
         };
-        let tomorrow = || Some(until_tomorrow(wish.now));
-        if wish.session_tokens >= self.tokens.session_max {
+        let tomorrow = || Some(until_tomorrow(budget_query.now));
+        if budget_query.session_tokens >= self.tokens.session_max {
             let message = "this session has used up its tokens; begin another one";
             return Err(refusal(message, None));
         }
-        if !user.may_spend(self.tokens.user_per_day_max, wish.now) {
+        if !user.may_spend(self.tokens.user_per_day_max, budget_query.now) {
             let message = "you have used up your tokens of the day; come back tomorrow";
             return Err(refusal(message, tomorrow()));
         }
-        if !self.may_spend(wish.now) {
+        if !self.may_spend(budget_query.now) {
             let message = "this server has used up its tokens of the day; come back tomorrow";
             return Err(refusal(message, tomorrow()));
         }
         Ok(())
     }
 
-    fn enter(self: &Arc<Self>, account: &Arc<Account>, state: &mut State, wish: Wish) -> Spending {
+    fn enter(
+        self: &Arc<Self>,
+        user_budget: &Arc<UserBudget>,
+        state: &mut State,
+        budget_query: BudgetQuery,
+    ) -> Reservation {
         state.running = state.running.saturating_add(1);
-        state.purse.reserve(wish.reserve);
-        lock(&self.process).reserve(wish.reserve);
-        Spending {
-            accounts: Arc::clone(self),
-            account: Arc::clone(account),
-            reserved: wish.reserve,
+        state.daily.reserve(budget_query.reserve);
+        lock(&self.process).reserve(budget_query.reserve);
+        Reservation {
+            budgets: Arc::clone(self),
+            user_budget: Arc::clone(user_budget),
+            reserved: budget_query.reserve,
         }
     }
 }
 
-impl Account {
+impl UserBudget {
     /// Whether the store should be asked again. Says so once, to whoever will do it.
     pub(crate) fn is_outdated(&self) -> bool {
         let mut state = self.state();
@@ -257,7 +279,7 @@ impl Account {
         let asked_at = Instant::now();
         let spent = store.tokens_spent(&self.user_id, day_start(now)).await?;
         let mut state = self.state();
-        state.purse.learn(spent, now);
+        state.daily.learn(spent, now);
         state.asked_at = Some(asked_at);
         Ok(())
     }
@@ -275,31 +297,31 @@ impl Account {
     }
 }
 
-impl Forgettable for Account {
-    fn is_forgettable(&self) -> bool {
+impl Evictable for UserBudget {
+    fn is_evictable(&self) -> bool {
         self.turns.is_idle()
     }
 }
 
-impl Spending {
+impl Reservation {
     /// Books what the turn has used in place of what was reserved for it.
     pub(crate) fn settle(&mut self, tokens: u64, now: Timestamp) {
         self.give_back();
-        self.account.state().purse.spend(tokens, now);
-        self.accounts.spent(tokens, now);
+        self.user_budget.state().daily.spend(tokens, now);
+        self.budgets.spent(tokens, now);
     }
 
     fn give_back(&mut self) {
         let reserved = std::mem::take(&mut self.reserved);
-        self.account.state().purse.unreserve(reserved);
-        lock(&self.accounts.process).unreserve(reserved);
+        self.user_budget.state().daily.unreserve(reserved);
+        lock(&self.budgets.process).unreserve(reserved);
     }
 }
 
-impl Drop for Spending {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.give_back();
-        let mut state = self.account.state();
+        let mut state = self.user_budget.state();
         state.running = state.running.saturating_sub(1);
     }
 }

@@ -11,9 +11,9 @@ use std::{
 const SWEEP_ENTRIES_MIN: usize = 1024;
 
 /// Whether an entry that nobody uses is as good as a new one.
-pub trait Forgettable {
+pub trait Evictable {
     /// True: forgetting it lets nobody off.
-    fn is_forgettable(&self) -> bool;
+    fn is_evictable(&self) -> bool;
 }
 
 /// Entries by key, made when they are first asked for.
@@ -21,7 +21,7 @@ pub trait Forgettable {
 /// Bounded by what matters: when it has doubled, it forgets what nobody uses and is as good as new.
 /// So it never holds more than twice the entries that make a difference, and looking for them costs
 /// each insertion next to nothing.
-pub struct Register<K, V> {
+pub struct EvictingMap<K, V> {
     entries: Mutex<Entries<K, V>>,
 }
 
@@ -30,14 +30,14 @@ struct Entries<K, V> {
     sweep_at: usize,
 }
 
-impl<K: Eq + Hash, V: Forgettable> Register<K, V> {
+impl<K: Eq + Hash, V: Evictable> EvictingMap<K, V> {
     /// The entry of `key`.
     pub fn entry(&self, key: K, make: impl FnOnce() -> V) -> Arc<V> {
         // Nothing that runs under the lock can panic half-way through a change.
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let Entries { by_key, sweep_at } = &mut *entries;
         if by_key.len() >= *sweep_at {
-            by_key.retain(|_, entry| Arc::strong_count(entry) > 1 || !entry.is_forgettable());
+            by_key.retain(|_, entry| Arc::strong_count(entry) > 1 || !entry.is_evictable());
             by_key.shrink_to(SWEEP_ENTRIES_MIN);
             *sweep_at = (by_key.len() * 2).max(SWEEP_ENTRIES_MIN);
         }
@@ -45,7 +45,7 @@ impl<K: Eq + Hash, V: Forgettable> Register<K, V> {
     }
 }
 
-impl<K, V> Default for Register<K, V> {
+impl<K, V> Default for EvictingMap<K, V> {
     fn default() -> Self {
         let entries = Entries {
             by_key: HashMap::new(),
@@ -57,9 +57,9 @@ impl<K, V> Default for Register<K, V> {
     }
 }
 
-impl<K, V> fmt::Debug for Register<K, V> {
+impl<K, V> fmt::Debug for EvictingMap<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Register").finish_non_exhaustive()
+        f.debug_struct("EvictingMap").finish_non_exhaustive()
     }
 }
 
@@ -69,23 +69,26 @@ mod tests {
 
     struct Always(bool);
 
-    impl Forgettable for Always {
-        fn is_forgettable(&self) -> bool {
+    impl Evictable for Always {
+        fn is_evictable(&self) -> bool {
             self.0
         }
     }
 
     #[test]
     fn what_matters_is_kept_and_the_rest_forgotten() {
-        let register = Register::default();
-        let used = register.entry(0, || Always(true));
-        register.entry(1, || Always(false));
+        let evicting_map = EvictingMap::default();
+        let used = evicting_map.entry(0, || Always(true));
+        evicting_map.entry(1, || Always(false));
         for key in 2..100_000 {
-            register.entry(key, || Always(true));
+            evicting_map.entry(key, || Always(true));
         }
-        let size = register.entries.lock().unwrap().by_key.len();
+        let size = evicting_map.entries.lock().unwrap().by_key.len();
         assert!(size <= SWEEP_ENTRIES_MIN, "{size}");
-        assert!(Arc::ptr_eq(&used, &register.entry(0, || unreachable!())));
-        register.entry(1, || unreachable!());
+        assert!(Arc::ptr_eq(
+            &used,
+            &evicting_map.entry(0, || unreachable!())
+        ));
+        evicting_map.entry(1, || unreachable!());
     }
 }

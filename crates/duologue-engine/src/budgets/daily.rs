@@ -8,14 +8,14 @@ const DAY_SECONDS: i64 = 24 * 60 * 60;
 
 /// See the module. The day is that of UTC.
 #[derive(Debug, Default)]
-pub(crate) struct Purse {
+pub(crate) struct DailyBudget {
     /// Days since 1970 began.
     day: i64,
     spent: u64,
     reserved: u64,
 }
 
-impl Purse {
+impl DailyBudget {
     /// Whether anything may be spent.
     pub(super) fn may_spend(&mut self, max: u64, now: Timestamp) -> bool {
         self.may_go_on(0, 0, max, now)
@@ -24,14 +24,14 @@ impl Purse {
     /// Whether a turn that has used so much, which is not booked yet, may go on. What it reserved for
     /// itself does not count against it.
     pub(super) fn may_go_on(&mut self, used: u64, reserve: u64, max: u64, now: Timestamp) -> bool {
-        self.turn_page(now);
+        self.roll_over(now);
         let by_others = self.reserved.saturating_sub(reserve);
         self.spent.saturating_add(by_others).saturating_add(used) < max
     }
 
     /// Spends. How much was spent before, and is now.
     pub(super) fn spend(&mut self, tokens: u64, now: Timestamp) -> (u64, u64) {
-        self.turn_page(now);
+        self.roll_over(now);
         let before = self.spent;
         self.spent = before.saturating_add(tokens);
         (before, self.spent)
@@ -39,7 +39,7 @@ impl Purse {
 
     /// Learns what was spent by all. It may lack what was spent here and is only just being stored.
     pub(super) fn learn(&mut self, spent: u64, now: Timestamp) {
-        self.turn_page(now);
+        self.roll_over(now);
         self.spent = self.spent.max(spent);
     }
 
@@ -52,7 +52,7 @@ impl Purse {
     }
 
     /// A new day begins with nothing spent. A clock that steps back does not bring the old one back.
-    fn turn_page(&mut self, now: Timestamp) {
+    fn roll_over(&mut self, now: Timestamp) {
         let today = now.as_second().div_euclid(DAY_SECONDS);
         if today > self.day {
             self.day = today;

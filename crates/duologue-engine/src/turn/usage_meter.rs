@@ -15,13 +15,13 @@ const TOKEN_BYTES: u64 = 4;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Spent {
+pub(crate) struct UsageMeter {
     settled: Option<Usage>,
     /// The sizes of the request that is not over, and of its answer so far.
     open: Option<(u64, u64)>,
 }
 
-impl Spent {
+impl UsageMeter {
     /// A request is made.
     pub(crate) fn ask(&mut self, request: &Request) {
         let messages = request.messages.iter().map(size_bytes).sum::<usize>();

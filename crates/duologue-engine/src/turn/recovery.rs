@@ -6,11 +6,11 @@ use duologue_protocol::TurnId;
 use tokio::sync::mpsc;
 
 use crate::{
-    accounts::Account,
     agent::Step,
+    budgets::UserBudget,
     engine::Context,
     provider::Message,
-    store::Hold,
+    store::Lease,
     transcript::Transcript,
     turn::{Node, Output, Turn},
 };
@@ -21,7 +21,7 @@ impl Turn {
     /// message would offer now.
     pub(crate) fn resumed(
         context: Arc<Context>,
-        (hold, account): (&Hold, &Arc<Account>),
+        (lease, user_budget): (&Lease, &Arc<UserBudget>),
         id: TurnId,
         transcript: &Transcript,
     ) -> Option<(Self, mpsc::Receiver<Output>)> {
@@ -31,7 +31,7 @@ impl Turn {
             Message::User(_) | Message::Tool { .. } => 0,
         });
         let calls_made = calls_made.sum::<usize>();
-        let (mut turn, outputs) = Self::new(context, (hold, account), id, text, transcript);
+        let (mut turn, outputs) = Self::new(context, (lease, user_budget), id, text, transcript);
         // It is in the transcript already.
         turn.messages.pop();
         turn.calls_made = calls_made.try_into().unwrap_or(u16::MAX);

@@ -15,11 +15,11 @@ const RECONNECT_AFTER_MIN: Duration = Duration::from_millis(500);
 
 /// When sessions are let go of, and when their clients are asked to be back.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Departures {
+pub(crate) struct DrainSchedule {
     window: Duration,
 }
 
-impl Departures {
+impl DrainSchedule {
     /// So many sessions depart within `window_max`.
     pub(crate) fn of(sessions: usize, window_max: Duration) -> Self {
         let count = u32::try_from(sessions).unwrap_or(u32::MAX);
@@ -29,7 +29,7 @@ impl Departures {
     }
 
     /// How long after the beginning of the drain a session is let go of.
-    pub(super) fn leave_after(&self, session: &SessionId) -> Duration {
+    pub(super) fn release_delay(&self, session: &SessionId) -> Duration {
         self.window.mul_f64(fraction(session, "leave"))
     }
 
@@ -55,12 +55,12 @@ mod tests {
     /// A thousand sessions: in each tenth of the window about a hundred leave, and return.
     #[test]
     fn departures_and_returns_are_spread_evenly() {
-        let departures = Departures::of(1000, Duration::from_secs(10));
+        let drain_schedule = DrainSchedule::of(1000, Duration::from_secs(10));
         let mut tenths = [[0_u32; 10]; 2];
         for number in 0..1000 {
             let session = SessionId::new(&format!("session-{number}")).expect("an id");
-            let leave = departures.leave_after(&session);
-            let back = departures.reconnect_after(&session);
+            let leave = drain_schedule.release_delay(&session);
+            let back = drain_schedule.reconnect_after(&session);
             let back = back.saturating_sub(RECONNECT_AFTER_MIN);
             for (tenths, time) in tenths.iter_mut().zip([leave, back]) {
                 tenths[usize::try_from(time.as_secs()).expect("a few seconds")] += 1;
@@ -81,8 +81,11 @@ mod tests {
             (usize::MAX, window, window),
             (1000, Duration::ZERO, Duration::ZERO),
         ] {
-            let departures = Departures::of(sessions, window_max);
-            assert!(departures.leave_after(&session) <= at_most, "{sessions}");
+            let drain_schedule = DrainSchedule::of(sessions, window_max);
+            assert!(
+                drain_schedule.release_delay(&session) <= at_most,
+                "{sessions}"
+            );
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use crate::store::kept::stored_text;
+use crate::store::normalize::stored_text;
 
 /// Text as it will be kept.
 pub(super) fn text(text: String) -> String {

@@ -17,15 +17,15 @@ use crate::store::Store;
 
 /// A log with one event of every kind, its optional fields filled.
 pub async fn every_kind_of_event_is_read_back_as_it_was(store: &dyn Store) {
-    let hold = start(store, "s").await;
+    let lease = start(store, "s").await;
     let mut middle: Vec<_> = (2..)
         .zip(bodies())
         .map(|(seq, body)| event(seq, body))
         .collect();
     middle[0].turn_id = None;
     let last = Seq(1 + middle.len() as u64);
-    store.append(&hold, Seq(1), &middle).await.unwrap();
-    store.end(&hold, last, &[ended(last.0 + 1)]).await.unwrap();
+    store.append(&lease, Seq(1), &middle).await.unwrap();
+    store.end(&lease, last, &[ended(last.0 + 1)]).await.unwrap();
     let job = store
         .claim_job(&server("worker"), LONG)
         .await
@@ -118,22 +118,22 @@ pub async fn any_text_is_kept(store: &dyn Store) {
         "line\nline\r\n\ttab \u{1} \u{7f} \u{85} \u{2028} \u{feff}",
         "\u{10FFFF} \u{FFFD} \u{E000}",
     ];
-    let hold = start(store, "s").await;
+    let lease = start(store, "s").await;
     let events: Vec<_> = (2..)
         .zip(texts)
         .map(|(seq, text)| said(seq, text))
         .collect();
     let last = Seq(1 + texts.len() as u64);
-    store.append(&hold, Seq(1), &events).await.unwrap();
+    store.append(&lease, Seq(1), &events).await.unwrap();
     assert_eq!(log(store, "s").await[1..], events);
 
     let all = texts.concat();
-    store.save_draft(&hold, &draft(&all)).await.unwrap();
-    let hold = claim(store, "s", "there").await;
-    assert_eq!(hold.draft, Some(draft(&all)));
+    store.save_draft(&lease, &draft(&all)).await.unwrap();
+    let lease = claim(store, "s", "there").await;
+    assert_eq!(lease.draft, Some(draft(&all)));
 
     store
-        .end(&hold.hold, last, &[ended(last.0 + 1)])
+        .end(&lease.lease, last, &[ended(last.0 + 1)])
         .await
         .unwrap();
     let job = store
@@ -150,7 +150,7 @@ pub async fn any_text_is_kept(store: &dyn Store) {
 
 /// Postgres cannot hold U+0000, so no store does; and it must not make a write fail for ever.
 pub async fn a_nul_is_kept_as_a_replacement_character(store: &dyn Store) {
-    let hold = start_and_end(store, "s").await;
+    let lease = start_and_end(store, "s").await;
     let job = store
         .claim_job(&server("worker"), LONG)
         .await
@@ -160,17 +160,17 @@ pub async fn a_nul_is_kept_as_a_replacement_character(store: &dyn Store) {
         .retry_job(&job, Duration::ZERO, "no\0good")
         .await
         .unwrap();
-    let hold = claim(store, hold.session_id.as_str(), "there").await.hold;
+    let lease = claim(store, lease.session_id.as_str(), "there").await.lease;
     store
-        .append(&hold, Seq(2), &[said(3, "a\0b")])
+        .append(&lease, Seq(2), &[said(3, "a\0b")])
         .await
         .unwrap();
     // The repetition must still be seen as one.
     store
-        .append(&hold, Seq(2), &[said(3, "a\0b")])
+        .append(&lease, Seq(2), &[said(3, "a\0b")])
         .await
         .unwrap();
-    store.save_draft(&hold, &draft("c\0d")).await.unwrap();
+    store.save_draft(&lease, &draft("c\0d")).await.unwrap();
     assert_eq!(log(store, "s").await[2..], [said(3, "a\u{FFFD}b")]);
     let claimed = claim(store, "s", "there").await;
     assert_eq!(claimed.draft, Some(draft("c\u{FFFD}d")));
@@ -179,21 +179,21 @@ pub async fn a_nul_is_kept_as_a_replacement_character(store: &dyn Store) {
 /// One event of a megabyte, and a draft of the same size.
 pub async fn a_megabyte_is_kept(store: &dyn Store) {
     let text = "0123456789abcdé\n".repeat(1 << 16);
-    let hold = start(store, "s").await;
+    let lease = start(store, "s").await;
     store
-        .append(&hold, Seq(1), &[said(2, &text)])
+        .append(&lease, Seq(1), &[said(2, &text)])
         .await
         .unwrap();
-    store.save_draft(&hold, &draft(&text)).await.unwrap();
+    store.save_draft(&lease, &draft(&text)).await.unwrap();
     assert_eq!(log(store, "s").await[1..], [said(2, &text)]);
     assert_eq!(claim(store, "s", "there").await.draft, Some(draft(&text)));
 }
 
 /// More events than any turn has, in one call.
 pub async fn many_events_are_appended_at_once(store: &dyn Store) {
-    let hold = start(store, "s").await;
+    let lease = start(store, "s").await;
     let events: Vec<_> = (2..=1_500).map(|seq| said(seq, "again")).collect();
-    store.append(&hold, Seq(1), &events).await.unwrap();
+    store.append(&lease, Seq(1), &events).await.unwrap();
     assert_eq!(log(store, "s").await[1..], events);
 }
 
@@ -217,9 +217,9 @@ pub async fn times_are_kept_to_the_microsecond(store: &dyn Store) {
         at(5, 2_000),
         at(6, 999_999_000),
     ];
-    let hold = start(store, "s").await;
-    store.append(&hold, Seq(1), &given).await.unwrap();
+    let lease = start(store, "s").await;
+    store.append(&lease, Seq(1), &given).await.unwrap();
     // Also when it is repeated with what the caller still has.
-    store.append(&hold, Seq(1), &given).await.unwrap();
+    store.append(&lease, Seq(1), &given).await.unwrap();
     assert_eq!(log(store, "s").await[1..], kept);
 }

@@ -15,9 +15,9 @@ const BYTES: usize = 6;
 
 /// A session's name in the log; to be written as the field `session.id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogName([u8; BYTES]);
+pub struct SessionIdHash([u8; BYTES]);
 
-impl From<&SessionId> for LogName {
+impl From<&SessionId> for SessionIdHash {
     fn from(id: &SessionId) -> Self {
         let digest = Sha256::digest(id.as_str().as_bytes());
         let mut name = [0; BYTES];
@@ -26,7 +26,7 @@ impl From<&SessionId> for LogName {
     }
 }
 
-impl fmt::Display for LogName {
+impl fmt::Display for SessionIdHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
@@ -40,6 +40,6 @@ mod tests {
     #[test]
     fn a_sessions_name_in_the_log_is_the_beginning_of_its_sha256() {
         let id = SessionId::new("trip-to-oslo").unwrap();
-        assert_eq!(LogName::from(&id).to_string(), "9102399dd140");
+        assert_eq!(SessionIdHash::from(&id).to_string(), "9102399dd140");
     }
 }

@@ -13,19 +13,19 @@ use crate::limits::ProcessLimits;
 
 /// How much is in flight, and may be.
 #[derive(Debug)]
-pub(crate) struct Flight {
+pub(crate) struct InFlightBytes {
     bytes: AtomicU64,
     bytes_max: u64,
 }
 
 /// A part of what is in flight. Dropping it means that it has landed, or is lost.
 #[derive(Debug)]
-pub(crate) struct Load {
-    flight: Arc<Flight>,
+pub(crate) struct InFlightGuard {
+    in_flight: Arc<InFlightBytes>,
     bytes: u64,
 }
 
-impl Flight {
+impl InFlightBytes {
     pub(crate) fn new(limits: &ProcessLimits) -> Arc<Self> {
         Arc::new(Self {
             bytes: AtomicU64::new(0),
@@ -34,10 +34,10 @@ impl Flight {
     }
 
     /// Adds to what is in flight, be it too much or not.
-    pub(crate) fn load(self: &Arc<Self>, bytes: u64) -> Load {
+    pub(crate) fn load(self: &Arc<Self>, bytes: u64) -> InFlightGuard {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Load {
-            flight: Arc::clone(self),
+        InFlightGuard {
+            in_flight: Arc::clone(self),
             bytes,
         }
     }
@@ -54,19 +54,21 @@ impl Flight {
 }
 
 #[cfg(test)]
-impl Load {
+impl InFlightGuard {
     /// For tests that have no process.
     pub(crate) fn nothing() -> Self {
         let bytes_in_flight_max = std::num::NonZeroU64::MIN;
-        Flight::new(&ProcessLimits {
+        InFlightBytes::new(&ProcessLimits {
             bytes_in_flight_max,
         })
         .load(0)
     }
 }
 
-impl Drop for Load {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.flight.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.in_flight
+            .bytes
+            .fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
