@@ -40,8 +40,8 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> anyhow::Result<Outcome> 
     for target in chosen {
         // New inputs go into the first folder, which is nobody's but this machine's.
         let (found, corpus) = (
-            format!("fuzz/corpus/{target}"),
-            format!("crates/duologue-fuzz/corpus/{target}"),
+            format!("testing/fuzz/libfuzzer/corpus/{target}"),
+            format!("testing/fuzz/corpus/{target}"),
         );
         fs::create_dir_all(root.join(&found)).with_context(|| format!("cannot make {found}"))?;
         let mut command = program("cargo", root);
@@ -49,6 +49,8 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> anyhow::Result<Outcome> 
             "+nightly",
             "fuzz",
             "run",
+            "--fuzz-dir",
+            "testing/fuzz/libfuzzer",
             "--release",
             &target,
             &found,
@@ -64,7 +66,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> anyhow::Result<Outcome> 
 
 /// The targets that there are programs for.
 fn targets(root: &Path) -> anyhow::Result<Vec<String>> {
-    let folder = root.join("fuzz/fuzz_targets");
+    let folder = root.join("testing/fuzz/libfuzzer/fuzz_targets");
     let mut targets = Vec::new();
     for file in
         fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?

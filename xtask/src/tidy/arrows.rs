@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("duologue-bus", INNER),
     ("duologue-server", PARTS),
     ("duologue-fuzz", EVERYTHING),
+    ("duologue-fuzzer", &["duologue-fuzz"]),
     ("duologue-integration", TESTS),
     ("duologue-simulation", EVERYTHING),
     ("xtask", &[]),
@@ -54,7 +55,9 @@ const TESTS: &[&str] = &[
 pub(super) fn check(tree: &Tree) -> Vec<Violation> {
     let manifests = tree.0.iter().filter(|text| {
         text.path.ends_with("/Cargo.toml")
-            && (text.path.starts_with("crates/") || text.path.starts_with("xtask/"))
+            && ["crates/", "testing/", "xtask/"]
+                .iter()
+                .any(|folder| text.path.starts_with(folder))
     });
     manifests
         .flat_map(|text| in_manifest(&text.path, &text.text))

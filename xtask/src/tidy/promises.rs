@@ -57,6 +57,7 @@ fn tests(text: &Text) -> Vec<String> {
     let Some((name, _)) = text
         .path
         .strip_prefix("crates/")
+        .or_else(|| text.path.strip_prefix("testing/"))
         .and_then(|path| path.split_once('/'))
     else {
         return Vec::new();

@@ -152,7 +152,7 @@ async fn the_setting_holds_unless_the_message_says_otherwise() {
             (true, 1) => "interrupts",
             other => panic!("{other:?}"),
         };
-        assert_eq!(became, expected, "{setting:?}, {wish:?}");
+        assert_eq!(became, expected, "{setting:?}, {budget_query:?}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Fuzzes the target `agent_file` of crates/duologue-fuzz.
+//! Fuzzes the target `agent_file` of testing/fuzz.
 
 #![no_main]
 

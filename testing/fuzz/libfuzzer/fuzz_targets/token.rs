@@ -1,4 +1,4 @@
-//! Fuzzes the target `token` of crates/duologue-fuzz.
+//! Fuzzes the target `token` of testing/fuzz.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Fuzzes the target `streamed_answer` of crates/duologue-fuzz.
+//! Fuzzes the target `streamed_answer` of testing/fuzz.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Fuzzes the target `configuration` of crates/duologue-fuzz.
+//! Fuzzes the target `configuration` of testing/fuzz.
 
 #![no_main]
 

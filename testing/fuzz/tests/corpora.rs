@@ -51,7 +51,7 @@ fn every_target_withstands_its_corpus_and_mutations_of_it() {
 /// What is fuzzed by the one is fuzzed by the other.
 #[test]
 fn every_target_has_a_program_for_the_fuzzer() {
-    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/Cargo.toml");
+    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("libfuzzer/Cargo.toml");
     let manifest = fs::read_to_string(manifest).unwrap();
     let programs = manifest.matches("[[bin]]").count();
     assert_eq!(programs, TARGETS.len());

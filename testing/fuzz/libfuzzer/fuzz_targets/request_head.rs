@@ -1,4 +1,4 @@
-//! Fuzzes the target `request_head` of crates/duologue-fuzz.
+//! Fuzzes the target `request_head` of testing/fuzz.
 
 #![no_main]
 

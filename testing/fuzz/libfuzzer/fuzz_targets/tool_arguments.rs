@@ -1,4 +1,4 @@
-//! Fuzzes the target `tool_arguments` of crates/duologue-fuzz.
+//! Fuzzes the target `tool_arguments` of testing/fuzz.
 
 #![no_main]
 

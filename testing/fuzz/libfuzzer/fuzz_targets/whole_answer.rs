@@ -1,4 +1,4 @@
-//! Fuzzes the target `whole_answer` of crates/duologue-fuzz.
+//! Fuzzes the target `whole_answer` of testing/fuzz.
 
 #![no_main]
 

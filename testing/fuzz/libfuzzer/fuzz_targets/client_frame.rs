@@ -1,4 +1,4 @@
-//! Fuzzes the target `client_frame` of crates/duologue-fuzz.
+//! Fuzzes the target `client_frame` of testing/fuzz.
 
 #![no_main]
 

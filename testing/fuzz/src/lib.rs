@@ -1,7 +1,7 @@
 //! One function for everything that reads bytes from outside.
 //!
 //! A target takes any bytes and panics if something is wrong: if what it calls panics, or if a
-//! promise does not hold. The same functions are called by libFuzzer (`fuzz/`, through
+//! promise does not hold. The same functions are called by libFuzzer (`libfuzzer/`, through
 //! `cargo xtask fuzz`), and by a test on stable Rust, which runs each over its corpus and over
 //! mutations of it. So a target is written once, and CI notices when one breaks.
 
@@ -13,7 +13,7 @@ pub use crate::random::Random;
 /// A function to be fuzzed.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// Its name, which is also that of its folder in `corpus/`, and of its program in `fuzz/`.
+    /// Its name, which is also that of its folder in `corpus/`, and of its program in `libfuzzer/`.
     pub name: &'static str,
     /// Reads the bytes; panics if that goes wrong.
     pub run: fn(&[u8]),

@@ -1,4 +1,4 @@
-//! Fuzzes the target `handshake` of crates/duologue-fuzz.
+//! Fuzzes the target `handshake` of testing/fuzz.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Fuzzes the target `rest_reply` of crates/duologue-fuzz.
+//! Fuzzes the target `rest_reply` of testing/fuzz.
 
 #![no_main]
 
