@@ -239,10 +239,9 @@ async fn a_model_that_is_faster_than_the_store_waits_for_it() {
 async fn clients_are_told_which_turn_the_store_has_cost_them() {
     for weather in [Weather::Away, Weather::Hanging] {
         let world = World::start();
-        world.provider.will([
-            Step::Hold("a while"),
-            Step::Say("Never stored.".to_owned()),
-        ]);
+        world
+            .provider
+            .will([Step::Hold("a while"), Step::Say("Never stored.".to_owned())]);
         let mut client = world.connect("s").await;
         client.say("hi");
         client
