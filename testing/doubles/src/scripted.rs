@@ -43,7 +43,7 @@ pub enum Step {
     /// Asks for a tool.
     Call(ModelCall),
     /// Goes on when [`ScriptedProvider::release`] is called with the same name, or was before.
-    Lease(&'static str),
+    Hold(&'static str),
     /// Sends nothing for ever.
     Stall,
     /// Fails.
@@ -214,7 +214,7 @@ impl Playing {
                 Some(Step::Say(text)) => return Some(Ok(Chunk::Text(text))),
                 Some(Step::Work) => return Some(Ok(Chunk::Progress)),
                 Some(Step::Call(call)) => return Some(Ok(Chunk::Call(call))),
-                Some(Step::Lease(name)) => self.lease(name).await,
+                Some(Step::Hold(name)) => self.hold(name).await,
                 Some(Step::Stall) => pending().await,
                 Some(Step::Fail(error)) => return self.end(Some(Err(error))),
                 Some(Step::BreakOff) => return self.end(None),
@@ -232,7 +232,7 @@ impl Playing {
         }
     }
 
-    async fn lease(&self, name: &'static str) {
+    async fn hold(&self, name: &'static str) {
         let mut changes = self.state.subscribe();
         changes
             .wait_for(|state| state.released.contains(name))
