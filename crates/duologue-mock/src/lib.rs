@@ -6,6 +6,7 @@
 //! shall go: see [`MockConfig::directives`].
 
 mod directives;
+mod quote;
 mod reply;
 mod summary;
 mod tool_answer;

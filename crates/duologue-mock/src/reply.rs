@@ -2,10 +2,7 @@
 
 use duologue_engine::provider::Message;
 
-use crate::tool_answer::tool_answer;
-
-/// How much of the user's message is repeated, in characters.
-const QUOTED_CHARS_MAX: usize = 80;
+use crate::{quote::quoted, tool_answer::tool_answer};
 
 const HELP: &str = "I am Duologue's mock model: I follow fixed rules, so that you can try this \
 server without any key. Here is what you can do:
@@ -104,16 +101,6 @@ fn honest_reply(text: &str, number: usize) -> String {
          answers, set OPENAI_API_KEY or GROQ_API_KEY and start the server again.",
         quoted(text)
     )
-}
-
-/// A text on one line, cut to what fits a sentence.
-pub(super) fn quoted(text: &str) -> String {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let line = words.join(" ");
-    match line.char_indices().nth(QUOTED_CHARS_MAX) {
-        Some((end, _)) => format!("{}\u{2026}", line[..end].trim_end()),
-        None => line,
-    }
 }
 
 /// The words of a message in lower case, with a space around each.

@@ -4,7 +4,7 @@
 //! `tool NAME(ARGUMENTS): RESULT`. A line that begins otherwise goes on with the assistant's answer
 //! before it.
 
-use crate::reply::quoted;
+use crate::quote::quoted;
 
 /// How many of the user's messages, and of the tools' calls, are listed.
 const LISTED_MAX: usize = 5;

@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::reply::quoted;
+use crate::quote::quoted;
 
 /// A shape that the mock knows. The first that fits is taken.
 #[derive(Deserialize)]

@@ -4,47 +4,33 @@
 //! do, so that what cannot be written or read back shows here first. A test may let writes fail.
 
 use std::{
-    collections::BTreeMap,
     fmt,
     sync::{Mutex, MutexGuard},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
-use tokio::time::Instant;
-
-use self::session::{Row, Session};
 use duologue_engine::store::{
     Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, Store, StoreError,
     normalize::{Ending, stored_text},
 };
+use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
+use tokio::time::Instant;
+
+use self::{job_row::JobRow, session::Session, state::State};
 
 mod inspect;
+mod job_row;
 mod jobs;
 mod session;
+mod state;
+
+pub use self::state::Fault;
 
 /// See the module.
 #[derive(Default)]
 pub struct MemoryStore {
     state: Mutex<State>,
-}
-
-/// How a write fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Nothing is written.
-    BeforeEffect,
-    /// All is written, but the answer is lost.
-    AfterEffect,
-}
-
-#[derive(Default)]
-struct State {
-    sessions: BTreeMap<SessionId, Session>,
-    jobs: Vec<jobs::Row>,
-    fault: Option<Fault>,
-    faults_left: u32,
 }
 
 impl MemoryStore {
@@ -175,7 +161,7 @@ impl Store for MemoryStore {
             let session = state.held(lease)?;
             session.append(after, events)?;
             session.end(Ending::of(events));
-            let job = jobs::Row::new(session);
+            let job = JobRow::new(session);
             state.jobs.push(job);
             Ok(())
         })
@@ -256,37 +242,4 @@ impl Store for MemoryStore {
     }
 
     async fn close(&self) {}
-}
-
-impl State {
-    /// The session, if `hold` is still the right to write to it.
-    fn held(&mut self, lease: &Lease) -> Result<&mut Session, StoreError> {
-        self.sessions
-            .get_mut(&lease.session_id)
-            .filter(|session| session.record.user_id == lease.user_id)
-            .filter(|session| session.epoch == lease.epoch && session.is_active())
-            .ok_or(StoreError::Conflict)
-    }
-
-    fn of_user(&self, user: &UserId, session: &SessionId) -> Option<&Session> {
-        let session = self.sessions.get(session);
-        session.filter(|session| session.record.user_id == *user)
-    }
-
-    /// Whether `hold` has stored just these events: then the call is a repetition.
-    fn has_events(&self, lease: &Lease, after: Seq, events: &[Event]) -> bool {
-        let Some(session) = self.of_user(&lease.user_id, &lease.session_id) else {
-            return false;
-        };
-        let stored = session.events.iter().skip(index(after));
-        let rows = events.iter().map(|event| Row::new(lease.epoch, event));
-        !events.is_empty()
-            && stored
-                .take(events.len())
-                .eq(rows.collect::<Vec<_>>().iter())
-    }
-}
-
-fn index(seq: Seq) -> usize {
-    usize::try_from(seq.0).unwrap_or(usize::MAX)
 }

@@ -1,13 +1,18 @@
 //! The operator's view of the store in memory.
 
 use async_trait::async_trait;
-use duologue_protocol::{EventBody, Seq, SessionId, SummaryStatus};
-use tokio::time::Instant;
-
-use super::{MemoryStore, State, index, jobs, session::Session};
 use duologue_engine::store::{
     JobEnd, SessionStatus, StoreError,
     inspect::{Head, Inspect, JobRecord, JobState, Jobs, Retry, StoredEvent},
+};
+use duologue_protocol::{EventBody, Seq, SessionId, SummaryStatus};
+use tokio::time::Instant;
+
+use super::{
+    MemoryStore,
+    job_row::JobRow,
+    session::Session,
+    state::{State, index},
 };
 
 #[async_trait]
@@ -94,7 +99,7 @@ impl State {
         })
     }
 
-    fn job_state(&self, row: &jobs::Row) -> JobState {
+    fn job_state(&self, row: &JobRow) -> JobState {
         match row.outcome {
             None if row.worker.is_some() && row.due_at > Instant::now() => JobState::Running,
             None => JobState::Waiting,
@@ -121,7 +126,7 @@ impl State {
                 Retry::DueNow
             }
             JobState::Superseded => {
-                let replaces = |(row, _): &(&jobs::Row, i64)| {
+                let replaces = |(row, _): &(&JobRow, i64)| {
                     row.session_id == session_id && row.last_seq == result && row.outcome.is_none()
                 };
                 let replacement = self.jobs.iter().zip(1..).find(replaces);
@@ -131,7 +136,7 @@ impl State {
                 let session = self.sessions.get_mut(&session_id)?;
                 session.record.status = SessionStatus::Ended;
                 session.record.summary_status = Some(SummaryStatus::Pending);
-                self.jobs.push(jobs::Row::new(session));
+                self.jobs.push(JobRow::new(session));
                 Retry::Replaced(i64::try_from(self.jobs.len()).expect("memory is smaller"))
             }
         })

@@ -2,38 +2,11 @@
 
 use std::time::Duration;
 
-use duologue_protocol::{Event, Seq, SessionId, UserId};
+use duologue_engine::store::{Job, JobEnd, ServerId, SessionStatus, StoreError, normalize};
+use duologue_protocol::Event;
 use tokio::time::Instant;
 
-use super::{Session, State};
-use duologue_engine::store::{Job, JobEnd, ServerId, SessionStatus, StoreError, normalize};
-
-pub(super) struct Row {
-    pub(super) session_id: SessionId,
-    pub(super) user_id: UserId,
-    pub(super) last_seq: Seq,
-    pub(super) attempt: u32,
-    pub(super) worker: Option<ServerId>,
-    /// When it may be claimed next: at once, after a delay, or when its worker's lease lapses.
-    pub(super) due_at: Instant,
-    pub(super) outcome: Option<JobEnd>,
-    pub(super) last_error: Option<String>,
-}
-
-impl Row {
-    pub(super) fn new(session: &Session) -> Self {
-        Self {
-            session_id: session.record.session_id.clone(),
-            user_id: session.record.user_id.clone(),
-            last_seq: session.record.last_seq,
-            attempt: 0,
-            worker: None,
-            due_at: Instant::now(),
-            outcome: None,
-            last_error: None,
-        }
-    }
-}
+use super::{job_row::JobRow, session::Session, state::State};
 
 impl State {
     pub(super) fn claim_job(&mut self, worker: &ServerId, lease: Duration) -> Option<Job> {
@@ -105,7 +78,7 @@ impl State {
     }
 
     /// The job's row, if no other attempt was counted since. It may have been given back.
-    fn job(&mut self, job: &Job) -> Option<&mut Row> {
+    fn job(&mut self, job: &Job) -> Option<&mut JobRow> {
         let at = usize::try_from(job.id).ok()?.checked_sub(1)?;
         let row = self.jobs.get_mut(at)?;
         let same_worker = row

@@ -16,12 +16,12 @@ pub(super) struct Session {
     pub(super) epoch: u64,
     pub(super) owner: Option<ServerId>,
     pub(super) lease_until: Instant,
-    pub(super) events: Vec<Row>,
+    pub(super) events: Vec<EventRow>,
     pub(super) draft: Option<Draft>,
 }
 
 #[derive(PartialEq)]
-pub(super) struct Row {
+pub(super) struct EventRow {
     pub(super) epoch: u64,
     occurred_at: Timestamp,
     event_type: &'static str,
@@ -95,7 +95,7 @@ impl Session {
             return Err(StoreError::Conflict);
         }
         for event in events {
-            self.events.push(Row::new(self.epoch, event));
+            self.events.push(EventRow::new(self.epoch, event));
             if matches!(event.body, EventBody::AssistantMessage(_)) {
                 self.draft = None;
             }
@@ -128,7 +128,7 @@ impl Session {
     }
 }
 
-impl Row {
+impl EventRow {
     pub(super) fn new(epoch: u64, event: &Event) -> Self {
         Self {
             epoch,
