@@ -145,7 +145,7 @@ fn done(command: &mut Command) -> anyhow::Result<Outcome> {
 
 /// Without arguments: 20 kills, half of them on each store, by a plan that is new each time.
 pub(crate) fn torture(root: &Path, arguments: &[String]) -> anyhow::Result<Outcome> {
-    let run = "run --quiet --package duologue-integration --example torture --";
+    let run = "run --quiet --package duologue-torture --example torture --";
     done(cargo(root, run).args(arguments))
 }
 

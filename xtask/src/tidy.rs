@@ -92,11 +92,6 @@ const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         rule: Rule::Cycles,
-        path: "testing/integration/",
-        reason: "older than the rule",
-    },
-    Exception {
-        rule: Rule::Cycles,
         path: "testing/simulation/",
         reason: "older than the rule",
     },
@@ -108,11 +103,6 @@ const EXCEPTIONS: &[Exception] = &[
     Exception {
         rule: Rule::TypeNames,
         path: "crates/duologue-store/",
-        reason: "older than the rule",
-    },
-    Exception {
-        rule: Rule::TypeNames,
-        path: "testing/integration/",
         reason: "older than the rule",
     },
 ];

@@ -20,7 +20,6 @@ pub mod raw;
 pub mod server;
 pub mod store;
 pub mod supabase;
-pub mod torture;
 pub mod trace;
 pub mod wire;
 
@@ -33,7 +32,7 @@ pub use crate::{
 
 /// All tests come from one address and mostly from one user, so that what one may do is what all do. The
 /// tests of limits set their own.
-pub(crate) const GENEROUS_LIMITS: &[(&str, &str)] = &[
+pub const GENEROUS_LIMITS: &[(&str, &str)] = &[
     ("DUOLOGUE_LIMITS__ADDRESS__HANDSHAKES_PER_SECOND", "100000"),
     ("DUOLOGUE_LIMITS__ADDRESS__HANDSHAKES_BURST", "100000"),
     ("DUOLOGUE_LIMITS__ADDRESS__CONNECTIONS_MAX", "100000"),

@@ -31,7 +31,7 @@ pub struct ServerProcess {
 }
 
 /// Builds the binary once per test run, and returns its path.
-pub(crate) fn binary() -> &'static PathBuf {
+pub fn binary() -> &'static PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let test = std::env::current_exe().expect("a test knows its own path");
@@ -267,7 +267,7 @@ impl ServerProcess {
     clippy::disallowed_methods,
     reason = "the task ends with the process whose output it reads"
 )]
-pub(crate) async fn read_address(stdout: tokio::process::ChildStdout) -> Result<SocketAddr> {
+pub async fn read_address(stdout: tokio::process::ChildStdout) -> Result<SocketAddr> {
     let mut lines = BufReader::new(stdout).lines();
     let mut printed = String::new();
     while let Some(line) = lines.next_line().await? {

@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("duologue-fuzzer", &["duologue-fuzz"], &[]),
     ("duologue-integration", PRODUCT, APPARATUS),
     ("duologue-simulation", SIMULATED, &[]),
+    ("duologue-torture", TORTURE, &[]),
     ("xtask", &[], &[]),
 ];
 const INNER: &[&str] = &["duologue-protocol", "duologue-engine"];
@@ -52,6 +53,11 @@ const SIMULATED: &[&str] = &[
     "duologue-engine",
     "duologue-server",
     "duologue-doubles",
+];
+const TORTURE: &[&str] = &[
+    "duologue-protocol",
+    "duologue-store",
+    "duologue-integration",
 ];
 const APPARATUS: &[&str] = &["duologue-conformance", "duologue-doubles", "duologue-fuzz"];
 

@@ -33,5 +33,4 @@ mod sockets;
 mod supabase;
 mod takeover;
 mod text;
-mod torture;
 mod verify;

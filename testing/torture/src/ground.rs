@@ -3,15 +3,15 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
-use duologue_protocol::{Seq, ServerFrame, SessionId, UserId};
-use serde_json::Value;
-
-use crate::{
+use duologue_integration::{
     postgres::{Cluster, Database},
     server::install_crypto,
     store::config,
-    torture::{check::Logs, history::History, link::Link},
 };
+use duologue_protocol::{Seq, ServerFrame, SessionId, UserId};
+use serde_json::Value;
+
+use crate::{check::Logs, history::History, link::Link};
 
 /// Events read at a time.
 const PAGE_EVENTS: u32 = 500;

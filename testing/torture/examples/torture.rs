@@ -1,4 +1,4 @@
-//! Tortures the real binary and prints what came of it: see `duologue_integration::torture`.
+//! Tortures the real binary and prints what came of it: see `duologue_torture`.
 //!
 //! It is run by `cargo xtask torture`, which has the same arguments: `--kills N`, `--seed S`,
 //! `--store sqlite|postgres|both`.
@@ -12,7 +12,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use duologue_integration::torture::{self, Options, StoreKind, Verdict};
+use duologue_torture::{Options, StoreKind, Verdict};
 
 /// What is asked for on the command line.
 struct Arguments {
@@ -39,7 +39,7 @@ async fn main() -> Result<ExitCode> {
         .iter()
         .map(|store| options(*store))
         .collect();
-    let running = runs.iter().map(torture::run);
+    let running = runs.iter().map(duologue_torture::run);
     let verdicts: Vec<Verdict> = futures_util::future::try_join_all(running).await?;
     let mut exit = ExitCode::SUCCESS;
     for verdict in verdicts {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
-use crate::torture::{
+use crate::{
     check::Logs,
     ground::StoreKind,
     history::{Finding, FindingKind, History, Outcome, Request},

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
-use crate::torture::history::{Attachment, Outcome::*};
+use crate::history::{Attachment, Outcome::*};
 
 const GRACE: Duration = Duration::from_secs(2);
 const TEXT: &str = "mock:words=3 message 1 canary-aa";

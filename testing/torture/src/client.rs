@@ -19,7 +19,7 @@ use tokio_tungstenite::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::torture::{
+use crate::{
     check::foreign_canary,
     history::{Attachment, FindingKind, History, Outcome, Request},
 };

@@ -21,6 +21,7 @@ mod ground;
 pub mod history;
 mod link;
 mod nemesis;
+mod options;
 mod personas;
 mod server;
 mod verdict;
@@ -29,33 +30,33 @@ use std::{
     collections::BTreeMap,
     fs,
     net::SocketAddr,
-    ops::Range,
     path::Path,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
+use duologue_integration::{process::binary, server::http};
 use fastrand::Rng;
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    process::binary,
-    server::http,
-    torture::{
-        check::{CANARY, Logs},
-        client::Place,
-        ground::Ground,
-        history::{Finding, FindingKind, History, Outcome},
-        link::Link,
-        nemesis::Nemesis,
-        personas::{Client, Persona},
-        server::{GRACE, Server},
-    },
+    check::{CANARY, Logs},
+    client::Place,
+    ground::Ground,
+    history::{Finding, FindingKind, History, Outcome, of_server},
+    link::Link,
+    nemesis::Nemesis,
+    personas::{Client, Persona},
+    server::{GRACE, Server},
 };
 
-pub use crate::torture::{ground::StoreKind, verdict::Verdict};
+pub use crate::{
+    ground::StoreKind,
+    options::{Options, Planted},
+    verdict::Verdict,
+};
 
 /// How long clients may take to finish what they do once all is healed.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(90);
@@ -65,49 +66,6 @@ const QUIET_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How long all goes well between the last fault and the clients' leave.
 const CALM: Duration = Duration::from_millis(500);
-
-/// How a run shall go.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// What is under the server.
-    pub store: StoreKind,
-    /// How often the server is killed.
-    pub kills: u32,
-    /// Draws the plan.
-    pub seed: u64,
-    /// How long after the last fault the server is killed, in milliseconds.
-    pub pauses_milliseconds: Range<u64>,
-    /// Whether nothing else goes wrong.
-    pub only_kills: bool,
-    /// A fault of ours, which the run must find.
-    pub planted: Option<Planted>,
-    /// Is told how the run goes on.
-    pub progress: fn(&str),
-}
-
-/// A fault that is planted to see whether it is found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Planted {
-    /// At the last kill, the database is replaced by a copy that was made at the first.
-    RestoredBackup,
-    /// After the first kill, some frames of clients come twice.
-    DoubledFrames,
-}
-
-impl Options {
-    /// A run with all that can go wrong.
-    pub fn new(store: StoreKind, kills: u32, seed: u64) -> Self {
-        Self {
-            store,
-            kills,
-            seed,
-            pauses_milliseconds: 200..4000,
-            only_kills: false,
-            planted: None,
-            progress: |_| {},
-        }
-    }
-}
 
 /// Who comes: sessions, whose they are, and how each of their tabs behaves.
 const CAST: &[(&str, &[Persona])] = &[
@@ -219,11 +177,6 @@ async fn perform(
         faults,
         findings,
     })
-}
-
-/// What the server did that it must not.
-fn of_server(error: &anyhow::Error) -> Finding {
-    Finding::new(FindingKind::Server, "the server", format!("{error:#}"))
 }
 
 fn cast(place: &Place, rng: &mut Rng) -> Vec<Client> {

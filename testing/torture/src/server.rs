@@ -9,13 +9,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use duologue_integration::{
+    DEADLINE, GENEROUS_LIMITS,
+    process::{binary, read_address, run_to_end},
+};
 use tokio::process::{Child, Command};
 
-use crate::{
-    DEADLINE,
-    process::{binary, read_address, run_to_end},
-    torture::history::{Finding, FindingKind},
-};
+use crate::history::{Finding, FindingKind};
 
 /// How long the server's running answers may go on after SIGTERM.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -79,7 +79,7 @@ impl Server {
         let no_retry_is_the_last = ("DUOLOGUE_JOBS__RETRY_DELAYS", RETRY_DELAYS);
         SETTINGS
             .iter()
-            .chain(crate::GENEROUS_LIMITS)
+            .chain(GENEROUS_LIMITS)
             .copied()
             .chain([url, no_retry_is_the_last])
             .collect()

@@ -6,12 +6,11 @@ use anyhow::{Context, Result};
 use fastrand::Rng;
 use tokio::process::Command;
 
-use crate::torture::{
-    Planted,
+use crate::{
     ground::Ground,
-    history::Finding,
+    history::{Finding, of_server},
     link::{Cut, Link},
-    of_server,
+    options::Planted,
     server::Server,
 };
 

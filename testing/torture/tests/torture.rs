@@ -3,9 +3,7 @@
 //! Whether it finds nothing where nothing is planted is for `cargo xtask torture`, which takes
 //! longer than a test should.
 
-use duologue_integration::torture::{
-    self, Options, Planted, StoreKind, Verdict, history::FindingKind,
-};
+use duologue_torture::{Options, Planted, StoreKind, Verdict, history::FindingKind};
 
 /// Tortures a server on SQLite for a few seconds, by kills alone.
 async fn torture_with(planted: Planted) -> Verdict {
@@ -15,7 +13,7 @@ async fn torture_with(planted: Planted) -> Verdict {
         planted: Some(planted),
         ..Options::new(StoreKind::Sqlite, 2, 1)
     };
-    let verdict = torture::run(&options).await;
+    let verdict = duologue_torture::run(&options).await;
     let verdict = verdict.expect("the torture itself works");
     // Found or not: here the evidence is of no use to anybody.
     if let Some(folder) = &verdict.folder {

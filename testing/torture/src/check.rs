@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use jiff::{Timestamp, ToSpan};
 use serde_json::Value;
 
-use crate::torture::history::{Finding, FindingKind, History, Outcome, Request};
+use crate::history::{Finding, FindingKind, History, Outcome, Request};
 
 #[cfg(test)]
 mod tests;

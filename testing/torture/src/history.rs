@@ -175,3 +175,8 @@ impl History {
         self.breaches.push(Finding::new(kind, place, what));
     }
 }
+
+/// What the server did that it must not.
+pub(crate) fn of_server(error: &anyhow::Error) -> Finding {
+    Finding::new(FindingKind::Server, "the server", format!("{error:#}"))
+}

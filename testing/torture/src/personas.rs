@@ -7,7 +7,7 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::torture::{
+use crate::{
     client::{Heard, Place, SILENCE_MAX, Tab},
     history::{FindingKind, History, Outcome, Request},
 };
