@@ -10,7 +10,7 @@ pub mod inspect;
 #[cfg(feature = "testing")]
 pub mod memory;
 pub mod normalize;
-mod spawned;
+pub(crate) mod spawned;
 
 use std::{fmt, time::Duration};
 
@@ -21,7 +21,6 @@ use duologue_protocol::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub(crate) use self::spawned::SpawnedStore;
 use crate::BoxError;
 
 /// Where sessions outlive the process.

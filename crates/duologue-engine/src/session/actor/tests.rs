@@ -1,29 +1,40 @@
-//! Replaying a log gives what the session knew while it lived, whatever its users did to it.
+//! The fold of a log equals the state of the session that wrote it, whatever its users did.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use duologue_protocol::{OnBusy, SessionId, UserId, UserInput};
+use duologue_protocol::{
+    ClientFrame, DisconnectReason, MessageId, OnBusy, Seq, SessionId, UserId, UserInput,
+};
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{opening::open, *};
 use crate::{
     agent::Agent,
     clock::TestClock,
-    engine::{Limits, Parts},
+    context::{Context, Limits, Parts},
+    in_flight::InFlightGuard,
     limits::{
         GenerationLimits, JobLimits, ProcessLimits, SessionLimits, TokenLimits, TurnLimits,
         UserLimits,
     },
     log::fold,
     provider::mock::{Mock, MockConfig},
+    reader::Reader,
+    session::{
+        SessionHandle,
+        actor::Session,
+        exit::SessionExit,
+        inbox::{ClientRequest, Command, tests::inbox},
+        recovery::{Opening, open},
+    },
     store::{
         ServerId,
         memory::{Fault, MemoryStore},
     },
     tool::{Tool, ToolContext, ToolDefinition, ToolError},
+    transcript::Transcript,
 };
 
 const AGENT: &str = r#"
@@ -163,7 +174,7 @@ fn limits() -> Limits {
         tokens: TokenLimits,
         process: ProcessLimits,
     }
-    let defaults = include_str!("../../../../config/default.toml");
+    let defaults = include_str!("../../../../../config/default.toml");
     let sections: Sections = toml::from_str(defaults).expect("the defaults can be read");
     Limits {
         session: sections.session,
@@ -198,7 +209,7 @@ fn context(store: &Arc<MemoryStore>) -> Arc<Context> {
 }
 
 /// Does what the users do, as a registry and its sockets would.
-async fn act(actions: &[Action], commands: &mpsc::Sender<Command>, store: &MemoryStore) {
+async fn act(actions: &[Action], session: &SessionHandle, store: &MemoryStore) {
     let mut readers: Vec<Reader> = Vec::new();
     for action in actions {
         match action {
@@ -214,12 +225,8 @@ async fn act(actions: &[Action], commands: &mpsc::Sender<Command>, store: &Memor
             }
             Action::Cancel => submit(&readers, ClientFrame::Cancel),
             Action::Come { after } => {
-                let (reply, answer) = oneshot::channel();
-                let after = after.map(Seq);
-                let attach = Command::Attach(Attach { after, reply });
-                commands.send(attach).await.expect("the session lives");
                 // It is refused when the session is about to end, or full.
-                readers.extend(answer.await.ok().and_then(Result::ok));
+                readers.extend(session.attach(after.map(Seq)).await.ok());
             }
             Action::Go { reason } => {
                 if let Some(reader) = readers.pop() {
@@ -240,25 +247,19 @@ fn submit(readers: &[Reader], frame: ClientFrame) {
 
 /// Lives once, and compares. A life that was killed is told of by the next one.
 async fn live(context: &Arc<Context>, store: &MemoryStore, (actions, end): Life) {
-    let (commands, inbox) = mpsc::channel(1000);
+    let (handle, inbox) = inbox();
     let session_id = SessionId::new("s").expect("a session id");
     let opening = Opening::Requested(session_id, UserId::anonymous());
     store.fail_next_writes(0, Fault::BeforeEffect);
     let opened = open(context, opening).await.expect("the session opens");
-    let mut session = Session::new(Arc::clone(context), opened, commands.downgrade(), inbox);
-    let repaired = session.settle_interrupted_turn().await;
+    let mut session = Session::new(Arc::clone(context), opened, inbox);
+    let repaired = session.recover_turn().await;
     assert!(repaired.is_ok(), "{repaired:?}");
     let life = async {
-        act(&actions, &commands, store).await;
-        let (connection, frame) = (0, ClientFrame::End);
+        act(&actions, &handle, store).await;
         if let End::Requested = end {
-            let load = InFlightGuard::nothing();
-            let request = Command::Submit {
-                connection,
-                frame,
-                load,
-            };
-            commands.send(request).await.expect("the session lives");
+            let request = ClientRequest::new(0, ClientFrame::End, InFlightGuard::nothing());
+            handle.send(Command::Submit(request));
             std::future::pending::<()>().await;
         }
     };
@@ -267,11 +268,14 @@ async fn live(context: &Arc<Context>, store: &MemoryStore, (actions, end): Life)
         () = life => return,
     }
     let empty = Transcript::new(context.limits.turn.prompt_bytes_max);
-    let replayed = fold(store, session.log.lease(), empty).await;
-    assert_eq!(replayed.expect("the log is read"), session.transcript);
-    assert_eq!(session.transcript.open_turn, None);
-    assert_eq!(session.transcript.open_calls, []);
-    assert_eq!(session.transcript.queue.len(), 0);
+    let replayed = fold(store, session.journal.lease(), empty).await;
+    assert_eq!(
+        &replayed.expect("the log is read"),
+        session.journal.transcript()
+    );
+    assert_eq!(session.journal.transcript().open_turn, None);
+    assert_eq!(session.journal.transcript().open_calls, []);
+    assert_eq!(session.journal.transcript().queue.len(), 0);
 }
 
 proptest! {
