@@ -17,28 +17,3 @@ pub trait Clock: Send + Sync + 'static {
 pub fn milliseconds(duration: Duration) -> u64 {
     duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
-
-/// A clock that starts at a fixed moment and advances with tokio's (possibly paused) time.
-#[cfg(feature = "testing")]
-#[derive(Debug)]
-pub struct TestClock {
-    started: tokio::time::Instant,
-}
-
-#[cfg(feature = "testing")]
-impl TestClock {
-    /// A clock that reads 2026-01-01T00:00:00Z now. Must be called within a runtime.
-    pub fn start() -> Self {
-        Self {
-            started: tokio::time::Instant::now(),
-        }
-    }
-}
-
-#[cfg(feature = "testing")]
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        let epoch = Timestamp::from_second(1_767_225_600).expect("2026 is in range");
-        epoch + self.started.elapsed()
-    }
-}

@@ -35,6 +35,8 @@ mod transcript;
 mod turn;
 pub mod verify;
 
+#[cfg(feature = "testing")]
+pub use crate::session::replay;
 pub use crate::{
     context::{Limits, Parts},
     engine::Engine,

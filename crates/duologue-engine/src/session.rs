@@ -43,5 +43,7 @@ mod recovery;
 mod task;
 mod turn_slot;
 
+#[cfg(feature = "testing")]
+pub use self::actor::replay;
 pub use self::inbox::AttachError;
 pub(crate) use self::{inbox::SessionHandle, recovery::Opening, task::spawn};

@@ -6,10 +6,10 @@
 mod attachment;
 mod inputs;
 mod message;
+#[cfg(feature = "testing")]
+pub mod replay;
 mod storage;
 mod termination;
-#[cfg(test)]
-mod tests;
 mod turn;
 
 use std::sync::Arc;

@@ -130,7 +130,11 @@ struct ReaderRequests {
 /// Makes the inbox of a session.
 pub(super) fn channel(limits: &SessionLimits) -> (SessionHandle, Inbox) {
     // Each reader has a place for its departure; the rest is for requests.
-    let places = usize::from(limits.commands_queued_max) + usize::from(limits.readers_max);
+    with_capacity(usize::from(limits.commands_queued_max) + usize::from(limits.readers_max))
+}
+
+/// Makes an inbox with this many places.
+pub(super) fn with_capacity(places: usize) -> (SessionHandle, Inbox) {
     let (sender, commands) = mpsc::channel(places);
     let inbox = Inbox {
         commands,
@@ -157,6 +161,17 @@ impl SessionHandle {
             }
             Ok(attached) => attached,
         }
+    }
+
+    /// Sends a command, and waits until the inbox has room for it.
+    ///
+    /// # Panics
+    ///
+    /// If the session accepts no more commands.
+    #[cfg(feature = "testing")]
+    pub(super) async fn send(&self, command: Command) {
+        let sent = self.0.send(command).await;
+        assert!(sent.is_ok(), "the session accepts commands");
     }
 
     /// Whether the session accepts no more commands.
@@ -261,31 +276,8 @@ impl RequestSink for ReaderRequests {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-
-    /// An inbox for tests that have no limits.
-    pub(in crate::session) fn inbox() -> (SessionHandle, Inbox) {
-        with_room(1000)
-    }
-
-    fn with_room(places: usize) -> (SessionHandle, Inbox) {
-        let (sender, commands) = mpsc::channel(places);
-        let inbox = Inbox {
-            commands,
-            deferred: VecDeque::new(),
-            sender: sender.downgrade(),
-        };
-        (SessionHandle(sender), inbox)
-    }
-
-    impl SessionHandle {
-        /// Sends a command of no reader.
-        pub(in crate::session) fn send(&self, command: Command) {
-            let sent = self.0.try_send(command);
-            sent.expect("the session's task is running, and its inbox has room");
-        }
-    }
 
     fn request(frame: ClientFrame) -> Command {
         let request = ClientRequest::new(1, frame, InFlightGuard::nothing());
@@ -294,7 +286,7 @@ pub(super) mod tests {
 
     #[tokio::test]
     async fn a_departure_has_room_when_requests_fill_the_inbox() {
-        let (_handle, mut inbox) = with_room(2);
+        let (_handle, mut inbox) = with_capacity(2);
         let mut requests = inbox.reader_slot().expect("there is room").requests(1);
         let ping = || requests.submit(ClientFrame::Ping, InFlightGuard::nothing());
         assert_eq!(ping(), Ok(()));
@@ -311,7 +303,7 @@ pub(super) mod tests {
 
     #[tokio::test]
     async fn one_deferred_end_stands_for_all() {
-        let (_handle, mut inbox) = inbox();
+        let (_handle, mut inbox) = with_capacity(8);
         inbox.defer(request(ClientFrame::End));
         inbox.defer(request(ClientFrame::End));
         assert!(inbox.has_deferred());

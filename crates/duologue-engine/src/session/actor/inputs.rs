@@ -62,7 +62,7 @@ mod tests {
     use crate::{
         in_flight::InFlightGuard,
         reader::RequestSink,
-        session::{inbox::tests::inbox, turn_slot::tests::running},
+        session::{inbox::with_capacity, turn_slot::tests::running},
     };
 
     fn ping(requests: &dyn RequestSink) {
@@ -73,7 +73,7 @@ mod tests {
     /// Both sources always have something, and alternate.
     #[tokio::test]
     async fn neither_readers_nor_the_turn_can_drown_the_other() {
-        let (_handle, mut inbox) = inbox();
+        let (_handle, mut inbox) = with_capacity(8);
         let requests = inbox.reader_slot().expect("there is room").requests(1);
         let (mut turn, mut speak) = running();
         let mut inputs = Inputs::default();
@@ -89,7 +89,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_source_without_input_is_not_waited_for() {
-        let (_handle, mut inbox) = inbox();
+        let (_handle, mut inbox) = with_capacity(8);
         let requests = inbox.reader_slot().expect("there is room").requests(1);
         let mut turn = TurnSlot::default();
         let mut inputs = Inputs::default();
