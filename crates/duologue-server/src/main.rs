@@ -10,13 +10,13 @@ use anyhow::Context;
 use clap::Parser;
 use duologue_server::{
     NewAdminToken,
-    app::{Application, Description},
+    application::{Application, Description},
     banner::Banner,
     chat::{self, Colour, Input, Terminal, Token},
     check,
     cli::{Cli, Command},
     config::{self, Config, Environment, Loaded},
-    memory, operate, panics, probe,
+    health_check, jobs_command, memory, panics,
     shutdown::Signals,
     telemetry, verify,
 };
@@ -66,7 +66,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve(serve) => {
             let loaded = start(load(serve.into_flags())?)?;
             if !loaded.config.server.core_dumps {
-                memory::keep_private().context("the memory cannot be kept private")?;
+                memory::disable_core_dumps().context("core dumps cannot be disabled")?;
             }
             install_crypto();
             serve_until_told_to_stop(&loaded.config).await
@@ -90,11 +90,11 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Jobs(command) => {
             let loaded = warn(load(Vec::new())?)?;
             install_crypto();
-            Ok(operate::run(&loaded.config.store, command, io::stdout()).await?)
+            Ok(jobs_command::run(&loaded.config.store, command, io::stdout()).await?)
         }
         Command::Health => {
             let loaded = load(Vec::new())?;
-            let address = probe::ask(&loaded.config.server).await?;
+            let address = health_check::run(&loaded.config.server).await?;
             Ok(writeln!(io::stdout(), "{address} is alive")?)
         }
         Command::Config => {
