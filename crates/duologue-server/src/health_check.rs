@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{banner::visitable, config::ServerConfig};
+use crate::{banner::connectable, config::ServerConfig};
 
 /// Shorter than the timeouts of supervisors, so that this check reports what is wrong.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -46,7 +46,9 @@ pub enum HealthCheckError {
 /// Checks the server of this configuration, on this machine, and returns its address.
 pub async fn run(config: &ServerConfig) -> Result<String, HealthCheckError> {
     let host = match config.host.parse::<IpAddr>() {
-        Ok(ip) => visitable(SocketAddr::new(ip, config.port)).ip().to_string(),
+        Ok(ip) => connectable(SocketAddr::new(ip, config.port))
+            .ip()
+            .to_string(),
         Err(_) => config.host.clone(),
     };
     let address = format!("{host}:{}", config.port);

@@ -137,7 +137,7 @@ impl AuthConfig {
 impl fmt::Display for Authentication {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rules = match self {
-            Self::Disabled => return f.write_str("none: users are who they say they are"),
+            Self::Disabled => return f.write_str("disabled: the server requires no token"),
             Self::ByToken(rules) => rules,
         };
         let by = match (&rules.secret, &rules.jwks_url) {
@@ -145,6 +145,6 @@ impl fmt::Display for Authentication {
             (Some(_), None) => "a shared secret",
             (None, _) => "its public keys",
         };
-        write!(f, "tokens of {}, checked by {by}", rules.issuer)
+        write!(f, "tokens of {}, checked with {by}", rules.issuer)
     }
 }
