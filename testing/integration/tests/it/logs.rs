@@ -20,9 +20,9 @@ const AWAY: Duration = Duration::from_mins(10);
 async fn an_error_in_json_has_its_causes_its_request_and_its_session() {
     install_crypto();
     let database = Cluster::get().await.database().await;
-    let proxy = DatabaseProxy::start(database.cluster().port()).await;
+    let proxy = DatabaseProxy::start(database).await;
     let server = ServerProcess::start_with(&[
-        ("DATABASE_URL", &database.url_at(proxy.port())),
+        ("DATABASE_URL", &proxy.url()),
         ("DUOLOGUE_STORE__STATEMENT_TIMEOUT", "500ms"),
         ("DUOLOGUE_SESSION__ATTACH_TIMEOUT", "500ms"),
         ("DUOLOGUE_LOG__FORMAT", "json"),
