@@ -3,59 +3,22 @@
 //! [`Settings`] begins as `config/default.toml` and always has exactly its keys: a layer can change
 //! a value, and can neither add a key nor change what kind of value a key holds.
 
-use std::{collections::BTreeMap, fmt, fs, path::Path, path::PathBuf};
+use std::{collections::BTreeMap, fmt, fs, path::Path};
 
 use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::config::{
-    Config,
-    check::duration,
     environment::VariableLayer,
     keys::{find, find_mut, join, list, list_all},
     names::{self, FAMILIAR},
     redact,
+    sections::Config,
+    source::{FlagValue, Source},
+    values::{self, expected_form, is_same_kind, kind},
 };
 
-/// How a zero is refused where it makes no sense.
-pub(super) const MORE_THAN_ZERO: &str = "must be more than zero";
-
 const DEFAULTS: &str = include_str!("../../../../config/default.toml");
-
-/// Where a value came from, if it is not the default.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The configuration file at this path.
-    File(PathBuf),
-    /// The variable of this name in `.env`.
-    DotEnv(String),
-    /// The environment variable of this name.
-    Variable(String),
-    /// The flag of this name.
-    Flag(&'static str),
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "{}", path.display()),
-            Self::DotEnv(name) => write!(f, "{name} in .env"),
-            Self::Variable(name) => f.write_str(name),
-            Self::Flag(flag) => f.write_str(flag),
-        }
-    }
-}
-
-/// A setting given on the command line.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FlagValue {
-    /// The flag as it is typed, for messages: `--port`.
-    pub flag: &'static str,
-    /// The key it sets: `server.port`.
-    pub key: &'static str,
-    /// The value, of the kind that the key has by default.
-    pub value: Value,
-}
 
 /// All settings as they are in force, each with its source.
 ///
@@ -80,7 +43,7 @@ impl Settings {
     }
 
     /// Lays a file over what there is, and returns what is wrong with it.
-    pub(super) fn lay_file(&mut self, path: &Path) -> Vec<String> {
+    pub(super) fn merge_file(&mut self, path: &Path) -> Vec<String> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) => {
@@ -90,15 +53,15 @@ impl Settings {
                 )];
             }
         };
-        self.lay_text(&text, path)
+        self.merge_text(&text, path)
     }
 
     /// Lays what a file at `path` says over what there is.
-    pub(super) fn lay_text(&mut self, text: &str, path: &Path) -> Vec<String> {
+    pub(super) fn merge_text(&mut self, text: &str, path: &Path) -> Vec<String> {
         match text.parse::<Table>() {
             Ok(table) => {
                 let mut problems = Vec::new();
-                self.lay_table(&table, "", &Source::File(path.to_owned()), &mut problems);
+                self.merge_table(&table, "", &Source::File(path.to_owned()), &mut problems);
                 problems
             }
             // The parser's own text would quote the line, which may hold a secret.
@@ -111,7 +74,7 @@ impl Settings {
         }
     }
 
-    fn lay_table(
+    fn merge_table(
         &mut self,
         table: &Table,
         path: &str,
@@ -122,7 +85,7 @@ impl Settings {
             let key = join(path, name);
             match (find(&self.defaults, &key), value) {
                 (Some(Value::Table(_)), Value::Table(inner)) => {
-                    self.lay_table(inner, &key, source, problems);
+                    self.merge_table(inner, &key, source, problems);
                 }
                 _ => problems.extend(self.set(&key, value.clone(), source.clone())),
             }
@@ -132,7 +95,7 @@ impl Settings {
     /// Lays the variables of one origin over what there is, and returns what is wrong with them.
     ///
     /// Names of ours are more exact than familiar ones, so they win over them.
-    pub(super) fn lay_variables(&mut self, layer: &VariableLayer<'_>) -> Vec<String> {
+    pub(super) fn merge_env(&mut self, layer: &VariableLayer<'_>) -> Vec<String> {
         let familiar = FAMILIAR.map(|(name, key)| (name, key.to_owned()));
         let ours = layer.variables.keys();
         let ours = ours.filter_map(|name| Some((name.as_str(), names::key_of(name)?)));
@@ -143,7 +106,7 @@ impl Settings {
                 continue;
             };
             let value = match find(&self.defaults, &key) {
-                Some(default) => names::parse(text, default).unwrap_or_else(|| text.into()),
+                Some(default) => values::parse(text, default).unwrap_or_else(|| text.into()),
                 None => text.into(),
             };
             problems.extend(self.set(&key, value, source));
@@ -152,7 +115,7 @@ impl Settings {
     }
 
     /// Lays a flag over what there is, and returns what is wrong with it.
-    pub(super) fn lay_flag(&mut self, flag: FlagValue) -> Option<String> {
+    pub(super) fn merge_flag(&mut self, flag: FlagValue) -> Option<String> {
         self.set(flag.key, flag.value, Source::Flag(flag.flag))
     }
 
@@ -161,7 +124,7 @@ impl Settings {
             Some(Value::Table(section)) => {
                 let keys = list(section);
                 return Some(format!(
-                    "`{key}` (from {source}) is a section, not a value; it holds {keys}"
+                    "`{key}` (from {source}) is a section, not a value; its keys are {keys}"
                 ));
             }
             Some(default) => default,
@@ -202,9 +165,9 @@ impl Settings {
                 let mut alone = self.defaults.clone();
                 *find_mut(&mut alone, key)? = find(&self.values, key)?.clone();
                 let error = Config::deserialize(alone).err()?;
-                let allowed = match form(self.default(key)) {
+                let allowed = match expected_form(self.default(key)) {
                     Some(form) => format!("must be {form}"),
-                    None => say(error.message()),
+                    None => values::reason(error.message()),
                 };
                 Some(format!("{} {allowed}", self.cite(key)))
             })
@@ -243,6 +206,12 @@ impl Settings {
     /// A key with its value and source, as messages name it. Shows no secret.
     pub(super) fn cite(&self, key: &str) -> String {
         cite(key, self.value(key), self.source(key))
+    }
+
+    /// Says that the value of `one` must be in `relation` to that of `other`.
+    pub(super) fn must_be(&self, relation: &str, one: &str, other: &str) -> String {
+        let (one, other) = (self.cite(one), self.cite(other));
+        format!("{one} must be {relation} {other}")
     }
 
     fn write_section(&self, f: &mut fmt::Formatter<'_>, path: &str, table: &Table) -> fmt::Result {
@@ -289,51 +258,5 @@ fn cite(key: &str, value: &Value, source: Option<&Source>) -> String {
     match source {
         Some(source) => format!("`{key}` = {value} (from {source})"),
         None => format!("`{key}` = {value} (the default)"),
-    }
-}
-
-/// What a key holds, where it holds durations.
-fn form(default: &Value) -> Option<&'static str> {
-    match default {
-        Value::Array(items) if items.iter().any(|item| duration(item).is_some()) => {
-            Some("a list of durations, such as [\"30s\", \"2m\"]")
-        }
-        default => duration(default).map(|_| "a duration, such as \"500ms\", \"30s\" or \"2h\""),
-    }
-}
-
-/// A deserializer's message as the end of a sentence that has named the value.
-fn say(message: &str) -> String {
-    let message = message.trim_end();
-    if message.contains("integer `0`, expected a nonzero") {
-        return MORE_THAN_ZERO.to_owned();
-    }
-    let expected = message.rsplit_once("expected ").map(|(_, kind)| kind);
-    match expected {
-        Some("u16") => format!("must be from 0 to {}", u16::MAX),
-        Some("a nonzero u16") => format!("must be from 1 to {}", u16::MAX),
-        Some("u32") => format!("must be from 0 to {}", u32::MAX),
-        Some("a nonzero u32") => format!("must be from 1 to {}", u32::MAX),
-        _ => format!("cannot be used: {message}"),
-    }
-}
-
-fn is_same_kind(default: &Value, given: &Value) -> bool {
-    match given {
-        Value::Array(items) => default.is_array() && items.iter().all(Value::is_str),
-        _ => default.same_type(given),
-    }
-}
-
-/// What a key holds, as the end of "must be …".
-fn kind(default: &Value) -> &'static str {
-    match default {
-        Value::String(_) => "a string",
-        Value::Integer(_) => "a whole number",
-        Value::Float(_) => "a number",
-        Value::Boolean(_) => "true or false",
-        Value::Datetime(_) => "a date and time",
-        Value::Array(_) => "a list of strings",
-        Value::Table(_) => "a section",
     }
 }

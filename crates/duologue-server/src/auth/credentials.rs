@@ -1,12 +1,10 @@
-//! What a request's head brings as proof: a token, in one of the ways that `docs/protocol.md` lists.
+//! The credentials in the head of a request: a token, in one of the places that `docs/protocol.md`
+//! lists.
 
-use axum::{
-    extract::Query,
-    http::{HeaderMap, header, request::Parts},
-};
+use axum::http::{HeaderMap, header, request::Parts};
 use secrecy::SecretString;
 
-use crate::{auth::Auth, http::error::ApiError};
+use crate::query::Parameters;
 
 /// Precedes the token among the subprotocols that a client offers.
 const SUBPROTOCOL_TOKEN: &str = "duologue.bearer.";
@@ -14,34 +12,38 @@ const SUBPROTOCOL_TOKEN: &str = "duologue.bearer.";
 /// The name of the query's parameter.
 const QUERY_TOKEN: &str = "token";
 
-/// What was found.
+/// The credentials of a request.
 #[derive(Debug)]
-pub(crate) enum Presented {
-    Nothing,
+pub(crate) enum Credentials {
+    /// There is no token.
+    None,
     Token(SecretString),
-    /// More than one token, or one where none may be.
+    /// More than one token, or one in a place where none is allowed.
     Misplaced,
 }
 
-impl Presented {
-    /// Looks in all places, since a second token would make it unclear who is meant.
-    pub(crate) fn read(parts: &Parts, auth: &Auth) -> Self {
+impl Credentials {
+    /// Reads all places, since a second token would make the user ambiguous. `query_token` says
+    /// whether the query may carry one.
+    pub(crate) fn read(parts: &Parts, query_token: bool) -> Self {
         let mut tokens = Vec::new();
         for value in parts.headers.get_all(header::AUTHORIZATION) {
             match value.to_str().ok().and_then(bearer) {
                 Some(token) => tokens.push(token),
-                // Another scheme, such as a proxy's own, is no token of ours.
+                // Another scheme, such as a proxy's own, is not a user's token.
                 None => return Self::Misplaced,
             }
         }
         tokens.extend(offered(&parts.headers));
-        match query_value(parts, QUERY_TOKEN) {
+        let in_query = Parameters::read(&parts.uri)
+            .and_then(|parameters| Ok(parameters.one(QUERY_TOKEN)?.map(str::to_owned)));
+        match in_query {
             Ok(None) => {}
-            Ok(Some(token)) if auth.config.query_token => tokens.push(token.into()),
+            Ok(Some(token)) if query_token => tokens.push(token.into()),
             Ok(Some(_)) | Err(_) => return Self::Misplaced,
         }
         match (tokens.pop(), tokens.is_empty()) {
-            (None, _) => Self::Nothing,
+            (None, _) => Self::None,
             (Some(token), true) => Self::Token(token),
             (Some(_), false) => Self::Misplaced,
         }
@@ -64,17 +66,4 @@ fn offered(headers: &HeaderMap) -> Vec<SecretString> {
         .filter_map(|name| name.trim().strip_prefix(SUBPROTOCOL_TOKEN))
         .map(SecretString::from)
         .collect()
-}
-
-/// The value of a query's parameter. One that comes twice is refused, since readers would differ on
-/// which counts.
-pub(super) fn query_value(parts: &Parts, name: &str) -> Result<Option<String>, ApiError> {
-    let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
-        .map_err(|_| ApiError::BadRequest("the query is not percent-encoded UTF-8".into()))?;
-    let mut values = query.0.into_iter().filter(|(key, _)| key == name);
-    let value = values.next().map(|(_, value)| value);
-    if values.next().is_some() {
-        return Err(ApiError::BadRequest(format!("`{name}` comes twice")));
-    }
-    Ok(value)
 }

@@ -1,5 +1,4 @@
-//! `duologue jobs`: the summaries that are due, and those that failed, beside whatever server is
-//! running.
+//! `duologue jobs`: lists summary jobs and retries failed ones. May run while a server is running.
 
 use std::io::{self, Write};
 
@@ -9,12 +8,12 @@ use duologue_engine::store::{
 };
 use duologue_store::{OpenError, StoreConfig};
 
-use crate::cli::{JobsCommand, WhichJobs};
+use crate::cli::{JobSelection, JobsCommand};
 
-/// Jobs that are read at a time.
+/// Jobs that are read in one query.
 const PAGE_JOBS: u32 = 500;
 
-/// How much of an error is shown in the table, in characters. `--json` has all of it.
+/// Characters of an error that the table shows. `--json` has all of it.
 const ERROR_CHARS_MAX: usize = 120;
 
 /// Why a command about jobs failed.
@@ -23,18 +22,18 @@ pub enum JobsError {
     /// The store cannot be opened.
     #[error("the store cannot be opened")]
     Open(#[from] OpenError),
-    /// The store did not answer.
-    #[error("the store did not do it")]
+    /// The store is unavailable, or refused the operation.
+    #[error("storage operation failed")]
     Store(#[from] StoreError),
-    /// The answer could not be written.
-    #[error("the answer could not be written")]
+    /// The output could not be written.
+    #[error("the output could not be written")]
     Output(#[from] io::Error),
-    /// The id is wrong.
-    #[error("there is no job {0}; `duologue jobs list` shows those there are")]
+    /// There is no job with this number.
+    #[error("there is no job {0}; `duologue jobs list` lists all jobs")]
     Unknown(i64),
 }
 
-/// Lists jobs, or has them tried again, and says what it did.
+/// Lists or retries jobs, and writes the result to `out`.
 pub async fn run(
     config: &StoreConfig,
     command: JobsCommand,
@@ -44,10 +43,10 @@ pub async fn run(
     match command {
         JobsCommand::List { failed: true, json } => list(&*store, Jobs::Failed, json, out).await,
         JobsCommand::List { json, .. } => list(&*store, Jobs::All, json, out).await,
-        JobsCommand::Retry(WhichJobs { job: Some(job), .. }) => {
+        JobsCommand::Retry(JobSelection { job: Some(job), .. }) => {
             let retry = store.try_again(job).await?;
             let retry = retry.ok_or(JobsError::Unknown(job))?;
-            Ok(writeln!(out, "{}", told(job, retry))?)
+            Ok(writeln!(out, "{}", retry_message(job, retry))?)
         }
         JobsCommand::Retry(_) => retry_failed(&*store, out).await,
     }
@@ -81,11 +80,11 @@ async fn list(
         }
     }
     if after == 0 && !json {
-        let none = match which {
-            Jobs::All => "no session has ended yet, so there are no jobs",
-            Jobs::Failed => "no job has failed",
+        let message = match which {
+            Jobs::All => "no jobs: no session has ended yet",
+            Jobs::Failed => "no failed jobs",
         };
-        writeln!(out, "{none}")?;
+        writeln!(out, "{message}")?;
     }
     Ok(())
 }
@@ -97,26 +96,26 @@ async fn retry_failed(store: &dyn Inspect, mut out: impl Write) -> Result<(), Jo
         let Some(last) = page.last() else { break };
         after = last.id;
         for job in page {
-            // One that is gone by now needs nothing.
+            // A job that has been deleted meanwhile needs no retry.
             if let Some(retry) = store.try_again(job.id).await? {
-                writeln!(out, "{}", told(job.id, retry))?;
+                writeln!(out, "{}", retry_message(job.id, retry))?;
             }
         }
     }
     if after == 0 {
-        writeln!(out, "no job has failed, so there is nothing to do")?;
+        writeln!(out, "no failed jobs; nothing to do")?;
     }
     Ok(())
 }
 
-fn told(job: i64, retry: Retry) -> String {
+fn retry_message(job: i64, retry: Retry) -> String {
     match retry {
-        Retry::Replaced(new) => format!("job {job} will be tried again, as job {new}"),
-        Retry::DueNow => format!("job {job} was waiting, and is due now"),
-        Retry::Running => format!("job {job} is being worked on; there is nothing to do"),
-        Retry::Done => format!("job {job} is done; there is nothing to do"),
+        Retry::Replaced(new) => format!("job {job} will be retried as job {new}"),
+        Retry::DueNow => format!("job {job} was waiting and is due now"),
+        Retry::Running => format!("job {job} is running; nothing to do"),
+        Retry::Done => format!("job {job} is done; nothing to do"),
         Retry::Superseded => format!(
-            "job {job} does not matter any more: its session has gone on, or a later job took its place"
+            "job {job} is obsolete: its session was continued, or a later job has replaced it"
         ),
     }
 }
@@ -144,7 +143,7 @@ fn row(id: &str, state: &str, attempts: &str, due: &str, session: &str, error: &
     format!("{id:<8} {state:<10} {attempts:<8} {due:<10} {session:<36} {error}")
 }
 
-/// Without line breaks and what else a terminal might obey.
+/// Without line breaks and other control characters, which a terminal would interpret.
 fn one_line(text: &str) -> String {
     let signs = text
         .chars()
@@ -160,9 +159,9 @@ mod tests {
 
     use super::*;
 
-    /// What a model's endpoint says must not take the terminal over.
+    /// An error text of a model's endpoint must not control the terminal.
     #[test]
-    fn a_job_is_one_line_whatever_its_error_says() {
+    fn a_job_is_one_line_whatever_its_error_contains() {
         let job = JobRecord {
             id: 7,
             session_id: SessionId::new("trip").unwrap(),

@@ -1,8 +1,9 @@
-//! Which address a request comes from, for limits and logs.
+//! The client's address of a request, for limits and logs.
 //!
-//! Behind a proxy every connection comes from the proxy, which says in `X-Forwarded-For` whom it
-//! serves. Anybody can send that header, so it is believed only as far as trusted proxies wrote it:
-//! read from the right, where the nearest one added its entry, up to the first that is not trusted.
+//! Behind a proxy every connection comes from the proxy, which adds the client's address to
+//! `X-Forwarded-For`. Any client can send that header too, so only the entries of trusted proxies
+//! count: the header is read from the right, where the nearest proxy added its entry, up to the first
+//! address that is not a trusted proxy.
 
 use std::{
     fmt,
@@ -12,10 +13,10 @@ use std::{
 use axum::http::HeaderMap;
 use ipnet::IpNet;
 
-/// The header, to which each proxy adds the address that it was asked from.
+/// The header to which each proxy adds the address that a request came from.
 const FORWARDED: &str = "x-forwarded-for";
 
-/// Where a client is, as far as can be known. Bound to a person; not for answers to others.
+/// The client's address, as far as it can be known. Personal data: never sent to other users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ClientAddress(pub(crate) IpAddr);
 
@@ -26,7 +27,7 @@ impl fmt::Display for ClientAddress {
 }
 
 impl ClientAddress {
-    /// The address of whoever asked, given the peer of the connection and the request's headers.
+    /// The client's address, given the peer of the connection and the request's headers.
     pub(crate) fn of(peer: IpAddr, headers: &HeaderMap, proxies_trusted: &[IpNet]) -> Self {
         let is_trusted = |ip: IpAddr| proxies_trusted.iter().any(|net| net.contains(&ip));
         let mut nearest = peer.to_canonical();
@@ -36,8 +37,8 @@ impl ClientAddress {
             if !is_trusted(nearest) {
                 break;
             }
-            // What nobody can read was not written by whom we trust; whoever passed it on is the
-            // last that we know.
+            // A trusted proxy writes no invalid entry; the proxy that passed it on is the last
+            // address that is known.
             let Some(ip) = address(entry) else { break };
             nearest = ip;
         }

@@ -1,7 +1,7 @@
-//! A live connection's token: until when it counts, and the fresh one that takes its place.
+//! The token of a connection: its expiry, and the new token that replaces it.
 //!
-//! A check may wait for the issuer's keys, so it runs beside everything else that a socket does.
-//! There is one at a time, and not more than a few may fail.
+//! A check may wait for the issuer's keys, so it runs concurrently with everything else that a socket
+//! does. Only one token is checked at a time, and only a few may fail.
 
 use std::{future, sync::Arc, time::Duration};
 
@@ -10,77 +10,77 @@ use futures_util::future::BoxFuture;
 use jiff::SignedDuration;
 use tokio::time::Instant;
 
-use crate::auth::{Auth, AuthError, Caller, Identity};
+use crate::auth::{AuthError, Authenticator, Caller, Identity};
 
-/// More wrong tokens than a client in good faith would send; each costs a signature check.
+/// More invalid tokens than a correct client would send; each costs a signature check.
 const FAILURES_MAX: u32 = 5;
 
-/// What there is to do about the token.
+/// An event of the token.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Due {
-    /// Tell the client that it expires.
-    Notice { expires_at: Timestamp },
-    /// Close: it has expired, or too many wrong ones came.
-    Close,
-    /// A fresh one was accepted.
-    Fresh(Identity),
-    /// One was refused; the old one still counts.
+pub(super) enum TokenEvent {
+    /// The token expires soon.
+    ExpiresSoon { expires_at: Timestamp },
+    /// The token has expired, or too many invalid ones were sent. The connection must be closed.
+    Expired,
+    /// A new token was accepted.
+    Refreshed(Identity),
+    /// A new token was refused; the old one remains valid.
     Refused(AuthError),
 }
 
 /// The token of one connection.
-pub(super) struct Credentials {
-    auth: Arc<Auth>,
+pub(super) struct ConnectionToken {
+    authenticator: Arc<Authenticator>,
     user_id: UserId,
     term: Term,
     checking: Option<BoxFuture<'static, Result<Identity, AuthError>>>,
     failures: u32,
 }
 
-/// When what is due about a token's end.
+/// The times at which a token expires.
 #[derive(Clone, Copy, Debug)]
 struct Term {
-    /// As the token says.
+    /// The `exp` of the token.
     end: Timestamp,
-    /// None once the client was told.
+    /// None once the client was notified.
     notice: Option<Instant>,
     close: Instant,
 }
 
-impl Credentials {
-    /// `None` where users are taken on trust.
-    pub(super) fn new(auth: &Arc<Auth>, caller: &Caller) -> Option<Self> {
+impl ConnectionToken {
+    /// `None` where authentication is disabled.
+    pub(super) fn new(authenticator: &Arc<Authenticator>, caller: &Caller) -> Option<Self> {
         let expires_at = caller.expires_at?;
         Some(Self {
-            auth: Arc::clone(auth),
+            authenticator: Arc::clone(authenticator),
             user_id: caller.user_id.clone(),
-            term: Term::new(expires_at, auth),
+            term: Term::new(expires_at, authenticator),
             checking: None,
             failures: 0,
         })
     }
 
-    /// Takes a token to be checked. [`next`](Self::next) tells what came of it.
-    pub(super) fn take(&mut self, token: String) -> Result<(), ErrorFrame> {
+    /// Starts the check of a new token. [`next`](Self::next) returns its result.
+    pub(super) fn refresh(&mut self, token: String) -> Result<(), ErrorFrame> {
         if self.checking.is_some() {
             return Err(ErrorFrame {
                 code: ErrorCode::Busy,
-                message: "a token is being checked; wait for its answer".into(),
+                message: "another token is being checked; wait for the result".into(),
                 id: None,
                 turn_id: None,
                 retry_after_ms: None,
             });
         }
-        let (auth, user_id) = (Arc::clone(&self.auth), self.user_id.clone());
+        let (authenticator, user_id) = (Arc::clone(&self.authenticator), self.user_id.clone());
         let token = token.into();
         self.checking = Some(Box::pin(async move {
-            auth.verify(&token, Some(&user_id)).await
+            authenticator.verify(&token, Some(&user_id)).await
         }));
         Ok(())
     }
 
-    /// Waits for what is due next. Safe to cancel.
-    pub(super) async fn next(&mut self) -> Due {
+    /// Waits for the next event. Safe to cancel.
+    pub(super) async fn next(&mut self) -> TokenEvent {
         let checked = async {
             match &mut self.checking {
                 Some(checking) => checking.await,
@@ -92,7 +92,7 @@ impl Credentials {
             biased;
             checked = checked => checked,
             () = tokio::time::sleep_until(at) => {
-                if due != Due::Close {
+                if due != TokenEvent::Expired {
                     self.term.notice = None;
                 }
                 return due;
@@ -101,30 +101,35 @@ impl Credentials {
         self.checking = None;
         match checked {
             Ok(identity) => {
-                self.term = Term::new(identity.expires_at, &self.auth);
+                self.term = Term::new(identity.expires_at, &self.authenticator);
                 self.failures = 0;
-                Due::Fresh(identity)
+                TokenEvent::Refreshed(identity)
             }
             Err(error) => {
                 self.failures += u32::from(error != AuthError::Unavailable);
                 if self.failures >= FAILURES_MAX {
                     self.term.close = Instant::now();
                 }
-                Due::Refused(error)
+                TokenEvent::Refused(error)
             }
         }
     }
 }
 
 impl Term {
-    fn new(expires_at: Timestamp, auth: &Auth) -> Self {
-        let config = &auth.config;
-        Self::measured(expires_at, auth.now(), config.leeway, config.expiry_notice)
+    fn new(expires_at: Timestamp, authenticator: &Authenticator) -> Self {
+        let config = &authenticator.config;
+        Self::measured(
+            expires_at,
+            authenticator.now(),
+            config.leeway,
+            config.expiry_notice,
+        )
     }
 
-    /// Moments are turned into waits once, so that a clock that is set does not cut anybody off.
+    /// Times are converted to waits once, so that a change of the clock closes no connection.
     fn measured(expires_at: Timestamp, now: Timestamp, leeway: Duration, notice: Duration) -> Self {
-        // Beyond this no connection lives, and no timer counts so far.
+        // No connection lives longer, and no timer has this range.
         let most = SignedDuration::from_hours(24 * 365);
         let left = expires_at.duration_since(now).min(most);
         let until = |moment: SignedDuration| {
@@ -138,13 +143,13 @@ impl Term {
         }
     }
 
-    fn due(&self) -> (Instant, Due) {
+    fn due(&self) -> (Instant, TokenEvent) {
         match self.notice {
             Some(at) if at < self.close => {
                 let expires_at = self.end;
-                (at, Due::Notice { expires_at })
+                (at, TokenEvent::ExpiresSoon { expires_at })
             }
-            _ => (self.close, Due::Close),
+            _ => (self.close, TokenEvent::Expired),
         }
     }
 }
@@ -166,25 +171,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_is_told_before_its_token_ends_and_cut_off_after() {
+    async fn a_client_is_notified_before_its_token_expires_and_closed_after() {
         let start = Instant::now();
         let mut term = term(SignedDuration::from_mins(10));
         let (at, due) = term.due();
-        assert!(matches!(due, Due::Notice { .. }));
+        assert!(matches!(due, TokenEvent::ExpiresSoon { .. }));
         assert_eq!(at - start, Duration::from_mins(9));
         term.notice = None;
         let (at, due) = term.due();
-        assert_eq!(due, Due::Close);
+        assert_eq!(due, TokenEvent::Expired);
         assert_eq!(at - start, Duration::from_mins(10) + LEEWAY);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_token_that_is_almost_over_is_told_of_at_once() {
+    async fn a_client_is_notified_at_once_if_its_token_expires_very_soon() {
         let start = Instant::now();
         let short = term(SignedDuration::from_secs(-20));
         assert_eq!(short.due().0, start);
         assert_eq!(short.close - start, Duration::from_secs(5));
-        // One that has all the time in the world overflows nothing.
+        // An expiry in the distant future overflows nothing.
         let long = term(SignedDuration::from_hours(24 * 365 * 1000));
         assert!(long.due().0 > start + Duration::from_hours(24 * 300));
     }

@@ -1,4 +1,4 @@
-//! What every request bears while it is handled: a name of its own, and where it comes from.
+//! The span of a request: its id and the client's address.
 
 use axum::{
     Extension,
@@ -7,16 +7,18 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use duologue_engine::SessionIdHash;
+use duologue_protocol::SessionId;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::{http::client_address::ClientAddress, listener::Peer, server::App};
+use crate::{app::App, client_address::ClientAddress, listener::Peer};
 
-/// Tells the client under which name to find its request in the log.
+/// Returns the id of the request, by which it can be found in the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Names the request in the log and in the response, and makes the client's address known to
-/// everything within, as an extension.
+/// Assigns an id to the request, for the log and the response, and adds the client's address to the
+/// request as an extension.
 pub(crate) async fn enter(
     State(app): State<App>,
     Extension(Peer(peer)): Extension<Peer>,
@@ -26,8 +28,13 @@ pub(crate) async fn enter(
     let client = ClientAddress::of(peer.ip(), request.headers(), &app.proxies_trusted);
     request.extensions_mut().insert(client);
     let id = request_id();
-    // Neither path nor query: they hold the ids of sessions and users.
-    let span = tracing::info_span!("request", request.id = %id, client.address = %client);
+    // No path and no query: they contain the ids of sessions and users.
+    let span = tracing::info_span!(
+        "request",
+        request.id = %id,
+        client.address = %client,
+        session.id = tracing::field::Empty,
+    );
     let mut response = async {
         let method = request.method().clone();
         let response = next.run(request).await;
@@ -41,9 +48,15 @@ pub(crate) async fn enter(
     response
 }
 
+/// Adds the session of the current request to its span, as a hash.
+pub(crate) fn record_session(session_id: &SessionId) {
+    let hash = SessionIdHash::from(session_id);
+    tracing::Span::current().record("session.id", tracing::field::display(hash));
+}
+
 #[expect(
     clippy::disallowed_methods,
-    reason = "it only has to differ from all others, and nothing is decided by it"
+    reason = "an id of a request only has to be unique; no decision depends on it"
 )]
 fn request_id() -> String {
     Uuid::now_v7().simple().to_string()
