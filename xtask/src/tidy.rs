@@ -33,6 +33,7 @@ const CHECKERS: &[fn(&Tree) -> Vec<Violation>] = &[
     wire::check,
     documents::settings,
     documents::links,
+    documents::paths,
     promises::check,
     machines::check,
     structure,

@@ -53,6 +53,39 @@ pub(super) fn links(tree: &Tree) -> Vec<Violation> {
     violations
 }
 
+/// A path in backticks that begins with one of our folders is that of a file or a folder.
+pub(super) fn paths(tree: &Tree) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for text in tree.0.iter().filter(|text| text.is(&["md"])) {
+        for (line, content) in text.lines() {
+            for path in content
+                .split('`')
+                .skip(1)
+                .step_by(2)
+                .filter(|code| is_path(code))
+            {
+                let exists = |text: &Text| Path::new(&text.path).starts_with(path);
+                if !tree.0.iter().any(exists) {
+                    let message = format!("`{path}` does not exist");
+                    violations.push(Violation::new(Rule::Paths, &text.path, line, message));
+                }
+            }
+        }
+    }
+    violations
+}
+
+/// Whether it looks like a path from the root of the project.
+fn is_path(code: &str) -> bool {
+    let folders = [
+        "config/", "crates/", "deploy/", "docs/", "testing/", "web/", "xtask/",
+    ];
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
+    folders.iter().any(|folder| code.starts_with(folder))
+        && !code.contains("NNNN")
+        && code.chars().all(is_plain)
+}
+
 /// The targets of `[text](target)` that are files, without what follows `#`.
 fn targets(text: &Text) -> impl Iterator<Item = (usize, &str)> {
     text.lines().flat_map(|(line, content)| {
@@ -110,6 +143,16 @@ mod tests {
         assert_eq!(
             found(&Tree::of([(DOCUMENT, "no table\n")]), settings).len(),
             1
+        );
+    }
+
+    #[test]
+    fn a_path_that_does_not_exist_is_found() {
+        let document = "`docs/a.md`, `docs` and `docs/`\n`docs/b.md` `crates/{x,y}`\n`a/b`\n";
+        let tree = Tree::of([("docs/a.md", document)]);
+        assert_eq!(
+            found(&tree, paths),
+            ["docs/a.md:2: `docs/b.md` does not exist"]
         );
     }
 
