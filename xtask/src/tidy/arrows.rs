@@ -12,6 +12,7 @@ use super::{Rule, Tree, Violation};
 const ARROWS: &[(&str, &[&str])] = &[
     ("duologue-protocol", &[]),
     ("duologue-engine", &["duologue-protocol"]),
+    ("duologue-client", &["duologue-protocol"]),
     ("duologue-store", INNER),
     ("duologue-llm", INNER),
     ("duologue-tools", INNER),
@@ -31,6 +32,7 @@ const PARTS: &[&str] = &[
     "duologue-llm",
     "duologue-tools",
     "duologue-bus",
+    "duologue-client",
 ];
 const EVERYTHING: &[&str] = &[
     "duologue-protocol",
@@ -39,6 +41,7 @@ const EVERYTHING: &[&str] = &[
     "duologue-llm",
     "duologue-tools",
     "duologue-bus",
+    "duologue-client",
     "duologue-server",
 ];
 const TESTS: &[&str] = &[
@@ -48,6 +51,7 @@ const TESTS: &[&str] = &[
     "duologue-llm",
     "duologue-tools",
     "duologue-bus",
+    "duologue-client",
     "duologue-server",
     "duologue-fuzz",
 ];
