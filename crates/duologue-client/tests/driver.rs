@@ -198,6 +198,7 @@ async fn a_gap_is_filled_over_another_connection() {
         };
         assert_eq!(frame(&mut client, "x").await["seq"], 2);
         assert_eq!(frame(&mut client, "x").await["seq"], 3);
+        assert!(client.next().await.unwrap().is_none());
     };
     tokio::join!(server, conversation);
 }
@@ -228,6 +229,7 @@ async fn a_restored_log_is_replayed_from_its_start() {
         let update = client.next().await.unwrap();
         assert!(matches!(update, Some(Update::HistoryLost)), "{update:?}");
         assert_eq!(frame(&mut client, "y").await["seq"], 1);
+        assert!(client.next().await.unwrap().is_none());
     };
     tokio::join!(server, conversation);
 }
