@@ -53,6 +53,7 @@ const PRODUCT: &[&str] = &[
 const SIMULATED: &[&str] = &[
     "duologue-protocol",
     "duologue-engine",
+    "duologue-client",
     "duologue-server",
     "duologue-doubles",
 ];
