@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::session::Violation;
+use crate::violation::Violation;
 
 /// The answer in progress, as far as its deltas were received over the current connection.
 #[derive(Debug, Default)]

@@ -40,6 +40,7 @@ mod outbox;
 mod refusal;
 mod session;
 mod transport;
+mod violation;
 
 pub use crate::{
     address::{Address, AddressError},
@@ -49,6 +50,7 @@ pub use crate::{
     connection::{Connection, Incoming},
     loss::Loss,
     refusal::Refusal,
-    session::{NextStep, Position, Received, Session, SessionOptions, Violation},
+    session::{NextStep, Position, Received, Session, SessionOptions},
     transport::{Opening, Tcp, TokenSource, Transport},
+    violation::Violation,
 };

@@ -5,7 +5,7 @@ use std::io;
 use crate::{
     close::{AfterClose, close_reason},
     refusal::Refusal,
-    session::Violation,
+    violation::Violation,
 };
 
 /// Why a connection was lost, or an attempt to connect failed. The text is for people.
