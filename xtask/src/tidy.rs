@@ -102,11 +102,6 @@ const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         rule: Rule::TypeNames,
-        path: "crates/duologue-engine/",
-        reason: "older than the rule",
-    },
-    Exception {
-        rule: Rule::TypeNames,
         path: "crates/duologue-store/",
         reason: "older than the rule",
     },
