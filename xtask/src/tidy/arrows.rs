@@ -1,7 +1,7 @@
-//! Which of our crates may know which, read from their `Cargo.toml`.
+//! Which of our crates may depend on which, read from their `Cargo.toml`.
 //!
-//! A layer rule holds only where the build holds it. The compiler stops what is not declared; this
-//! stops the declaration.
+//! A rule about layers holds only if the build enforces it. The compiler refuses undeclared dependencies;
+//! this check refuses the declarations.
 
 use toml::{Table, Value};
 
