@@ -12,6 +12,7 @@ use super::tree::{Rule, Tree, Violation};
 const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("duologue-protocol", &[], &[]),
     ("duologue-engine", &["duologue-protocol"], ENGINE_TESTS),
+    ("duologue-client", &["duologue-protocol"], &[]),
     ("duologue-store", INNER, &[]),
     ("duologue-llm", INNER, &[]),
     ("duologue-mock", INNER, &[]),
@@ -36,6 +37,7 @@ const PARTS: &[&str] = &[
     "duologue-mock",
     "duologue-tools",
     "duologue-bus",
+    "duologue-client",
 ];
 const PRODUCT: &[&str] = &[
     "duologue-protocol",
@@ -45,11 +47,13 @@ const PRODUCT: &[&str] = &[
     "duologue-mock",
     "duologue-tools",
     "duologue-bus",
+    "duologue-client",
     "duologue-server",
 ];
 const SIMULATED: &[&str] = &[
     "duologue-protocol",
     "duologue-engine",
+    "duologue-client",
     "duologue-server",
     "duologue-doubles",
 ];
