@@ -7,8 +7,8 @@ use toml::{Table, Value};
 
 use super::tree::{Rule, Tree, Violation};
 
-/// Each crate, whom of ours it may know, and whom its tests may know besides. A crate may always
-/// know itself, which is how its tests switch its features on.
+/// Each crate, the crates it may depend on, and those that its tests may also depend on. A crate may
+/// always depend on itself, which is how its tests enable its features.
 const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("duologue-protocol", &[], &[]),
     ("duologue-engine", &["duologue-protocol"], ENGINE_TESTS),
@@ -82,7 +82,9 @@ fn in_manifest(path: &str, text: &str) -> Vec<Violation> {
         return vec![violation(1, "`package.name` is missing".to_owned())];
     };
     let Some((_, allowed, in_tests)) = ARROWS.iter().find(|(of, ..)| *of == name) else {
-        let message = format!("`{name}` is new: say in xtask/src/tidy/arrows.rs whom it may know");
+        let message = format!(
+            "`{name}` is new: add it to xtask/src/tidy/arrows.rs with the crates that it may depend on"
+        );
         return vec![violation(1, message)];
     };
     let mut violations = Vec::new();
@@ -96,8 +98,8 @@ fn in_manifest(path: &str, text: &str) -> Vec<Violation> {
                 .position(|line| line.contains(&known))
                 .map_or(1, |at| at + 1);
             let message = format!(
-                "`{name}` must not know `{known}`: arrows point inwards only; move what they share \
-                 to a crate that both may know"
+                "`{name}` must not depend on `{known}`: arrows point inwards only; move what they \
+                 share into a crate that both may depend on"
             );
             violations.push(violation(line, message));
         }
@@ -156,7 +158,7 @@ mod tests {
             assert_eq!(found.len(), 1, "{table}");
             assert_eq!(found[0].0, 4);
             assert!(
-                found[0].1.contains("must not know `duologue-store`"),
+                found[0].1.contains("must not depend on `duologue-store`"),
                 "{}",
                 found[0].1
             );
