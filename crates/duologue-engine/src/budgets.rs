@@ -37,7 +37,7 @@ use crate::{
 /// for while the message is dealt with, so the message after it is judged by the news.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What a user who has too many turns running is told to wait. Nobody knows when one will be over.
+/// The retry delay for a user with too many running turns: the end of a turn cannot be predicted.
 const RUNNING_RETRY_DELAY: Duration = Duration::from_secs(2);
 
 /// Why a message does not get its turn now.
@@ -259,7 +259,7 @@ impl Budgets {
 }
 
 impl UserBudget {
-    /// Whether the store should be asked again. Says so once, to whoever will do it.
+    /// Whether the store should be queried again. Returns true once, to the caller that will do it.
     pub(crate) fn is_outdated(&self) -> bool {
         let mut state = self.state();
         let is_outdated = state

@@ -28,7 +28,7 @@ pub(crate) enum JobError {
     /// Trying again would not help.
     #[error("the job cannot be done")]
     GiveUp(#[source] BoxError),
-    /// Another worker has the job, so it is none of ours any more.
+    /// Another worker has the job, so this one must stop.
     #[error("the job was lost to another worker")]
     Lost,
 }
@@ -168,7 +168,7 @@ async fn fail(context: &Context, job: &Job) -> Result<(), StoreError> {
     let not_before = match last {
         Ok(events) => events.first().map(|event| event.occurred_at),
         Err(error @ StoreError::Unavailable(_)) => return Err(error),
-        // A session that cannot be read must not keep its job for ever.
+        // A session that cannot be read must not keep its job indefinitely.
         Err(StoreError::Conflict | StoreError::Corrupt(_)) => None,
     };
     let now = context.clock.now();

@@ -62,7 +62,7 @@ async fn read(context: &Context, job: &Job) -> Result<(Option<String>, Timestamp
     Ok((transcript, last_occurred_at))
 }
 
-/// What one event adds to the transcript. A call is told together with its result.
+/// What one event adds to the transcript. A call is shown together with its result.
 fn line(body: EventBody, calls: &mut HashMap<CallId, Value>) -> Option<String> {
     match body {
         EventBody::UserMessage(message) => Some(format!("user: {}\n", indented(&message.text))),
@@ -202,8 +202,8 @@ impl Drop for Booking<'_> {
     }
 }
 
-/// Even a refusal may be mended by an operator (a wrong key), so all but that are tried again soon,
-/// and that as well: the number of attempts is bounded.
+/// Even a refusal may be fixed by an operator (a wrong key), so it is retried like all other errors:
+/// the number of attempts is bounded.
 fn refused_or_later(error: ProviderError) -> JobError {
     JobError::Retry(error.into())
 }

@@ -133,7 +133,7 @@ impl Turn {
     }
 
     /// Looks at the calls that the model asks for: what is ready is called, what lacks a parameter
-    /// is asked of the user, what is wrong is told to the model.
+    /// is asked of the user, what is wrong is reported to the model.
     async fn decide(&mut self, calls: Vec<ModelCall>) -> Result<Node, TurnError> {
         let is_only = calls.len() == 1;
         let mut ready = Vec::new();

@@ -1,7 +1,7 @@
 //! What a turn's requests have used, in tokens: as the endpoint counts, or else as the texts suggest.
 //!
 //! An answer that was cancelled or broke off has cost its tokens all the same, and no endpoint says how
-//! many. Were they not counted, whoever cancels each answer just before its end would pay nothing.
+//! many. Were they not counted, a client that cancels each answer just before its end would pay nothing.
 
 use duologue_protocol::Usage;
 
