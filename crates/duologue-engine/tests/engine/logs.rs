@@ -26,6 +26,10 @@ impl io::Write for Captured {
 }
 
 impl Captured {
+    fn clear(&self) {
+        self.0.lock().expect("no holder panics").clear();
+    }
+
     /// The entries with this message.
     fn entries(&self, message: &str) -> Vec<Value> {
         let bytes = self.0.lock().expect("no holder panics").clone();
@@ -41,8 +45,23 @@ impl Captured {
 
 /// The values of a field in the spans of an entry.
 fn in_spans<'a>(entry: &'a Value, field: &str) -> Vec<&'a Value> {
-    let spans = entry["spans"].as_array().unwrap_or_else(|| panic!("an entry without spans: {entry}"));
+    let spans = entry["spans"]
+        .as_array()
+        .unwrap_or_else(|| panic!("an entry without spans: {entry}"));
     spans.iter().filter_map(|span| span.get(field)).collect()
+}
+
+/// Runs a turn in another session. Tests on other threads, which have no subscriber, may be the first to
+/// use a span, and may then have disabled it for all threads; after this turn all spans are known, and
+/// are enabled again.
+async fn warm_up(world: &World) {
+    world
+        .provider
+        .will([Step::Fail(ProviderError::Refused("a wrong key".into()))]);
+    let mut client = world.connect("other").await;
+    client.say("hi");
+    client.answer().await;
+    tracing::callsite::rebuild_interest_cache();
 }
 
 /// A turn that starts at once belongs to the request that caused it. The message of a turn that was
@@ -57,6 +76,8 @@ async fn a_failed_turn_names_its_session_and_its_request() {
         .finish();
     let _default = tracing::subscriber::set_default(subscriber);
     let world = World::start();
+    warm_up(&world).await;
+    captured.clear();
     let refuse = || Step::Fail(ProviderError::Refused("a wrong key".into()));
     world.provider.will([Step::Hold("first"), refuse()]);
     world.provider.will([refuse()]);

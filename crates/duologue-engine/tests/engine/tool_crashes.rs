@@ -66,7 +66,9 @@ async fn a_turn_that_was_cut_off_states_how_long_it_was_open() {
     next.resume("s", 0).await.until(is_done).await;
     let events = next.log("s").await;
     let at = |wanted: &str| {
-        let event = events.iter().find(|event| event.body.event_type() == wanted);
+        let event = events
+            .iter()
+            .find(|event| event.body.event_type() == wanted);
         event.expect("the turn is in the log")
     };
     let (start, end) = (at("user_message"), at("assistant_message"));
