@@ -11,7 +11,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use duologue_engine::{AttachError, store::StoreError};
+use duologue_engine::{AttachError, clock::milliseconds, store::StoreError};
 use duologue_protocol::{CloseCode, ErrorCode, ErrorFrame, IdError};
 use serde_json::json;
 
@@ -261,8 +261,4 @@ pub(crate) fn error_response(
         headers.insert(header::RETRY_AFTER, seconds.into());
     }
     response
-}
-
-pub(crate) fn milliseconds(wait: Duration) -> u64 {
-    wait.as_millis().try_into().unwrap_or(u64::MAX)
 }

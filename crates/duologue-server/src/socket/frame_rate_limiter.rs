@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use duologue_engine::rate::Rate;
+use duologue_engine::{clock::milliseconds, rate::Rate};
 use duologue_protocol::{ClientFrame, ErrorCode, ErrorFrame, MessageId, UserId};
 
 use crate::{
-    api_error::{ApiError, milliseconds},
+    api_error::ApiError,
     connection_limits::{ConnectionLimits, SLOT_RETRY_DELAY, UserSlot},
 };
 
