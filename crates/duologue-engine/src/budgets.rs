@@ -17,7 +17,7 @@
 mod daily;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -28,6 +28,7 @@ use crate::{
     budgets::daily::{DailyBudget, day_start, until_tomorrow},
     evicting_map::{Evictable, EvictingMap},
     limits::{TokenLimits, UserLimits},
+    lock::lock,
     rate::Rate,
     store::{Store, StoreError},
 };
@@ -41,7 +42,7 @@ const RUNNING_RETRY_DELAY: Duration = Duration::from_secs(2);
 
 /// Why a message does not get its turn now.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Refusal {
+pub(crate) struct BudgetRefusal {
     pub(crate) code: ErrorCode,
     pub(crate) message: &'static str,
     /// How long to wait; none where waiting does not help.
@@ -62,11 +63,11 @@ pub(crate) struct Budgets {
 pub(crate) struct UserBudget {
     user_id: UserId,
     turns: Rate,
-    state: Mutex<State>,
+    state: Mutex<UserUsage>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct UserUsage {
     daily: DailyBudget,
     running: u16,
     /// When the store was last asked.
@@ -125,11 +126,11 @@ impl Budgets {
         self: &Arc<Self>,
         user_budget: &Arc<UserBudget>,
         budget_query: BudgetQuery,
-    ) -> Result<Reservation, Refusal> {
+    ) -> Result<Reservation, BudgetRefusal> {
         let mut state = user_budget.state();
         self.check_tokens(&mut state.daily, budget_query)?;
         if state.running >= self.user.turns_running_max {
-            return Err(Refusal {
+            return Err(BudgetRefusal {
                 code: ErrorCode::TooManyRequests,
                 message: "you have too many turns running; wait for one to end",
                 retry_after: Some(RUNNING_RETRY_DELAY),
@@ -144,7 +145,7 @@ impl Budgets {
         &self,
         user_budget: &UserBudget,
         budget_query: BudgetQuery,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), BudgetRefusal> {
         self.check_tokens(&mut user_budget.state().daily, budget_query)?;
         user_budget.take_turn()
     }
@@ -154,7 +155,7 @@ impl Budgets {
         &self,
         user_budget: &UserBudget,
         budget_query: BudgetQuery,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), BudgetRefusal> {
         self.check_tokens(&mut user_budget.state().daily, budget_query)
     }
 
@@ -163,7 +164,7 @@ impl Budgets {
         self: &Arc<Self>,
         user_budget: &Arc<UserBudget>,
         budget_query: BudgetQuery,
-    ) -> Result<Reservation, Refusal> {
+    ) -> Result<Reservation, BudgetRefusal> {
         let mut state = user_budget.state();
         self.check_tokens(&mut state.daily, budget_query)?;
         Ok(self.enter(user_budget, &mut state, budget_query))
@@ -218,8 +219,8 @@ impl Budgets {
         &self,
         user: &mut DailyBudget,
         budget_query: BudgetQuery,
-    ) -> Result<(), Refusal> {
-        let refusal = |message, retry_after| Refusal {
+    ) -> Result<(), BudgetRefusal> {
+        let refusal = |message, retry_after| BudgetRefusal {
             code: ErrorCode::OverBudget,
             message,
             retry_after,
@@ -243,7 +244,7 @@ impl Budgets {
     fn enter(
         self: &Arc<Self>,
         user_budget: &Arc<UserBudget>,
-        state: &mut State,
+        state: &mut UserUsage,
         budget_query: BudgetQuery,
     ) -> Reservation {
         state.running = state.running.saturating_add(1);
@@ -284,15 +285,15 @@ impl UserBudget {
         Ok(())
     }
 
-    fn take_turn(&self) -> Result<(), Refusal> {
-        self.turns.take().map_err(|wait| Refusal {
+    fn take_turn(&self) -> Result<(), BudgetRefusal> {
+        self.turns.take().map_err(|wait| BudgetRefusal {
             code: ErrorCode::TooManyRequests,
             message: "you begin too many turns; send this again later",
             retry_after: Some(wait),
         })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, UserUsage> {
         lock(&self.state)
     }
 }
@@ -324,9 +325,4 @@ impl Drop for Reservation {
         let mut state = self.user_budget.state();
         state.running = state.running.saturating_sub(1);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing that runs under these locks can panic half-way through a change.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,8 +4,10 @@ use std::{
     collections::HashMap,
     fmt,
     hash::Hash,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
+
+use crate::lock::lock;
 
 /// From how many entries on it is looked whether some can be forgotten.
 const SWEEP_ENTRIES_MIN: usize = 1024;
@@ -33,8 +35,7 @@ struct Entries<K, V> {
 impl<K: Eq + Hash, V: Evictable> EvictingMap<K, V> {
     /// The entry of `key`.
     pub fn entry(&self, key: K, make: impl FnOnce() -> V) -> Arc<V> {
-        // Nothing that runs under the lock can panic half-way through a change.
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = lock(&self.entries);
         let Entries { by_key, sweep_at } = &mut *entries;
         if by_key.len() >= *sweep_at {
             by_key.retain(|_, entry| Arc::strong_count(entry) > 1 || !entry.is_evictable());

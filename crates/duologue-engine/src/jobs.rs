@@ -15,7 +15,7 @@ use tracing::Instrument;
 
 use crate::{
     BoxError,
-    engine::Context,
+    context::Context,
     store::{Job, ServerId, StoreError, normalize::stored_time},
 };
 

@@ -18,7 +18,7 @@ use crate::{
     transcript::{message_ids::MessageIds, queue::Queue},
 };
 
-pub(crate) use message_ids::{MESSAGE_IDS_MAX, Place};
+pub(crate) use message_ids::{MESSAGE_IDS_MAX, MessagePosition};
 
 /// A session's state, as far as its log determines it. Bounded, however long the log is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,6 +42,8 @@ pub(crate) struct Transcript {
     pub(crate) last_call: Option<ToolCall>,
     /// The turn that has no end yet.
     pub(crate) open_turn: Option<TurnId>,
+    /// When its message was stored.
+    pub(crate) open_turn_started_at: Option<Timestamp>,
     /// Its tool calls that have no result yet.
     pub(crate) open_calls: Vec<ToolCall>,
     /// What its turns have used, in tokens.
@@ -78,6 +80,7 @@ impl Transcript {
                     self.queue.remove(queued_seq);
                 }
                 self.open_turn = event.turn_id;
+                self.open_turn_started_at = Some(event.occurred_at);
                 self.turns = event.turn_id.map_or(self.turns, |turn| turn.0);
                 self.messages.push(Message::User(Arc::clone(&message.text)));
                 if let Some(id) = &message.id {
@@ -100,6 +103,7 @@ impl Transcript {
             }
             EventBody::AssistantMessage(answer) => {
                 self.open_turn = None;
+                self.open_turn_started_at = None;
                 self.tokens = self
                     .tokens
                     .saturating_add(answer.usage.map_or(0, Usage::total));

@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use serde_json::Value;
 
 use crate::{
-    engine::Context,
+    context::Context,
     jobs::{JobError, Summary},
     log::for_each_event,
     provider::{Chunk, Message, ProviderError, Purpose, Request, attempt},

@@ -1,7 +1,11 @@
 //! Where a session is: from what a person types to a WebSocket URL.
 
+use std::fmt::Write;
+
 use duologue_protocol::{SessionId, UserId};
 use tokio_tungstenite::tungstenite::http::Uri;
+
+use crate::session::Position;
 
 /// The server's port, where the address names neither a port nor a scheme.
 const PORT: u16 = 8000;
@@ -12,25 +16,25 @@ const SESSION_PATH: &str = "/ws/session/";
 /// Why an address cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// It is no URL and no `HOST[:PORT]`.
-    #[error("`{0}` is no address; try `HOST:PORT`, `https://HOST` or `wss://HOST`")]
+    /// It is neither a URL nor `HOST[:PORT]`.
+    #[error("`{0}` is not an address; use `HOST:PORT`, `https://HOST` or `wss://HOST`")]
     Malformed(String),
-    /// Its scheme is none that leads to a server.
-    #[error("`{0}` cannot be chatted with; use ws, wss, http or https")]
+    /// Its scheme is not supported.
+    #[error("the scheme of `{0}` is not supported; use ws, wss, http or https")]
     Scheme(String),
-    /// It names a session, and so does `--session`, but another one.
-    #[error("the URL is that of session `{in_url}`, and --session says `{given}`")]
+    /// It names another session than the one that was given.
+    #[error("the URL names session `{in_url}`, but session `{given}` was given")]
     TwoSessions {
         /// The session of the URL.
         in_url: String,
-        /// The session of the flag.
+        /// The session that was given.
         given: SessionId,
     },
 }
 
-/// A session's WebSocket URL, all but the position to resume after.
+/// A session's WebSocket URL without the position to resume at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Address {
+pub struct Address {
     /// `ws://host:port`.
     server: String,
     /// The path, the session included.
@@ -43,7 +47,7 @@ impl Address {
     /// Reads what was typed. A full session URL keeps its session, unless it has none.
     ///
     /// `new_session` names the session where nothing else does.
-    pub(super) fn new(
+    pub fn new(
         typed: &str,
         session: Option<&SessionId>,
         user: Option<&UserId>,
@@ -74,10 +78,10 @@ impl Address {
         };
 
         let path = session_path(uri.path(), session, new_session)?;
-        // The position and the dialect are this program's business.
+        // The client sets the position and the dialect.
         let typed_pairs = uri.query().unwrap_or_default().split('&');
         let mut query: Vec<String> = typed_pairs
-            .filter(|pair| !pair.is_empty() && !is_pair_of(pair, &["after", "frames"]))
+            .filter(|pair| !pair.is_empty() && !is_pair_of(pair, &["after", "log_id", "frames"]))
             .map(str::to_owned)
             .collect();
         if let Some(user) = user {
@@ -92,15 +96,22 @@ impl Address {
         })
     }
 
-    /// The URL to connect to, resuming after the event `after` if one was seen.
-    pub(super) fn url(&self, after: Option<u64>) -> String {
-        let query = self.query.join("&");
-        let after = after.map_or(String::new(), |after| format!("&after={after}"));
-        format!("{}{}?{query}{after}", self.server, self.path)
+    /// The URL to connect to, resuming at a position if there is one.
+    pub fn url(&self, position: Option<&Position>) -> String {
+        let mut url = format!("{}{}?{}", self.server, self.path, self.query.join("&"));
+        if let Some(position) = position {
+            let last_seq = position.last_seq;
+            // Writing to a string succeeds.
+            let _ = write!(url, "&after={last_seq}");
+            if let Some(log_id) = &position.log_id {
+                let _ = write!(url, "&log_id={}", percent_encoded(log_id));
+            }
+        }
+        url
     }
 
     /// The server alone, for people.
-    pub(super) fn server(&self) -> &str {
+    pub fn server(&self) -> &str {
         &self.server
     }
 }
@@ -160,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_names_a_server_leads_to_a_session_on_it() {
+    fn every_form_of_a_server_name_becomes_a_session_url() {
         for (typed, expected) in [
             ("ws://127.0.0.1:8000", "ws://127.0.0.1:8000/ws/session/new"),
             ("localhost", "ws://localhost:8000/ws/session/new"),
@@ -196,16 +207,20 @@ mod tests {
     }
 
     #[test]
-    fn a_resumed_session_is_asked_for_what_followed() {
+    fn the_url_has_the_position_to_resume_at() {
         let address = Address::new("h:1", None, None, "s").unwrap();
+        let position = Position {
+            last_seq: 7,
+            log_id: Some("a&b".into()),
+        };
         assert_eq!(
-            address.url(Some(7)),
-            "ws://h:1/ws/session/s?frames=json&after=7"
+            address.url(Some(&position)),
+            "ws://h:1/ws/session/s?frames=json&after=7&log_id=a%26b"
         );
     }
 
     #[test]
-    fn what_leads_nowhere_is_refused_with_what_to_try() {
+    fn an_unusable_address_is_refused_with_what_to_use() {
         let refuse = |typed: &str, session: Option<&str>| {
             let session = session.map(|id| SessionId::new(id).unwrap());
             Address::new(typed, session.as_ref(), None, "new")

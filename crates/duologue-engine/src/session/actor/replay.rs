@@ -3,13 +3,18 @@
 use std::sync::Arc;
 
 use duologue_protocol::{ClientFrame, Seq, SessionId, UserId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use super::{Attach, Command, Opening, Session, SessionExit, opening::open};
 use crate::{
-    engine::{Context, Limits, Parts},
+    context::{Context, Limits, Parts},
     log::fold,
     reader::Reader,
+    session::{
+        actor::Session,
+        exit::SessionExit,
+        inbox::{self, Attach, ClientRequest, Command, SessionHandle},
+        recovery::{Opening, open},
+    },
     transcript::Transcript,
 };
 
@@ -23,25 +28,25 @@ pub struct SessionRunner {
 
 /// Sends commands to a running session.
 #[derive(Debug)]
-pub struct Commands(mpsc::Sender<Command>);
+pub struct Commands(SessionHandle);
 
 /// The state of a session that has ended, and the state that its log gives.
 #[derive(Debug)]
 pub struct EndedSession {
     /// The state when the session ended.
-    pub lived: State,
+    pub lived: SessionState,
     /// The state after reading the log from its beginning.
-    pub replayed: State,
+    pub replayed: SessionState,
 }
 
 /// All that a session derives from its log. It can be compared, and printed.
 #[derive(Debug, PartialEq)]
-pub struct State(Transcript);
+pub struct SessionState(Transcript);
 
-impl State {
+impl SessionState {
     /// Whether no turn, no tool call and no queued message is open.
     pub fn is_settled(&self) -> bool {
-        let State(transcript) = self;
+        let SessionState(transcript) = self;
         transcript.open_turn.is_none()
             && transcript.open_calls.is_empty()
             && transcript.queue.len() == 0
@@ -76,24 +81,24 @@ impl SessionRunner {
     where
         F: Future<Output = ()>,
     {
-        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        let (commands, inbox) = inbox::with_capacity(COMMANDS_MAX);
         let opening = Opening::Requested(session_id, UserId::anonymous());
         let opened = open(&self.context, opening)
             .await
             .expect("the session opens");
         let context = Arc::clone(&self.context);
-        let mut session = Session::new(context, opened, commands.downgrade(), inbox);
-        let repaired = session.settle_interrupted_turn().await;
+        let mut session = Session::new(context, opened, inbox);
+        let repaired = session.recover_turn().await;
         assert!(repaired.is_ok(), "{repaired:?}");
         tokio::select! {
             exit = session.run() => assert!(matches!(exit, SessionExit::Ended), "{exit:?}"),
             () = life(Commands(commands)) => return None,
         }
         let empty = Transcript::new(self.context.limits.turn.prompt_bytes_max);
-        let replayed = fold(&*self.context.store, session.log.lease(), empty).await;
+        let replayed = fold(&*self.context.store, session.journal.lease(), empty).await;
         Some(EndedSession {
-            lived: State(session.transcript),
-            replayed: State(replayed.expect("the log is read")),
+            lived: SessionState(session.journal.transcript().clone()),
+            replayed: SessionState(replayed.expect("the log is read")),
         })
     }
 }
@@ -103,17 +108,14 @@ impl Commands {
     pub async fn attach(&self, after: Option<Seq>) -> Option<Reader> {
         let (reply, answer) = oneshot::channel();
         let attach = Command::Attach(Attach { after, reply });
-        self.0.send(attach).await.expect("the session lives");
+        self.0.send(attach).await;
         answer.await.ok().and_then(Result::ok)
     }
 
     /// Asks the session to end, as a client does.
     pub async fn end(&self, runner: &SessionRunner) {
-        let end = Command::Submit {
-            connection: 0,
-            frame: ClientFrame::End,
-            load: runner.context.in_flight.load(0),
-        };
-        self.0.send(end).await.expect("the session lives");
+        let in_flight = runner.context.in_flight.load(0);
+        let end = Command::Submit(ClientRequest::new(0, ClientFrame::End, in_flight));
+        self.0.send(end).await;
     }
 }

@@ -1,4 +1,4 @@
-//! How a server that stops sends its clients off: one after the other, and asked to come back so.
+//! When a stopping server releases each session, and when its clients are asked to reconnect.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -7,20 +7,20 @@ use std::{
 
 use duologue_protocol::SessionId;
 
-/// How long each session adds to the window: a hundred clients a second are no flood for anyone.
+/// How much each session adds to the window: a hundred reconnecting clients a second are no overload.
 const WINDOW_PER_SESSION: Duration = Duration::from_millis(10);
 
-/// The least that a client is asked to wait, so that it does not meet the server that is stopping.
+/// The shortest wait before reconnecting, so that a client does not reach the stopping server again.
 const RECONNECT_AFTER_MIN: Duration = Duration::from_millis(500);
 
-/// When sessions are let go of, and when their clients are asked to be back.
+/// Spreads the release of sessions, and the return of their clients, over a window.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct DrainSchedule {
     window: Duration,
 }
 
 impl DrainSchedule {
-    /// So many sessions depart within `window_max`.
+    /// The schedule for this many sessions, within `window_max`.
     pub(crate) fn of(sessions: usize, window_max: Duration) -> Self {
         let count = u32::try_from(sessions).unwrap_or(u32::MAX);
         Self {
@@ -28,18 +28,18 @@ impl DrainSchedule {
         }
     }
 
-    /// How long after the beginning of the drain a session is let go of.
-    pub(super) fn release_delay(&self, session: &SessionId) -> Duration {
+    /// How long after the start of the drain a session is released.
+    pub(crate) fn release_delay(&self, session: &SessionId) -> Duration {
         self.window.mul_f64(fraction(session, "leave"))
     }
 
-    /// How long its clients are asked to wait from then on.
-    pub(super) fn reconnect_after(&self, session: &SessionId) -> Duration {
+    /// How long after its release its clients are asked to wait.
+    pub(crate) fn reconnect_after(&self, session: &SessionId) -> Duration {
         RECONNECT_AFTER_MIN + self.window.mul_f64(fraction(session, "return"))
     }
 }
 
-/// A number from 0 up to 1, as good as random, but the same for the same session.
+/// A pseudo-random number in `0..1`, the same for the same session and purpose.
 fn fraction(session: &SessionId, what: &str) -> f64 {
     let mut hasher = DefaultHasher::new();
     session.as_str().hash(&mut hasher);
