@@ -5,13 +5,14 @@
 
 use std::{
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use duologue_engine::{
     evicting_map::{Evictable, EvictingMap},
     limits::UserLimits,
+    lock::lock,
     rate::Rate,
 };
 use duologue_protocol::UserId;
@@ -235,11 +236,6 @@ fn limit_key(address: IpAddr) -> IpAddr {
             Ipv6Addr::from_bits(address.to_bits() & mask).into()
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // No code under these locks can panic between two dependent changes.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -39,13 +39,7 @@ fn works(found: String) -> Row {
 /// What to do, unless the error itself says it. `url` is where the store's URL is set.
 fn advice(error: &OpenError, url: &str) -> Option<String> {
     match error {
-        OpenError::Unreachable { place, .. } if is_direct_to_supabase(place) => Some(format!(
-            "this address of Supabase is IPv6 only; if this machine has no IPv6, set {url} to the URL of \
-             the session pooler, which Supabase shows under Connect"
-        )),
-        OpenError::Unreachable { .. } => Some(format!(
-            "start the database, or correct host, port and `sslmode` in {url}"
-        )),
+        OpenError::Unreachable { place, .. } => Some(unreachable_advice(place, url)),
         OpenError::Refused { .. } => Some(format!(
             "correct user, password and database in {url}; with Supabase's pooler the user's name \
              contains the project's"
@@ -79,6 +73,17 @@ fn advice(error: &OpenError, url: &str) -> Option<String> {
         | OpenError::FunctionsMissing { .. }
         | OpenError::SchemaOutOfDate { .. }
         | OpenError::NotOverRest { .. } => None,
+    }
+}
+
+fn unreachable_advice(place: &str, url: &str) -> String {
+    if is_direct_to_supabase(place) {
+        format!(
+            "this address of Supabase is IPv6 only; if this machine has no IPv6, set {url} to the URL \
+             of the session pooler, which Supabase shows under Connect"
+        )
+    } else {
+        format!("start the database, or correct host, port and `sslmode` in {url}")
     }
 }
 
