@@ -11,7 +11,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
+use duologue_protocol::{Event, LogId, Seq, SessionId, Timestamp, UserId};
 use tokio::time::Instant;
 
 use self::session::{Row, Session};
@@ -45,6 +45,8 @@ struct State {
     jobs: Vec<jobs::Row>,
     fault: Option<Fault>,
     faults_left: u32,
+    /// The log ids that were given. They are counted, not random, so that a simulation can be repeated.
+    logs: u64,
 }
 
 impl MemoryStore {
@@ -96,7 +98,10 @@ impl Store for MemoryStore {
             let session = state
                 .sessions
                 .entry(claim.session_id.clone())
-                .or_insert_with(|| Session::new(claim));
+                .or_insert_with(|| {
+                    state.logs += 1;
+                    Session::new(claim, log_id(state.logs))
+                });
             if session.record.user_id != claim.user_id {
                 return Ok(None);
             }
@@ -137,7 +142,10 @@ impl Store for MemoryStore {
             let mut lost = Vec::new();
             for held in leases {
                 match state.sessions.get_mut(&held.session_id) {
-                    Some(session) if session.epoch == held.epoch => {
+                    Some(session)
+                        if session.epoch == held.epoch
+                            && session.owner.as_ref().is_none_or(|owner| owner == server) =>
+                    {
                         if session.is_active() && session.owner.as_ref() == Some(server) {
                             session.lease_until = Instant::now() + lease;
                         }
@@ -259,12 +267,13 @@ impl Store for MemoryStore {
 }
 
 impl State {
-    /// The session, if `hold` is still the right to write to it.
+    /// The session, if `lease` still allows to write to it.
     fn held(&mut self, lease: &Lease) -> Result<&mut Session, StoreError> {
         self.sessions
             .get_mut(&lease.session_id)
             .filter(|session| session.record.user_id == lease.user_id)
             .filter(|session| session.epoch == lease.epoch && session.is_active())
+            .filter(|session| session.owner.as_ref() == Some(&lease.server))
             .ok_or(StoreError::Conflict)
     }
 
@@ -273,7 +282,7 @@ impl State {
         session.filter(|session| session.record.user_id == *user)
     }
 
-    /// Whether `hold` has stored just these events: then the call is a repetition.
+    /// Whether exactly these events are stored under this epoch: then the call is a repetition.
     fn has_events(&self, lease: &Lease, after: Seq, events: &[Event]) -> bool {
         let Some(session) = self.of_user(&lease.user_id, &lease.session_id) else {
             return false;
@@ -285,6 +294,10 @@ impl State {
                 .take(events.len())
                 .eq(rows.collect::<Vec<_>>().iter())
     }
+}
+
+fn log_id(number: u64) -> LogId {
+    LogId::new(&format!("log-{number}")).expect("it has only letters, digits and a hyphen")
 }
 
 fn index(seq: Seq) -> usize {

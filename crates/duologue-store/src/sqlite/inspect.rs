@@ -19,7 +19,7 @@ use sqlx::{
 };
 
 use super::{
-    claims::{in_seconds, session_json},
+    claims::{self, in_seconds, session_json},
     failure::store_error,
     file::unusable,
     opening::check_tables,
@@ -214,6 +214,17 @@ impl Inspect for SqliteInspector {
         transaction.commit().await.map_err(store_error)?;
         connection.close().await.map_err(store_error)?;
         Ok(retry)
+    }
+
+    async fn restored(&self) -> Result<u64, StoreError> {
+        let mut connection = self.writing.connect().await.map_err(store_error)?;
+        let transaction = connection.begin_with("begin immediate").await;
+        let mut transaction = transaction.map_err(store_error)?;
+        let renewed = claims::restored(&mut transaction).await;
+        let renewed = renewed.map_err(store_error)?;
+        transaction.commit().await.map_err(store_error)?;
+        connection.close().await.map_err(store_error)?;
+        Ok(renewed)
     }
 }
 

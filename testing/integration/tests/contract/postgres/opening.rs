@@ -11,15 +11,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row, postgres::PgConnectOpti
 use crate::scene::{claim, log, refusal};
 
 /// Every migration, by name.
-const ALL: [&str; 7] = [
-    "0000_former_layouts",
-    "0001_sessions",
-    "0002_jobs",
-    "0003_former_rows",
-    "0004_renew_holds",
-    "0005_operators",
-    "0006_tokens",
-];
+const ALL: [&str; 1] = ["0001_schema"];
 
 async fn empty() -> Database {
     Cluster::get().await.empty_database().await
