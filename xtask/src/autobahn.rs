@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     external::{cargo, complaint, program, succeeds},
-    steps::Outcome,
+    outcome::Outcome,
 };
 
 const REQUIREMENTS: &str = "xtask/src/autobahn/requirements.txt";

@@ -12,7 +12,7 @@ use anyhow::Context;
 
 use crate::{
     external::{self, cargo, output, program, succeeds},
-    steps::Outcome,
+    outcome::Outcome,
 };
 
 /// Fixed, so that a new release cannot fail a change that has nothing to do with it.

@@ -5,7 +5,7 @@
 
 use toml::{Table, Value};
 
-use super::{Rule, Tree, Violation};
+use super::tree::{Rule, Tree, Violation};
 
 /// Each crate, and whom of ours it may know. A crate may always know itself, which is how its tests
 /// switch its features on.

@@ -41,7 +41,7 @@ pub enum Step {
     /// Asks for a tool.
     Call(ModelCall),
     /// Goes on when [`ScriptedProvider::release`] is called with the same name, or was before.
-    Lease(&'static str),
+    Hold(&'static str),
     /// Sends nothing for ever.
     Stall,
     /// Fails.
@@ -212,7 +212,7 @@ impl Playing {
                 Some(Step::Say(text)) => return Some(Ok(Chunk::Text(text))),
                 Some(Step::Work) => return Some(Ok(Chunk::Progress)),
                 Some(Step::Call(call)) => return Some(Ok(Chunk::Call(call))),
-                Some(Step::Lease(name)) => self.lease(name).await,
+                Some(Step::Hold(name)) => self.hold(name).await,
                 Some(Step::Stall) => pending().await,
                 Some(Step::Fail(error)) => return self.end(Some(Err(error))),
                 Some(Step::BreakOff) => return self.end(None),
@@ -230,7 +230,7 @@ impl Playing {
         }
     }
 
-    async fn lease(&self, name: &'static str) {
+    async fn hold(&self, name: &'static str) {
         let mut changes = self.state.subscribe();
         changes
             .wait_for(|state| state.released.contains(name))

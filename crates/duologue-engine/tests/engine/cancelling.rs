@@ -148,7 +148,7 @@ async fn the_loss_of_the_socket_is_none() {
     let world = World::start();
     world.provider.will([
         Step::Say("Half".to_owned()),
-        Step::Lease("half-way"),
+        Step::Hold("half-way"),
         Step::Say(" and half.".to_owned()),
     ]);
     let mut client = world.connect("s").await;

@@ -172,7 +172,7 @@ async fn what_happens_during_a_replay_follows_it() {
     let world = World::start();
     world.provider.will([
         Step::Say("Half".to_owned()),
-        Step::Lease("half-way"),
+        Step::Hold("half-way"),
         Step::Say(" and half.".to_owned()),
     ]);
     let mut client = world.connect("s").await;

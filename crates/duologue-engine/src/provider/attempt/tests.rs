@@ -190,9 +190,9 @@ async fn an_answer_that_stalls_is_given_up() {
 async fn a_model_at_work_has_not_stalled_and_its_work_is_not_shown() {
     let provider = ScriptedProvider::following_rules();
     provider.will([
-        Step::Lease("thinking"),
+        Step::Hold("thinking"),
         Step::Work,
-        Step::Lease("thought"),
+        Step::Hold("thought"),
         say("42"),
     ]);
     let releases = async {
@@ -252,7 +252,7 @@ async fn an_endless_answer_is_ended_by_the_total_limit() {
 #[tokio::test(start_paused = true)]
 async fn dropping_the_answer_closes_the_upstream() {
     let provider = ScriptedProvider::following_rules();
-    provider.will([say("Hello, "), Step::Lease("half-way")]);
+    provider.will([say("Hello, "), Step::Hold("half-way")]);
     let mut chunks = generate(Arc::new(provider.clone()), request(), limits());
     chunks.next().await.unwrap().unwrap();
     assert_eq!(provider.streams_open(), 1);

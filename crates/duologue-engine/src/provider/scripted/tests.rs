@@ -104,7 +104,7 @@ async fn summaries_have_scripts_of_their_own() {
 #[tokio::test]
 async fn an_answer_holds_until_it_is_released() {
     let provider = ScriptedProvider::calling_tools();
-    provider.will([Step::Lease("gate"), Step::Say("through".to_owned())]);
+    provider.will([Step::Hold("gate"), Step::Say("through".to_owned())]);
     let mut chunks = provider.generate(request(vec![user("hi")]));
     assert!(
         provider.requests().is_empty(),
