@@ -72,7 +72,10 @@ pub enum OpenError {
         source: sqlx::Error,
     },
     /// There is no such SQLite file.
-    #[error("{} does not exist; check `store.url`", .file.display())]
+    #[error(
+        "{} does not exist; the server creates it when it first starts, or `store.url` names the wrong file",
+        .file.display()
+    )]
     NoSuchFile {
         /// The database.
         file: PathBuf,

@@ -75,6 +75,11 @@ impl SqliteInspector {
     /// Opens the file as it is.
     pub(crate) async fn open(path: &Path, config: &StoreConfig) -> Result<Self, OpenError> {
         let unusable = |source| unusable(path, source);
+        if !path.exists() {
+            return Err(OpenError::NoSuchFile {
+                file: path.to_owned(),
+            });
+        }
         let existing = SqliteConnectOptions::new()
             .filename(path)
             .busy_timeout(config.busy_timeout)
