@@ -45,14 +45,14 @@ create table if not exists duologue_migrations (
 );
 
 -- Runs a script that brings other tables over, if `find.sql` has found such.
-create or replace function pg_temp.duologue_upgrade(found text, script text)
+create or replace function pg_temp.duologue_upgrade(kind text, script text)
 returns text language plpgsql as $$
 begin
-    if current_setting('duologue.found') <> found then
-        return found || ': not found';
+    if current_setting('duologue.found') <> kind then
+        return kind || ': not found';
     end if;
     execute replace(script, e'\r', '');
-    return found || ': brought over';
+    return kind || ': brought over';
 end $$;
 
 -- Applies a migration, unless it has been.

@@ -1,7 +1,7 @@
 //! A message that comes while a turn runs: it waits, is refused, or takes the turn's place, as it
 //! wants, or as the server is set.
 
-use duologue_engine::provider::scripted::Step;
+use duologue_doubles::scripted::Step;
 use duologue_protocol::{ErrorCode, EventBody, FinishReason, OnBusy, ServerFrame};
 
 use crate::harness::{

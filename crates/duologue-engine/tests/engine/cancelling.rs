@@ -1,6 +1,7 @@
 //! A turn can be cancelled at every moment, and ends exactly once.
 
-use duologue_engine::provider::{ModelCall, ProviderError, StopReason, scripted::Step};
+use duologue_doubles::scripted::Step;
+use duologue_engine::provider::{ModelCall, ProviderError, StopReason};
 use duologue_protocol::{
     ClientFrame, DisconnectReason, ErrorCode, EventBody, FinishReason, ServerFrame, ToolOutcome,
     Usage,

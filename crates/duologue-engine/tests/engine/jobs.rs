@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use duologue_doubles::scripted::Step;
 use duologue_engine::{
     Limits,
     limits::RetryDelay,
-    provider::{Message, ProviderError, Purpose, Request, scripted::Step},
+    provider::{Message, ProviderError, Purpose, Request},
     store::{ServerId, SessionStatus, Store},
 };
 use duologue_protocol::{ClientFrame, SummaryStatus};

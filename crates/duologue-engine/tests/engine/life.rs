@@ -1,8 +1,9 @@
 //! How sessions begin, end, and begin again; and whose they are.
 
+use duologue_doubles::scripted::Step;
 use duologue_engine::{
     AttachError,
-    provider::{ProviderError, scripted::Step},
+    provider::ProviderError,
     store::{SessionStatus, Store},
 };
 use duologue_protocol::{

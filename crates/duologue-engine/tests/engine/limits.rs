@@ -3,9 +3,10 @@
 
 use std::num::{NonZeroU32, NonZeroU64};
 
+use duologue_doubles::scripted::Step;
 use duologue_engine::{
     AttachError, Delivery, Limits,
-    provider::{ModelCall, StopReason, scripted::Step},
+    provider::{ModelCall, StopReason},
 };
 use duologue_protocol::{
     CloseCode, DisconnectReason, ErrorCode, ErrorFrame, EventBody, FinishReason, OnBusy,

@@ -1,6 +1,6 @@
 //! Messages: each is stored once and answered once, and a flood of them is refused, not suffered.
 
-use duologue_engine::provider::scripted::Step;
+use duologue_doubles::scripted::Step;
 use duologue_protocol::{ClientFrame, ErrorCode, FinishReason, ServerFrame};
 
 use crate::harness::{

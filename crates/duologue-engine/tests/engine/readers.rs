@@ -1,6 +1,7 @@
 //! Readers: served alike, each at its own risk.
 
-use duologue_engine::{Delivery, provider::scripted::Step};
+use duologue_doubles::scripted::Step;
+use duologue_engine::Delivery;
 use duologue_protocol::{CloseCode, DisconnectReason, ErrorCode, EventBody, ServerFrame};
 
 use crate::harness::{

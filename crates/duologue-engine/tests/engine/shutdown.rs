@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use duologue_doubles::scripted::Step;
 use duologue_engine::{
     AttachError,
-    provider::scripted::Step,
     store::{ServerId, SessionStatus, Store},
 };
 use duologue_protocol::{ClientFrame, CloseCode, EventBody, FinishReason, ServerFrame};

@@ -1,9 +1,9 @@
 //! A store that fails: what is retried, what is given up, and what is true afterwards.
 
+use duologue_doubles::{memory::Fault, scripted::Step};
 use duologue_engine::{
     AttachError,
-    provider::scripted::Step,
-    store::{SessionStatus, StoreError, memory::Fault},
+    store::{SessionStatus, StoreError},
 };
 use duologue_protocol::{
     ClientFrame, CloseCode, DisconnectReason, EndReason, EventBody, FinishReason, ServerFrame,

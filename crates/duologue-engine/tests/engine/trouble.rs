@@ -8,9 +8,10 @@ use std::{
     time::Duration,
 };
 
+use duologue_doubles::scripted::Step;
 use duologue_engine::{
     AttachError,
-    provider::{Chunk, Provider, ProviderError, Request, StopReason, scripted::Step},
+    provider::{Chunk, Provider, ProviderError, Request, StopReason},
     store::{SessionStatus, StoreError},
 };
 use duologue_protocol::{

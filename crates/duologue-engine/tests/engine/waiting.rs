@@ -1,10 +1,8 @@
 //! A message that waits is in the log: nothing that happens to readers or servers loses it, and it
 //! has one end, whatever it is.
 
-use duologue_engine::{
-    provider::scripted::Step,
-    store::{SessionStatus, memory::Fault},
-};
+use duologue_doubles::{memory::Fault, scripted::Step};
+use duologue_engine::store::SessionStatus;
 use duologue_protocol::{
     AssistantMessage, ClientFrame, CloseCode, DisconnectReason, EndReason, ErrorCode, Event,
     EventBody, FinishReason, ServerFrame,

@@ -11,7 +11,7 @@ declare
     unreleased constant text := '0 former_layouts, 1 sessions, 2 jobs, 3 former_rows, 4 renew_holds, '
         '5 operators, 6 tokens';
     applied    text;
-    found      text;
+    kind       text;
     tables     text;
 begin
     if to_regclass('duologue_migrations') is not null then
@@ -24,21 +24,21 @@ begin
         ('sessions', 'session_events', 'session_drafts', 'session_jobs', 'duologue_installation');
 
     if applied = unreleased then
-        found := 'unreleased';
+        kind := 'unreleased';
     elsif applied = '1 schema' or starts_with(applied, '1 schema, ') then
-        found := 'ours';
+        kind := 'ours';
     elsif applied is not null then
         raise exception 'schema % has tables of a Duologue that this one does not know (migrations: %)',
                 here, applied
             using hint = 'Nothing was changed. Bring them up to date with the build that made them, or choose '
                 'another schema.';
     elsif tables is null then
-        found := 'nothing';
+        kind := 'nothing';
     elsif tables ~ '^session(s|_events)(, sessions)?$' then
-        found := 'predecessors';
+        kind := 'predecessors';
     else
         raise exception 'schema % already has tables that this script does not know: %', here, tables
             using hint = 'Nothing was changed. Choose another schema, or rename those tables.';
     end if;
-    perform set_config('duologue.found', found, true);
+    perform set_config('duologue.found', kind, true);
 end $$;

@@ -2,6 +2,7 @@
 //! what people have; and it shows everybody only what is theirs.
 
 mod rights;
+mod unreleased;
 mod upgrade;
 
 use std::time::Duration;
