@@ -4,21 +4,23 @@ use std::{
     collections::HashMap,
     fmt,
     hash::Hash,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
+
+use crate::lock::lock;
 
 /// From how many entries on it is looked whether some can be forgotten.
 const SWEEP_ENTRIES_MIN: usize = 1024;
 
-/// Whether an entry that nobody uses is as good as a new one.
+/// Whether an unused entry is equivalent to a new one.
 pub trait Evictable {
-    /// True: forgetting it lets nobody off.
+    /// True: evicting it lifts no limit.
     fn is_evictable(&self) -> bool;
 }
 
 /// Entries by key, made when they are first asked for.
 ///
-/// Bounded by what matters: when it has doubled, it forgets what nobody uses and is as good as new.
+/// Bounded: when it has doubled, it evicts the unused entries that are equivalent to new ones.
 /// So it never holds more than twice the entries that make a difference, and looking for them costs
 /// each insertion next to nothing.
 pub struct EvictingMap<K, V> {
@@ -33,8 +35,7 @@ struct Entries<K, V> {
 impl<K: Eq + Hash, V: Evictable> EvictingMap<K, V> {
     /// The entry of `key`.
     pub fn entry(&self, key: K, make: impl FnOnce() -> V) -> Arc<V> {
-        // Nothing that runs under the lock can panic half-way through a change.
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = lock(&self.entries);
         let Entries { by_key, sweep_at } = &mut *entries;
         if by_key.len() >= *sweep_at {
             by_key.retain(|_, entry| Arc::strong_count(entry) > 1 || !entry.is_evictable());

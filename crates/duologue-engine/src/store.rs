@@ -6,7 +6,7 @@
 
 pub mod inspect;
 pub mod normalize;
-mod spawned;
+pub(crate) mod spawned;
 
 use std::{fmt, time::Duration};
 
@@ -17,7 +17,6 @@ use duologue_protocol::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub(crate) use self::spawned::SpawnedStore;
 use crate::BoxError;
 
 /// Where sessions outlive the process.

@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     agent::{ModelTools, Plan, Situation, Step},
     budgets::UserBudget,
-    engine::Context,
+    context::Context,
     provider::{Message, ProviderError},
     store::Lease,
     tool::ToolDefinition,
@@ -53,12 +53,12 @@ pub(crate) enum Output {
     /// Answered once all before it is stored.
     Barrier(oneshot::Sender<()>),
     /// The end; nothing follows.
-    Done(Outcome),
+    Done(TurnOutcome),
 }
 
 /// How a turn ended.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Outcome {
+pub(crate) struct TurnOutcome {
     pub(crate) finish_reason: FinishReason,
     pub(crate) error: Option<ErrorCode>,
     pub(crate) usage: Option<Usage>,
@@ -66,7 +66,7 @@ pub(crate) struct Outcome {
     pub(crate) model: Option<String>,
 }
 
-impl Outcome {
+impl TurnOutcome {
     pub(crate) fn failed(code: ErrorCode) -> Self {
         Self {
             finish_reason: FinishReason::Error,
@@ -204,13 +204,13 @@ impl Turn {
                 (FinishReason::Error, Some(ErrorCode::Internal))
             }
         };
-        let outcome = Outcome {
+        let outcome = TurnOutcome {
             finish_reason,
             error,
             usage: self.spent.total(),
             model: self.model,
         };
-        // A session that has let go needs no end.
+        // A session that is gone needs no end.
         drop(self.outputs.send(Output::Done(outcome)).await);
     }
 

@@ -5,8 +5,8 @@ use ipnet::IpNet;
 
 pub use crate::auth::fuzz::token;
 use crate::{
-    config,
-    http::{client_address::ClientAddress, host::Hosts, origin::Origins, socket},
+    client_address::ClientAddress, config, hosts::AllowedHosts, http::socket,
+    origins::AllowedOrigins,
 };
 
 /// Reads a handshake's session and query, of which the position to resume from is a part.
@@ -37,8 +37,8 @@ pub fn request_head(bytes: &[u8]) {
         }
     }
     let loopback = std::net::Ipv4Addr::LOCALHOST.into();
-    let hosts = Hosts::new(&["chat.example.com".into()], loopback);
-    let origins = Origins::new(&["https://app.example.com".into()]);
+    let hosts = AllowedHosts::new(&["chat.example.com".into()], loopback);
+    let origins = AllowedOrigins::new(&["https://app.example.com".into()]);
     let is_ours = hosts.admits(Version::HTTP_11, &Uri::from_static("/"), &headers);
     let is_let_in = is_ours && origins.admits(&headers);
     if is_let_in && let Some(origin) = headers.get("origin") {

@@ -19,6 +19,7 @@ pub(super) enum Rule {
     Wire,
     Settings,
     Links,
+    Paths,
     Promises,
     Machines,
     Cycles,

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::{
     agent::Step,
     budgets::UserBudget,
-    engine::Context,
+    context::Context,
     provider::Message,
     store::Lease,
     transcript::Transcript,

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
-    session::milliseconds,
+    clock::milliseconds,
     tool::{ToolContext, ToolError},
     transcript::Conversation,
     turn::{Node, Output, Turn, TurnError, sanitize},

@@ -9,8 +9,10 @@ use secrecy::SecretString;
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
-use super::{AuthError, Identity, token::Verifier};
-use crate::config::{self, TokenRules};
+use crate::{
+    auth::{error::AuthError, identity::Identity, token::Verifier},
+    config::{self, TokenRules},
+};
 
 const SECRET: &str = "a secret that nothing but fuzzing knows";
 

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     auth::{
-        AuthError,
+        error::AuthError,
         keys::{KeyError, KeySet},
     },
     config::AuthConfig,

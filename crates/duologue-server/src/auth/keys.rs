@@ -25,7 +25,7 @@ pub(crate) enum KeyError {
     #[error("the issuer's keys cannot be fetched")]
     Unreachable(#[source] BoxError),
     /// What came is no set of keys, or is too large.
-    #[error("what the issuer answers is no set of keys")]
+    #[error("the issuer returned an invalid JWKS")]
     Unreadable(#[source] BoxError),
 }
 

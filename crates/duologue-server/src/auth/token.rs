@@ -12,7 +12,8 @@ use duologue_protocol::{Timestamp, UserId};
 
 use crate::{
     auth::{
-        AuthError, Identity,
+        error::AuthError,
+        identity::Identity,
         jwks::Jwks,
         keys::{Key, KeyError},
     },

@@ -124,14 +124,8 @@ impl View {
             Body::SessionEnded { reason } => {
                 self.note(&format!("The session has ended ({reason})."))
             }
-            // What this client says itself, or what it acts upon without a word.
-            Body::MessageQueued { .. }
-            | Body::UserMessage { .. }
-            | Body::Replayed
-            | Body::Goaway { .. }
-            | Body::AuthRequired
-            | Body::AuthExpiring
-            | Body::Unknown => String::new(),
+            // The user's own messages, and frames that are not for people.
+            Body::MessageQueued { .. } | Body::UserMessage { .. } | Body::Unknown => String::new(),
         }
     }
 

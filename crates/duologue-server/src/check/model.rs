@@ -1,14 +1,17 @@
-//! Whether the model will answer.
+//! The model: whether its endpoint responds, and has the model.
 
 use duologue_llm::{CheckError, ModelCheck, OpenAi};
 
-use super::{Row, chain, place_of};
-use crate::config::{Endpoint, ModelChoice, Settings};
+use crate::{
+    check::report::{Row, where_to_fix},
+    config::{Endpoint, ModelChoice, Settings},
+    error_chain::error_chain,
+};
 
-/// How many models of an endpoint are named, of the hundreds that some have.
+/// The maximum number of models that are listed; some endpoints have hundreds.
 const MODELS_SHOWN: usize = 8;
 
-/// Where an endpoint's settings are mended.
+/// Where to correct the settings of an endpoint.
 struct Places {
     api_key: String,
     model: String,
@@ -24,11 +27,11 @@ pub(super) async fn check(choice: ModelChoice<'_>, settings: &Settings) -> Row {
     let places = Places::of(endpoint, settings);
     let endpoint = match OpenAi::new(config.clone()) {
         Ok(endpoint) => endpoint,
-        Err(error) => return Row::fails("model", format!("{name}: {}", chain(&error))),
+        Err(error) => return Row::fails("model", format!("{name}: {}", error_chain(&error))),
     };
     match endpoint.check().await {
         Ok(found) => row_of(&name, &found, &places),
-        Err(error) => Row::fails("model", format!("{name}: {}", chain(&error)))
+        Err(error) => Row::fails("model", format!("{name}: {}", error_chain(&error)))
             .advise(advice(&error, &places)),
     }
 }
@@ -44,7 +47,7 @@ impl Places {
                 format!("model.{section}.{key}"),
                 format!("{prefix}_{variable}"),
             );
-            place_of(&key, &variable, settings)
+            where_to_fix(&key, &variable, settings)
         };
         Self {
             api_key: place("api_key", "API_KEY"),

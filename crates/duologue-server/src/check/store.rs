@@ -1,9 +1,12 @@
-//! Whether sessions can be kept.
+//! The store: whether sessions can be stored.
 
 use duologue_store::{Condition, OpenError, StoreConfig};
 
-use super::{Row, chain, place_of};
-use crate::config::Settings;
+use crate::{
+    check::report::{Row, where_to_fix},
+    config::Settings,
+    error_chain::error_chain,
+};
 
 pub(super) async fn check(config: &StoreConfig, settings: &Settings) -> Row {
     let place = config.describe();
@@ -17,8 +20,11 @@ pub(super) async fn check(config: &StoreConfig, settings: &Settings) -> Row {
         )),
         Ok(Condition::InUse) => works(format!("{place}: a running server has it open")),
         Err(error) => {
-            let row = Row::fails("store", chain(&error));
-            match advice(&error, &place_of("store.url", "SUPABASE_DB_URL", settings)) {
+            let row = Row::fails("store", error_chain(&error));
+            match advice(
+                &error,
+                &where_to_fix("store.url", "SUPABASE_DB_URL", settings),
+            ) {
                 Some(advice) => row.advise(advice),
                 None => row,
             }
@@ -92,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_cannot_reach_supabase_directly_is_sent_to_its_pooler() {
+    fn without_ipv6_the_advice_is_supabases_pooler() {
         let advice = |place: &str| {
             let error = OpenError::Unreachable {
                 place: place.to_owned(),

@@ -86,7 +86,7 @@ pub enum SigningAlgorithm {
 #[derive(Clone, Debug)]
 pub enum Authentication {
     /// `user_id` is taken on trust.
-    OnTrust,
+    Disabled,
     /// Users bring tokens.
     ByToken(TokenRules),
 }
@@ -110,7 +110,7 @@ impl AuthConfig {
         let secret = Some(&self.jwt_secret).filter(|secret| !secret.expose_secret().is_empty());
         let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
         let rules = match self.mode {
-            AuthMode::None => return Authentication::OnTrust,
+            AuthMode::None => return Authentication::Disabled,
             AuthMode::Jwt => TokenRules {
                 secret: secret.cloned(),
                 jwks_url: given(&self.jwks_url),
@@ -137,7 +137,7 @@ impl AuthConfig {
 impl fmt::Display for Authentication {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rules = match self {
-            Self::OnTrust => return f.write_str("none: users are who they say they are"),
+            Self::Disabled => return f.write_str("disabled: the server requires no token"),
             Self::ByToken(rules) => rules,
         };
         let by = match (&rules.secret, &rules.jwks_url) {
@@ -145,6 +145,6 @@ impl fmt::Display for Authentication {
             (Some(_), None) => "a shared secret",
             (None, _) => "its public keys",
         };
-        write!(f, "tokens of {}, checked by {by}", rules.issuer)
+        write!(f, "tokens of {}, checked with {by}", rules.issuer)
     }
 }

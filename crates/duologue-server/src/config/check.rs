@@ -4,13 +4,18 @@ mod auth;
 
 use std::{net::IpAddr, time::Duration};
 
-use axum::http::Uri;
 use jiff::SignedDuration;
 use toml::Value;
 use tracing_subscriber::EnvFilter;
 
-pub(super) use self::auth::unused as unused_auth;
-use crate::config::{AuthMode, Config, Endpoint, ModelChoice, Settings, layers::MORE_THAN_ZERO};
+use crate::config::{
+    auth::AuthMode,
+    model::{Endpoint, ModelChoice},
+    sections::Config,
+    settings::Settings,
+    url::is_http_url,
+    values::{MORE_THAN_ZERO, duration},
+};
 
 /// The keys for which zero means something. For all others it would mean "never" or "nothing".
 const ZERO_ALLOWED: [&str; 11] = [
@@ -72,11 +77,6 @@ pub(super) fn sizes(settings: &Settings) -> Vec<String> {
     problems
 }
 
-/// The duration that a text says, if it says one.
-pub(super) fn duration(value: &Value) -> Option<SignedDuration> {
-    value.as_str()?.parse().ok()
-}
-
 /// Pairs of which the first must be the smaller.
 fn order(config: &Config, settings: &Settings) -> Vec<String> {
     let session = &config.session;
@@ -98,13 +98,12 @@ fn order(config: &Config, settings: &Settings) -> Vec<String> {
     let mut problems = Vec::new();
     for (smaller, low, larger, high) in durations {
         if low >= high {
-            problems.push(must_be("less than", settings, smaller, larger));
+            problems.push(settings.must_be("less than", smaller, larger));
         }
     }
     if config.socket.write_buffer_bytes >= config.socket.write_buffer_bytes_max {
-        problems.push(must_be(
+        problems.push(settings.must_be(
             "less than",
-            settings,
             "socket.write_buffer_bytes",
             "socket.write_buffer_bytes_max",
         ));
@@ -122,15 +121,10 @@ fn order(config: &Config, settings: &Settings) -> Vec<String> {
     ] {
         if part > total {
             let whole = "generation.total_timeout";
-            problems.push(must_be("at most", settings, key, whole));
+            problems.push(settings.must_be("at most", key, whole));
         }
     }
     problems
-}
-
-fn must_be(relation: &str, settings: &Settings, one: &str, other: &str) -> String {
-    let (one, other) = (settings.cite(one), settings.cite(other));
-    format!("{one} must be {relation} {other}")
 }
 
 /// Whatever a session may hold can be sent. A frame that is too large for a client's buffer would
@@ -229,16 +223,6 @@ fn texts(config: &Config, settings: &Settings) -> Vec<String> {
     problems
 }
 
-/// Whether it is one, and without a user's name and password, which would have no place in a log.
-fn is_http_url(text: &str) -> bool {
-    text.parse::<Uri>().is_ok_and(|uri| {
-        matches!(uri.scheme_str(), Some("http" | "https"))
-            && uri.authority().is_some_and(|authority| {
-                !authority.host().is_empty() && !authority.as_str().contains('@')
-            })
-    })
-}
-
 fn is_origin(text: &str) -> bool {
     let has_path = text.splitn(4, '/').count() > 3;
     let default_port = [("https://", ":443"), ("http://", ":80")];
@@ -318,18 +302,4 @@ fn supabase(config: &Config, settings: &Settings) -> Option<String> {
          interface, or SUPABASE_DB_URL to connect to its database, or none to keep them in a SQLite \
          file"
     ))
-}
-
-/// A database URL says by itself which schema it means.
-pub(super) fn supabase_schema(config: &Config, settings: &Settings) -> Option<String> {
-    let (schema, source) = (
-        &config.store.supabase_schema,
-        settings.source("store.supabase_schema")?,
-    );
-    (schema != "public" && !config.store.is_auto()).then(|| {
-        format!(
-            "{source} sets nothing; to use another schema than `public`, append \
-             `?options=-csearch_path%3D{schema}` to the database's URL"
-        )
-    })
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fmt, fs, io, path::Path};
 
-use crate::config::{ConfigError, Source, names};
+use crate::config::{error::ConfigError, names, source::Source};
 
 /// The file of variables that is read from the working directory, and from nowhere else.
 const DOT_ENV: &str = ".env";

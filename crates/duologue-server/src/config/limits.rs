@@ -12,7 +12,7 @@ pub struct LimitsConfig {
     /// Whoever it is that comes from there.
     pub address: AddressLimits,
     /// One WebSocket.
-    pub connection: ConnectionLimits,
+    pub connection: FrameLimits,
     /// One user, whatever the number of connections.
     pub user: UserLimits,
     /// Tokens of models.
@@ -40,7 +40,7 @@ pub struct AddressLimits {
 /// What one WebSocket may send.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ConnectionLimits {
+pub struct FrameLimits {
     /// Messages and everything else, in the long run.
     pub messages_per_minute: NonZeroU32,
     /// The same, at once.

@@ -1,13 +1,9 @@
 //! The names of variables: ours, and those that users already have.
 
-use toml::Value;
-
-use crate::config::{Settings, environment::VariableLayer};
-
 /// Names the configuration file. It is no setting itself.
 pub(super) const CONFIG_FILE: &str = "DUOLOGUE_CONFIG";
 
-const PREFIX: &str = "DUOLOGUE_";
+pub(super) const PREFIX: &str = "DUOLOGUE_";
 
 /// Names that users already have, and the keys they set. Of two for one key the later wins.
 pub(super) const FAMILIAR: [(&str, &str); 15] = [
@@ -45,40 +41,9 @@ pub(super) fn is_ours(name: &str) -> bool {
         || FAMILIAR.iter().any(|(familiar, _)| *familiar == name)
 }
 
-/// Warns of names such as `DUOLOGUE_SERVER_PORT`, which lack an underscore to be ours.
-pub(super) fn near_misses(layer: &VariableLayer<'_>, settings: &Settings) -> Vec<String> {
-    let keys = settings.keys();
-    let names = layer.variables.iter().filter_map(|(name, value)| {
-        let rest = name.strip_prefix(PREFIX)?.to_ascii_lowercase();
-        let is_link_of_kubernetes = value.starts_with("tcp://");
-        if rest.contains("__") || is_link_of_kubernetes {
-            return None;
-        }
-        let key = keys.iter().find(|key| key.replace('.', "_") == rest)?;
-        let meant = variable_of(key);
-        Some(format!("{name} sets nothing; did you mean {meant}?"))
-    });
-    names.collect()
-}
-
 /// The name of ours that sets a key.
-fn variable_of(key: &str) -> String {
+pub(super) fn variable_of(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "__").to_ascii_uppercase())
-}
-
-/// Reads a variable's text as a value of the kind that the key has by default.
-///
-/// Lists may be written as in TOML, or separated by commas.
-pub(super) fn parse(text: &str, default: &Value) -> Option<Value> {
-    match default {
-        Value::String(_) => Some(text.into()),
-        Value::Array(_) if !text.trim_start().starts_with('[') => {
-            let items = text.split(',').map(str::trim);
-            let items = items.filter(|item| !item.is_empty());
-            Some(Value::Array(items.map(Value::from).collect()))
-        }
-        _ => text.trim().parse().ok(),
-    }
 }
 
 #[cfg(test)]

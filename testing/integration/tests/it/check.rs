@@ -46,7 +46,7 @@ async fn out_of_the_box_everything_works_without_network() {
     store  works    SQLite, FILE: `duologue serve` will make its tables
     model  works    mock; OPENAI_API_KEY or GROQ_API_KEY brings a real one
     agent  works    duologue (built in)
-    auth   works    none: users are who they say they are
+    auth   works    disabled: the server requires no token
     ");
 }
 
@@ -112,7 +112,7 @@ async fn everything_that_fails_is_told_at_once_with_what_to_do() {
     model  FAILS    gpt-4o-mini at 127.0.0.1: the endpoint refuses the key: 401: Incorrect API key provided: ***. (error)
            to do:   put a key that is valid at this endpoint into OPENAI_API_KEY
     agent  FAILS    agent.file: cannot read no/such/agent.toml: No such file or directory (os error 2)
-    auth   works    none: users are who they say they are
+    auth   works    disabled: the server requires no token
     ");
 }
 
@@ -185,5 +185,5 @@ async fn health_tells_a_server_that_is_alive_from_none() {
     let dead = run_to_end(folder.path(), &["health"], &variables).await;
     assert_eq!(dead.status.code(), Some(1), "{dead:?}");
     let words = String::from_utf8_lossy(&dead.stderr);
-    assert!(words.contains("no server answers at 127.0.0.1"), "{words}");
+    assert!(words.contains("no server responds at 127.0.0.1"), "{words}");
 }

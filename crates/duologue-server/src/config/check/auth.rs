@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use axum::http::Uri;
 use secrecy::ExposeSecret;
 
-use super::{is_http_url, must_be};
-use crate::{
-    auth::AdminTokens,
-    config::{AuthMode, Authentication, Config, Settings, SigningAlgorithm},
+use crate::config::{
+    admin_token_hash::AdminTokenHash,
+    auth::{AuthMode, Authentication, SigningAlgorithm},
+    sections::Config,
+    settings::Settings,
+    url::is_safe_url,
 };
 
 /// A shorter secret could be found by trying; RFC 7518 asks for as many bytes as the hash has.
@@ -27,9 +28,9 @@ pub(super) fn all(config: &Config, settings: &Settings) -> Vec<String> {
     }
     if auth.jwks_max_age > auth.jwks_stale_max {
         let (one, other) = ("auth.jwks_max_age", "auth.jwks_stale_max");
-        problems.push(must_be("at most", settings, one, other));
+        problems.push(settings.must_be("at most", one, other));
     }
-    if AdminTokens::read(&auth.admin_tokens).is_none() {
+    if AdminTokenHash::read_all(&auth.admin_tokens).is_none() {
         let admin_tokens = settings.cite("auth.admin_tokens");
         problems.push(format!(
             "{admin_tokens} must list hashes, each `sha256:` and 64 hexadecimal digits; \
@@ -102,32 +103,4 @@ fn tokens(config: &Config, settings: &Settings) -> Vec<String> {
         }
     }
     problems
-}
-
-/// What looks as if tokens were wanted, where they are not.
-pub(in crate::config) fn unused(config: &Config, settings: &Settings) -> Option<String> {
-    let keys = ["auth.jwt_secret", "auth.jwks_url"];
-    let (key, source) = keys
-        .iter()
-        .find_map(|key| Some((key, settings.source(key)?)))?;
-    (config.auth.mode == AuthMode::None).then(|| {
-        format!(
-            "{source} sets `{key}`, which nothing uses while `auth.mode` is \"none\": users are \
-             taken at their word; \"jwt\" or \"supabase\" would ask them for tokens"
-        )
-    })
-}
-
-/// Whether nobody on the way can put other keys in place of the issuer's.
-fn is_safe_url(text: &str) -> bool {
-    let is_loopback = |uri: &Uri| {
-        let host = uri.host().unwrap_or_default();
-        let address = host.trim_start_matches('[').trim_end_matches(']');
-        let ip = address.parse::<std::net::IpAddr>();
-        host == "localhost" || ip.is_ok_and(|ip| ip.to_canonical().is_loopback())
-    };
-    is_http_url(text)
-        && text
-            .parse::<Uri>()
-            .is_ok_and(|uri| uri.scheme_str() == Some("https") || is_loopback(&uri))
 }

@@ -1,0 +1,27 @@
+//! What the configuration asks of URLs.
+
+use axum::http::Uri;
+
+/// Whether it is one, and without a user's name and password, which would have no place in a log.
+pub(super) fn is_http_url(text: &str) -> bool {
+    text.parse::<Uri>().is_ok_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.authority().is_some_and(|authority| {
+                !authority.host().is_empty() && !authority.as_str().contains('@')
+            })
+    })
+}
+
+/// Whether nobody on the way can put other keys in place of the issuer's.
+pub(super) fn is_safe_url(text: &str) -> bool {
+    let is_loopback = |uri: &Uri| {
+        let host = uri.host().unwrap_or_default();
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        let ip = address.parse::<std::net::IpAddr>();
+        host == "localhost" || ip.is_ok_and(|ip| ip.to_canonical().is_loopback())
+    };
+    is_http_url(text)
+        && text
+            .parse::<Uri>()
+            .is_ok_and(|uri| uri.scheme_str() == Some("https") || is_loopback(&uri))
+}
