@@ -70,11 +70,6 @@ const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         rule: Rule::Language,
-        path: "xtask/src/schema.rs",
-        reason: "older than the rule",
-    },
-    Exception {
-        rule: Rule::Language,
         path: "xtask/src/schema/",
         reason: "older than the rule",
     },
