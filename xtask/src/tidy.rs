@@ -83,16 +83,6 @@ const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         rule: Rule::Language,
-        path: "crates/duologue-llm/",
-        reason: "older than the rule",
-    },
-    Exception {
-        rule: Rule::Language,
-        path: "crates/duologue-mock/",
-        reason: "older than the rule",
-    },
-    Exception {
-        rule: Rule::Language,
         path: "crates/duologue-protocol/",
         reason: "older than the rule",
     },
@@ -108,27 +98,12 @@ const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         rule: Rule::Language,
-        path: "crates/duologue-tools/",
-        reason: "older than the rule",
-    },
-    Exception {
-        rule: Rule::Language,
         path: "docs/protocol.md",
         reason: "older than the rule",
     },
     Exception {
         rule: Rule::Language,
         path: "schema.sql",
-        reason: "older than the rule",
-    },
-    Exception {
-        rule: Rule::Language,
-        path: "testing/conformance/",
-        reason: "older than the rule",
-    },
-    Exception {
-        rule: Rule::Language,
-        path: "testing/doubles/",
         reason: "older than the rule",
     },
     Exception {

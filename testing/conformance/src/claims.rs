@@ -76,7 +76,7 @@ pub async fn a_claim_reopens_an_ended_session(store: &dyn Store) {
     assert_eq!(log(store, "s").await.len(), 3);
 }
 
-/// Whoever lost the answer to a claim and repeats it must still learn that the log ends with an
+/// A server that lost the answer to a claim and repeats it must still learn that the log ends with an
 /// ending; once an event follows, it is an open session like any other.
 pub async fn a_repeated_claim_still_says_that_the_session_was_reopened(store: &dyn Store) {
     start_and_end(store, "s").await;
@@ -134,7 +134,7 @@ pub async fn of_many_claims_each_gets_an_epoch_of_its_own(store: &dyn Store) {
     }
 }
 
-/// A server that stops leaves its sessions to whoever looks next.
+/// A server that stops leaves its sessions to the next one that looks.
 pub async fn a_released_session_lapses_at_once(store: &dyn Store) {
     let lease = start(store, "s").await;
     store.release(&lease).await.unwrap();
