@@ -8,6 +8,7 @@ use duologue_protocol::{ClientFrame, ErrorCode, ErrorFrame, MessageId, UserId};
 use crate::{
     api_error::ApiError,
     connection_limits::{ConnectionLimits, SLOT_RETRY_DELAY, UserSlot},
+    error_frame::error_frame,
 };
 
 /// Counts the frames of a client, and how many of them were refused.
@@ -73,11 +74,12 @@ impl FrameRateLimiter {
         };
         self.refusals += 1;
         Err(ErrorFrame {
-            code: ErrorCode::TooManyRequests,
-            message: "too many frames; send this again later".to_owned(),
-            id,
-            turn_id: None,
             retry_after_ms: Some(milliseconds(wait)),
+            ..error_frame(
+                ErrorCode::TooManyRequests,
+                "too many frames; send this again later",
+                id,
+            )
         })
     }
 }
