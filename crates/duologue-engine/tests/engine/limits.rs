@@ -1,19 +1,15 @@
 //! How much a user may use, and that no detour leads around it: not another tab or session, not coming
 //! back, not sending again, not another server.
 
-use std::{
-    num::{NonZeroU32, NonZeroU64},
-    time::Duration,
-};
+use std::num::{NonZeroU32, NonZeroU64};
 
 use duologue_doubles::scripted::Step;
 use duologue_engine::{
     AttachError, Delivery, Limits,
     provider::{ModelCall, StopReason},
-    store::SessionStatus,
 };
 use duologue_protocol::{
-    CloseCode, DisconnectReason, ErrorCode, ErrorFrame, EventBody, FinishReason, OnBusy,
+    CloseCode, DisconnectReason, EndReason, ErrorCode, ErrorFrame, EventBody, FinishReason, OnBusy,
     ServerFrame, Usage,
 };
 use serde_json::json;
@@ -319,22 +315,18 @@ async fn a_summary_is_paid_by_the_process_and_not_by_the_user() {
 async fn a_summary_waits_for_the_next_day_without_using_up_its_attempts() {
     let world = World::with(|limits| limits.tokens.process_per_day_max = COST);
     // The clock starts at midnight.
-    world.clock.step_back(Duration::from_mins(10));
+    world.clock.step_back(seconds(600));
     will_answer(&world, 1);
     let mut client = world.connect("s").await;
     ask(&mut client, "one").await.unwrap();
     client.leave(DisconnectReason::Closed);
-    pass(Duration::from_mins(9)).await;
-    let record = world.record("s").await;
-    assert_eq!(record.status, SessionStatus::Ended);
-    world.provider.will_summarize([
-        Step::Say("Short.".to_owned()),
-        Step::Finish(StopReason::Stop, None),
-    ]);
-    pass(Duration::from_mins(2)).await;
-    let record = world.record("s").await;
-    assert_eq!(record.summary.as_deref(), Some("Short."));
-    assert_eq!(record.status, SessionStatus::Completed);
+    pass(seconds(540)).await;
+    assert_eq!(world.record("s").await.end_reason, Some(EndReason::Closed));
+    let summary = Step::Say("Short.".to_owned());
+    let finish = Step::Finish(StopReason::Stop, None);
+    world.provider.will_summarize([summary, finish]);
+    pass(seconds(120)).await;
+    assert_eq!(world.record("s").await.summary.as_deref(), Some("Short."));
 }
 
 #[tokio::test(start_paused = true)]
