@@ -59,7 +59,10 @@ fn advice(error: &OpenError, url: &str) -> Option<String> {
         | OpenError::File { .. }
         | OpenError::InUse { .. }
         | OpenError::Sqlite { .. }
+        | OpenError::NoSuchFile { .. }
         | OpenError::NotMigrated { .. }
+        | OpenError::UnknownTables { .. }
+        | OpenError::Origin(_)
         | OpenError::TooNew { .. }
         | OpenError::SupabaseUrl
         | OpenError::SupabaseKey
