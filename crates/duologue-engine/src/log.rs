@@ -65,7 +65,7 @@ pub(crate) async fn receipt(
     if let Some(seq) = position.queued {
         events.extend(page(store, lease, seq, 1).await?);
     }
-    if let Some(seq) = position.said {
+    if let Some(seq) = position.message {
         events.extend(message_and_end(store, lease, seq).await?);
     }
     let text = match events.first().map(|event| &event.body) {

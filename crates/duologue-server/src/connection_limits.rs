@@ -5,13 +5,14 @@
 
 use std::{
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use duologue_engine::{
     evicting_map::{Evictable, EvictingMap},
     limits::UserLimits,
+    lock::lock,
     rate::Rate,
 };
 use duologue_protocol::UserId;
@@ -23,7 +24,7 @@ use tokio::{
 
 use crate::config::{AddressLimits, FrameLimits, LimitsConfig};
 
-/// What a refused client is told to wait for a free slot. The server cannot know when there is one.
+/// What a refused client is asked to wait for a free slot. The server cannot know when one is released.
 pub(crate) const SLOT_RETRY_DELAY: Duration = Duration::from_secs(5);
 
 /// IPv6 addresses are counted by network: one customer usually has a /64, 2^64 addresses.
@@ -235,11 +236,6 @@ fn limit_key(address: IpAddr) -> IpAddr {
             Ipv6Addr::from_bits(address.to_bits() & mask).into()
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // No code under these locks can panic between two dependent changes.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub mod clock;
 pub mod config;
 mod connection_limits;
 mod error_chain;
+mod error_frame;
 mod exposure;
 #[cfg(feature = "testing")]
 pub mod fuzz;
@@ -31,6 +32,7 @@ mod model;
 mod origins;
 pub mod panics;
 mod query;
+mod redacted_url;
 pub mod server;
 pub mod shutdown;
 mod socket;

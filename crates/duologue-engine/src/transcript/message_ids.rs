@@ -1,5 +1,5 @@
-//! Where the latest messages are that bore an id of the client's, so that one that is sent again is
-//! stored once.
+//! The positions of the latest messages that have an id, so that a message that is sent again is stored
+//! once.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -22,7 +22,7 @@ pub(crate) struct MessagePosition {
     /// Its `message_queued`, where it had to wait.
     pub(crate) queued: Option<Seq>,
     /// Its `user_message`, unless it waits still.
-    pub(crate) said: Option<Seq>,
+    pub(crate) message: Option<Seq>,
 }
 
 impl MessageIds {
@@ -34,16 +34,16 @@ impl MessageIds {
     pub(super) fn queued(&mut self, id: &MessageId, at: Seq) {
         let position = MessagePosition {
             queued: Some(at),
-            said: None,
+            message: None,
         };
         self.remember(id, position);
     }
 
     /// A message's turn has begun.
-    pub(super) fn said(&mut self, id: &MessageId, at: Seq, queued: Option<Seq>) {
+    pub(super) fn stored(&mut self, id: &MessageId, at: Seq, queued: Option<Seq>) {
         let position = MessagePosition {
             queued,
-            said: Some(at),
+            message: Some(at),
         };
         self.remember(id, position);
     }
@@ -73,11 +73,11 @@ mod tests {
     fn the_latest_message_ids_are_remembered_and_no_more() {
         let mut ids = MessageIds::default();
         for number in 0..MESSAGE_IDS_MAX + 3 {
-            ids.said(&id(number), Seq(number as u64), None);
+            ids.stored(&id(number), Seq(number as u64), None);
         }
         assert_eq!(ids.get(&id(2)), None);
         let position = ids.get(&id(3)).expect("it is remembered");
-        assert_eq!(position.said, Some(Seq(3)));
+        assert_eq!(position.message, Some(Seq(3)));
         assert_eq!(ids.positions.len(), MESSAGE_IDS_MAX);
         assert_eq!(ids.oldest_first.len(), MESSAGE_IDS_MAX);
     }
@@ -86,10 +86,10 @@ mod tests {
     fn a_message_that_waited_has_two_positions_under_one_id() {
         let mut ids = MessageIds::default();
         ids.queued(&id(1), Seq(5));
-        ids.said(&id(1), Seq(8), Some(Seq(5)));
+        ids.stored(&id(1), Seq(8), Some(Seq(5)));
         let position = MessagePosition {
             queued: Some(Seq(5)),
-            said: Some(Seq(8)),
+            message: Some(Seq(8)),
         };
         assert_eq!(ids.get(&id(1)), Some(position));
         assert_eq!(ids.oldest_first.len(), 1);

@@ -14,6 +14,7 @@ use crate::{
     app::App,
     auth::Caller,
     config::SocketConfig,
+    error_frame::error_frame,
     socket::{
         attach_request::AttachRequest,
         connection_end::{ConnectionEnd, disconnect_reason, finish_close},
@@ -34,7 +35,7 @@ pub(crate) struct AttachedSocket {
     rate_limiter: FrameRateLimiter,
 }
 
-type Sink = SplitSink<WebSocket, Message>;
+type SocketSink = SplitSink<WebSocket, Message>;
 
 impl AttachedSocket {
     /// Attaches a reader for a caller who is authenticated.
@@ -88,17 +89,15 @@ impl AttachedSocket {
     async fn handle_message(
         &mut self,
         message: Option<Result<Message, axum::Error>>,
-        sink: &mut Sink,
+        sink: &mut SocketSink,
     ) -> Result<(), ConnectionEnd> {
         let handled = match message {
             Some(Ok(Message::Text(text))) => self.handle_text(&text),
-            Some(Ok(Message::Binary(_))) => self.rate_limiter.count(None).and(Err(ErrorFrame {
-                code: ErrorCode::BinaryUnsupported,
-                message: "binary frames are not supported; send text frames".into(),
-                id: None,
-                turn_id: None,
-                retry_after_ms: None,
-            })),
+            Some(Ok(Message::Binary(_))) => self.rate_limiter.count(None).and(Err(error_frame(
+                ErrorCode::BinaryUnsupported,
+                "binary frames are not supported; send text frames",
+                None,
+            ))),
             Some(Ok(Message::Ping(_))) => self.rate_limiter.count(None),
             Some(Ok(Message::Pong(_))) => Ok(()),
             Some(Ok(Message::Close(frame))) => {
@@ -128,13 +127,7 @@ impl AttachedSocket {
             }
             Err(error) => {
                 self.rate_limiter.count(error.id.clone())?;
-                Err(ErrorFrame {
-                    code: error.code,
-                    message: error.message,
-                    id: error.id,
-                    turn_id: None,
-                    retry_after_ms: None,
-                })
+                Err(error_frame(error.code, error.message, error.id))
             }
         }
     }
@@ -151,7 +144,7 @@ impl AttachedSocket {
     async fn handle_token_event(
         &mut self,
         event: TokenEvent,
-        sink: &mut Sink,
+        sink: &mut SocketSink,
     ) -> Result<(), ConnectionEnd> {
         match event {
             TokenEvent::ExpiresSoon { expires_at } => {
@@ -176,7 +169,7 @@ impl AttachedSocket {
     async fn handle_heartbeat(
         &mut self,
         event: HeartbeatEvent,
-        sink: &mut Sink,
+        sink: &mut SocketSink,
     ) -> Result<(), ConnectionEnd> {
         match event {
             HeartbeatEvent::Ping => self.outgoing.ping(),
@@ -197,7 +190,7 @@ impl AttachedSocket {
     async fn deliver(
         &mut self,
         batch: &mut Vec<Delivery>,
-        sink: &mut Sink,
+        sink: &mut SocketSink,
     ) -> Result<(), ConnectionEnd> {
         let mut closing = None;
         for delivery in batch.drain(..) {
@@ -216,7 +209,7 @@ impl AttachedSocket {
         }
     }
 
-    async fn write(&mut self, sink: &mut Sink) -> Result<(), ConnectionEnd> {
+    async fn write(&mut self, sink: &mut SocketSink) -> Result<(), ConnectionEnd> {
         let written = self.outgoing.write_to(sink, self.config.write_timeout);
         written.await.map_err(|error| match error {
             WriteError::Failed(error) => ConnectionEnd::of_error(error),

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use duologue_engine::rate::Rate;
+use duologue_engine::{clock::milliseconds, rate::Rate};
 use duologue_protocol::{ClientFrame, ErrorCode, ErrorFrame, MessageId, UserId};
 
 use crate::{
-    api_error::{ApiError, milliseconds},
+    api_error::ApiError,
     connection_limits::{ConnectionLimits, SLOT_RETRY_DELAY, UserSlot},
+    error_frame::error_frame,
 };
 
 /// Counts the frames of a client, and how many of them were refused.
@@ -73,11 +74,12 @@ impl FrameRateLimiter {
         };
         self.refusals += 1;
         Err(ErrorFrame {
-            code: ErrorCode::TooManyRequests,
-            message: "too many frames; send this again later".to_owned(),
-            id,
-            turn_id: None,
             retry_after_ms: Some(milliseconds(wait)),
+            ..error_frame(
+                ErrorCode::TooManyRequests,
+                "too many frames; send this again later",
+                id,
+            )
         })
     }
 }

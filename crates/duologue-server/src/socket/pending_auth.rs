@@ -6,13 +6,14 @@
 use std::sync::Arc;
 
 use axum::extract::ws::{Message, WebSocket};
+use duologue_engine::clock::milliseconds;
 use duologue_protocol::{ClientFrame, CloseCode, ErrorFrame, ServerFrame, UserId};
 use futures_util::StreamExt;
 use secrecy::SecretString;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    api_error::{ApiError, milliseconds},
+    api_error::ApiError,
     app::App,
     auth::{AuthError, Caller},
     client_address::ClientAddress,

@@ -99,18 +99,12 @@ impl Session {
                 catch_up: None,
             };
         }
-        let lease = self.journal.lease();
-        let mut greeting = vec![SharedFrame::new(ServerFrame::Resumed {
-            session_id: lease.session_id.clone(),
-            user_id: lease.user_id.clone(),
-            agent: self.agent_name.clone(),
-            last_seq,
-        })];
+        let mut greeting = vec![self.resumed_frame(last_seq)];
         let draft = self.turn.draft_frame().map(SharedFrame::new);
         if let Some(after) = after.filter(|after| *after <= last_seq) {
             let catch_up = CatchUp {
                 store: Arc::clone(self.journal.store()),
-                lease: lease.clone(),
+                lease: self.journal.lease().clone(),
                 after,
                 until: self.journal.transcript().last_seq,
                 then: draft,
@@ -132,6 +126,16 @@ impl Session {
             greeting,
             catch_up: None,
         }
+    }
+
+    fn resumed_frame(&self, last_seq: Seq) -> Arc<SharedFrame> {
+        let lease = self.journal.lease();
+        SharedFrame::new(ServerFrame::Resumed {
+            session_id: lease.session_id.clone(),
+            user_id: lease.user_id.clone(),
+            agent: self.agent_name.clone(),
+            last_seq,
+        })
     }
 
     /// A reader is gone. If it closed cleanly, its client is done with the session; otherwise the loss
