@@ -1,16 +1,16 @@
-# Duologue in a container: one static binary, the roots of TLS, and nothing else.
+# Duologue in a container: one static binary, the TLS root certificates, and nothing else.
 #
 #   docker build -t duologue .
 #   docker run --rm -p 127.0.0.1:8000:8000 -v duologue:/data --stop-timeout 40 \
 #     -e DUOLOGUE_AUTH__ALLOW_ANONYMOUS=true duologue
 #
-# That takes users at their word, which is for a port that nobody else reaches, as the one above. For all
-# others say whose tokens users bring: -e DUOLOGUE_AUTH__MODE=supabase -e SUPABASE_URL, or as docs/deploy.md
-# has it. Without either the server does not start.
+# This disables authentication, which is only for a port that no other machine reaches, as above. Otherwise
+# configure it: -e DUOLOGUE_AUTH__MODE=supabase -e SUPABASE_URL, or as in docs/deploy.md. Without either the
+# server does not start.
 #
-# The server lets running answers finish, for 30 seconds at most, hence the time to stop.
+# The server lets running answers finish, which takes 30 seconds at most, hence the stop timeout.
 
-# The floor that `rust-version` in Cargo.toml names, on the Debian that has its C compiler for musl.
+# The minimum `rust-version` of Cargo.toml, on a Debian that has a C compiler for musl.
 FROM rust:1.95-bookworm AS build
 
 # SQLite, the allocator and TLS are C, compiled for musl too.
@@ -24,7 +24,7 @@ RUN rustup target add "$(uname -m)-unknown-linux-musl"
 WORKDIR /source
 COPY . .
 
-# The caches live outside of the image, so that the next build compiles only what has changed.
+# The caches are outside the image, so that the next build compiles only what has changed.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target \
     target="$(uname -m)-unknown-linux-musl" \
@@ -36,14 +36,14 @@ FROM scratch
 
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /image/duologue /duologue
-# The only folder that the server may write to. A new volume that is mounted here takes its owner.
+# The only folder that the server may write to. A new volume mounted here inherits its owner.
 COPY --from=build --chown=65532:65532 /image/data /data
 
-# Nobody in particular; a number, since there is no list of users.
+# An unprivileged user; a number, since the image has no list of users.
 USER 65532:65532
 WORKDIR /data
 
-# In a container, loopback would be reachable by nobody.
+# In a container, loopback is not reachable from outside.
 ENV HOST=0.0.0.0 PORT=8000
 EXPOSE 8000
 

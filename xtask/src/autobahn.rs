@@ -1,10 +1,10 @@
 //! WebSocket conformance: the Autobahn suite against our upgrade, our limits and our close codes.
 //!
-//! It talks to an echo that only the test harness's server has. What came of each case is pinned in
-//! `autobahn/results.txt`, so that a new version of a library cannot change our manners unnoticed.
+//! It connects to an echo route that only the test harness's server has. The result of each case is pinned
+//! in `autobahn/results.txt`, so that a new version of a library cannot change our behaviour unnoticed.
 //!
-//! The suite runs on Python 2.7 only, which few systems still give out. Where there is none, the step
-//! says so and is not run.
+//! The suite runs on Python 2.7 only, which few systems still have. Where there is none, the step is not
+//! run and says why.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use crate::{
-    external::{cargo, complaint, program, succeeds, target_folder},
+    external::{cargo, failure_message, program, succeeds, target_folder},
     outcome::Outcome,
 };
 
@@ -32,15 +32,15 @@ const CASES: &[&str] = &["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*"
 pub(crate) fn run(root: &Path) -> anyhow::Result<Outcome> {
     let Some(python) = python(root) else {
         return Ok(Outcome::NotRun(
-            "the Autobahn suite needs Python 2.7, with pip; there is none on the path or in pyenv"
+            "the Autobahn suite needs Python 2.7 with pip, and there is none on the path or in pyenv"
                 .to_owned(),
         ));
     };
     let folder = target_folder()?.join("autobahn");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    if let Some(complaint) = install(root, &python, &folder)? {
+    if let Some(message) = install(root, &python, &folder)? {
         return Ok(Outcome::NotRun(format!(
-            "the Autobahn suite cannot be installed; {complaint}"
+            "the Autobahn suite cannot be installed; {message}"
         )));
     }
     let report = run_suite(root, &python, &folder)?;
@@ -54,7 +54,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<Outcome> {
     let results = folder.join("results.txt");
     fs::write(&results, found)?;
     anyhow::bail!(
-        "other results than in {PINNED}:\n{}\n\nall of them are in {}, the reports in {}",
+        "the results differ from {PINNED}:\n{}\n\nall results are in {}, the reports in {}",
         differences.join("\n"),
         results.display(),
         folder.join("report").display()
@@ -68,7 +68,7 @@ fn python(root: &Path) -> Option<PathBuf> {
         succeeds(program(python, root).args(["-c", is_27]))
     };
     let on_path = ["python2.7", "python2", "pypy"].map(PathBuf::from);
-    // pyenv shows on the path only the versions that someone has chosen.
+    // pyenv adds only selected versions to the path.
     let home = std::env::var_os("HOME").unwrap_or_default();
     let versions = fs::read_dir(Path::new(&home).join(".pyenv/versions"));
     let in_pyenv = versions.into_iter().flatten().flatten();
@@ -76,7 +76,7 @@ fn python(root: &Path) -> Option<PathBuf> {
     on_path.into_iter().chain(in_pyenv).find(is_fit)
 }
 
-/// Installs the suite into `folder`, unless it is there. The last words of pip, if it could not.
+/// Installs the suite into `folder`, unless it is installed. Returns pip's error message if that failed.
 fn install(root: &Path, python: &Path, folder: &Path) -> anyhow::Result<Option<String>> {
     let wanted = fs::read_to_string(root.join(REQUIREMENTS))
         .with_context(|| format!("{REQUIREMENTS} cannot be read"))?;
@@ -95,14 +95,14 @@ fn install(root: &Path, python: &Path, folder: &Path) -> anyhow::Result<Option<S
         REQUIREMENTS,
     ])
     .env("PYTHONUSERBASE", folder);
-    let complaint = complaint(&mut pip)?;
-    if complaint.is_none() {
+    let failure = failure_message(&mut pip)?;
+    if failure.is_none() {
         fs::write(&installed, wanted)?;
     }
-    Ok(complaint)
+    Ok(failure)
 }
 
-/// Starts the echo, lets the suite talk to it, and returns the suite's index of results.
+/// Starts the echo server, runs the suite against it, and returns the suite's index of results.
 fn run_suite(root: &Path, python: &Path, folder: &Path) -> anyhow::Result<Value> {
     let (report, spec) = (folder.join("report"), folder.join("spec.json"));
     if report.exists() {
@@ -123,15 +123,15 @@ fn run_suite(root: &Path, python: &Path, folder: &Path) -> anyhow::Result<Value>
         .args(["--mode", "fuzzingclient", "--spec"])
         .arg(&spec)
         .env("PYTHONUSERBASE", folder);
-    if let Some(complaint) = complaint(&mut suite)? {
-        anyhow::bail!("the suite failed; {complaint}");
+    if let Some(message) = failure_message(&mut suite)? {
+        anyhow::bail!("the suite failed; {message}");
     }
     echo.stop()?;
     let index = fs::read_to_string(report.join("index.json")).context("there is no report")?;
     Ok(serde_json::from_str(&index)?)
 }
 
-/// The server that the suite talks to. It stops when its input is closed, so also with us.
+/// The server under test. It stops when its input is closed, so also when this program ends.
 struct Echo {
     child: Child,
     url: String,
@@ -142,25 +142,28 @@ impl Echo {
         let arguments = "run --quiet --package duologue-integration --example echo";
         let mut command = cargo(root, arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().context("cannot start the echo")?;
+        let mut child = command.spawn().context("cannot start the echo server")?;
         let output = child.stdout.take().context("its output is piped")?;
         let mut url = String::new();
         BufReader::new(output).read_line(&mut url)?;
         let url = url.trim().to_owned();
-        anyhow::ensure!(!url.is_empty(), "the echo did not start");
+        anyhow::ensure!(!url.is_empty(), "the echo server did not start");
         Ok(Self { child, url })
     }
 
     fn stop(mut self) -> anyhow::Result<()> {
         drop(self.child.stdin.take());
         let status = self.child.wait()?;
-        anyhow::ensure!(status.success(), "the echo did not stop cleanly: {status}");
+        anyhow::ensure!(
+            status.success(),
+            "the echo server did not stop cleanly: {status}"
+        );
         Ok(())
     }
 }
 
-/// The suite's index as we pin it: one line per case, in their order, with what came of it and of the
-/// closing after it.
+/// The suite's index in the pinned form: one line per case, in order, with its result and that of the
+/// closing handshake after it.
 fn lines(report: &Value) -> anyhow::Result<String> {
     let cases = report["duologue"].as_object().context("no results")?;
     let mut lines = Vec::new();

@@ -21,7 +21,7 @@ use crate::{
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// More than the server gives its own turns to finish.
 const STOP_TIMEOUT: Duration = Duration::from_secs(45);
-/// For the server that asks users for tokens. The tests sign them with this secret, which opens nothing
+/// For the server with authentication. The tests sign tokens with this secret, which is used nowhere
 /// else.
 const AUTHENTICATION: &[(&str, &str)] = &[
     ("DUOLOGUE_AUTH__MODE", "jwt"),
@@ -55,7 +55,7 @@ pub(crate) fn run(root: &Path, playwright_arguments: &[String]) -> anyhow::Resul
         .env("DUOLOGUE_SIGNED_IN_URL", &signed_in.url);
     let tested = run_external(&mut playwright);
     eprintln!("screenshots and the server's log are in web/e2e/artifacts");
-    // What the tests say is more telling than how the server went, so it comes first.
+    // A failed test says more than a failed stop, so it is reported first.
     let stopped = server.stop().and(signed_in.stop());
     tested.and(stopped).map(|()| Outcome::Done)
 }
@@ -75,12 +75,12 @@ impl Server {
         let address = free_address()?;
         let log_file =
             File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
-        // Cargo puts programs of one profile side by side, so the server is where we are.
+        // Cargo puts programs of one profile side by side, so the server is beside this program.
         let duologue = std::env::current_exe()
             .context("cannot tell where this program is")?
             .with_file_name("duologue");
         let mut command = program(duologue, &directory.0);
-        // Nobody's keys or databases are used by accident: the server sees only what is named here.
+        // The server has no other variables, so that no developer's keys or databases are used by accident.
         command
             .env_clear()
             .env("DUOLOGUE_SERVER__HOST", address.ip().to_string())
@@ -89,7 +89,7 @@ impl Server {
             .env("DUOLOGUE_MODEL__PROVIDER", "mock")
             .env("DUOLOGUE_MODEL__MOCK__DIRECTIVES", "true")
             .env("DUOLOGUE_MODEL__MOCK__DELAY", "20ms")
-            // All pages come from one address, and some of them as one user.
+            // All pages have one address, and some of them one user.
             .env("DUOLOGUE_LIMITS__ADDRESS__HANDSHAKES_PER_SECOND", "1000")
             .env("DUOLOGUE_LIMITS__ADDRESS__HANDSHAKES_BURST", "1000")
             .env("DUOLOGUE_LIMITS__ADDRESS__UNATTACHED_MAX", "100")
@@ -121,7 +121,7 @@ impl Server {
         while !is_healthy(address) {
             if let Some(status) = self.child.try_wait()? {
                 anyhow::bail!(
-                    "the server stopped by itself: {status}\n{}",
+                    "the server exited unexpectedly: {status}\n{}",
                     self.log_text()
                 );
             }
@@ -137,9 +137,9 @@ impl Server {
         Ok(())
     }
 
-    /// Asks the server to stop, and fails unless it does so well.
+    /// Stops the server with SIGTERM; fails unless it exits successfully.
     fn stop(mut self) -> anyhow::Result<()> {
-        // The shell's own `kill`: the standard library has no gentle signal, and a small system
+        // The shell's own `kill`: the standard library cannot send SIGTERM, and a minimal system
         // has no program of that name.
         let kill = format!("kill -TERM {}", self.child.id());
         run_external(program("sh", &self.directory.0).args(["-c", &kill]))?;
@@ -167,7 +167,7 @@ impl Server {
         }
     }
 
-    /// The end of the log, to be shown beneath a failure.
+    /// The end of the log, for the message of a failure.
     fn log_text(&self) -> String {
         match fs::read_to_string(&self.log) {
             Ok(log) => {
@@ -217,11 +217,11 @@ fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(listener.local_addr()?)
 }
 
-/// Whether `/healthz` answers 200. A refused or broken connection is a no: the server may be about
-/// to start.
+/// Whether `/healthz` returns 200. A refused or broken connection counts as no: the server may still be
+/// starting.
 fn is_healthy(address: SocketAddr) -> bool {
     const EXPECTED: &[u8] = b"HTTP/1.1 200 ";
-    let ask = || -> std::io::Result<bool> {
+    let request = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
         stream.set_read_timeout(Some(Duration::from_secs(1)))?;
         write!(
@@ -232,7 +232,7 @@ fn is_healthy(address: SocketAddr) -> bool {
         stream.read_exact(&mut answer)?;
         Ok(answer == EXPECTED)
     };
-    ask().unwrap_or(false)
+    request().unwrap_or(false)
 }
 
 #[expect(

@@ -1,4 +1,4 @@
-//! Running other programs: visibly, without input, and with errors that name the command.
+//! Runs other programs: visibly, without input, and with errors that name the command.
 
 use std::{
     ffi::OsStr,
@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context;
 
-/// A program that ran and was not content.
+/// A program that ran and failed.
 #[derive(Debug)]
 pub(crate) struct Failed {
     command: String,
@@ -31,7 +31,7 @@ impl fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
-/// A program to be run in `directory`, without input: nothing here may wait for an answer.
+/// A program to be run in `directory`, without input: no program here may wait for input.
 pub(crate) fn program(name: impl AsRef<OsStr>, directory: &Path) -> Command {
     let mut command = Command::new(name);
     command.current_dir(directory).stdin(Stdio::null());
@@ -40,8 +40,8 @@ pub(crate) fn program(name: impl AsRef<OsStr>, directory: &Path) -> Command {
 
 /// Cargo, with arguments separated by blanks.
 ///
-/// `cargo run` told us about our own package by variables, which some build scripts watch; they are
-/// taken away, lest these crates be built anew each time we and a person take turns.
+/// `cargo run` sets variables about this package, which some build scripts watch. They are removed:
+/// otherwise those crates would be rebuilt after each change between this program and a plain cargo.
 pub(crate) fn cargo(root: &Path, arguments: &str) -> Command {
     let mut command = program("cargo", root);
     command.args(arguments.split_whitespace());
@@ -62,7 +62,7 @@ pub(crate) fn target_folder() -> anyhow::Result<PathBuf> {
     Ok(target.to_path_buf())
 }
 
-/// Runs it in sight and fails with [`Failed`] unless it succeeds.
+/// Runs it with visible output and fails with [`Failed`] unless it succeeds.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let shown = shown(command);
     eprintln!("$ {shown}");
@@ -79,7 +79,7 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     .into())
 }
 
-/// Whether it can be run and succeeds, with its output out of sight.
+/// Whether it can be run and succeeds; its output is discarded.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     command
         .stdout(Stdio::null())
@@ -88,8 +88,8 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Runs it out of sight; its last words, if it did not succeed.
-pub(crate) fn complaint(command: &mut Command) -> anyhow::Result<Option<String>> {
+/// Runs it with hidden output; returns its last line of errors if it failed.
+pub(crate) fn failure_message(command: &mut Command) -> anyhow::Result<Option<String>> {
     let shown = shown(command);
     let output = command
         .output()
@@ -97,8 +97,8 @@ pub(crate) fn complaint(command: &mut Command) -> anyhow::Result<Option<String>>
     if output.status.success() {
         return Ok(None);
     }
-    let words = String::from_utf8_lossy(&output.stderr);
-    let last = words.lines().rfind(|line| !line.trim().is_empty());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let last = errors.lines().rfind(|line| !line.trim().is_empty());
     Ok(Some(format!(
         "`{shown}`: {}",
         last.unwrap_or("failed").trim()

@@ -1,7 +1,7 @@
 //! `cargo xtask fuzz [TARGET] [--seconds N]`: libFuzzer on one target, or on each in turn.
 //!
 //! CI runs the same targets on stable Rust, over their corpora and mutations of them, as a test of
-//! `crates/duologue-fuzz`. This goes further, and needs nightly and cargo-fuzz.
+//! `testing/fuzz`. This command searches further, and needs nightly Rust and cargo-fuzz.
 
 use std::{fs, path::Path};
 
@@ -12,10 +12,10 @@ use crate::{
     outcome::Outcome,
 };
 
-/// How long each target is fuzzed unless told otherwise.
+/// The default time for each target.
 const SECONDS: u32 = 60;
 
-/// The largest input, in bytes: more than any limit that parsers know, and still quick to read.
+/// The largest input, in bytes: above every limit of the parsers, and still quick to read.
 const INPUT_BYTES_MAX: u32 = 8192;
 
 pub(crate) fn run(root: &Path, arguments: &[String]) -> anyhow::Result<Outcome> {
@@ -27,7 +27,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> anyhow::Result<Outcome> 
             let known = targets.join(", ");
             anyhow::ensure!(
                 targets.contains(&target),
-                "there is no target `{target}`; there are: {known}"
+                "`{target}` is not a target; the targets are: {known}"
             );
             vec![target]
         }
@@ -38,12 +38,12 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> anyhow::Result<Outcome> 
          rustup toolchain install nightly\n    cargo install --locked cargo-fuzz\n"
     );
     for target in chosen {
-        // New inputs go into the first folder, which is nobody's but this machine's.
+        // New inputs are written to the first folder, which git ignores.
         let (found, corpus) = (
             format!("testing/fuzz/libfuzzer/corpus/{target}"),
             format!("testing/fuzz/corpus/{target}"),
         );
-        fs::create_dir_all(root.join(&found)).with_context(|| format!("cannot make {found}"))?;
+        fs::create_dir_all(root.join(&found)).with_context(|| format!("cannot create {found}"))?;
         let mut command = program("cargo", root);
         command.args([
             "+nightly",
@@ -64,7 +64,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> anyhow::Result<Outcome> 
     Ok(Outcome::Done)
 }
 
-/// The targets that there are programs for.
+/// The targets, by the names of their programs.
 fn targets(root: &Path) -> anyhow::Result<Vec<String>> {
     let folder = root.join("testing/fuzz/libfuzzer/fuzz_targets");
     let mut targets = Vec::new();

@@ -1,17 +1,18 @@
 //! The project's own commands: `cargo xtask ci` and its steps.
 //!
-//! One tool in place of scripts and makefiles, so that it works wherever cargo does. The list of
-//! steps, in their order, is [`steps::ALL`].
+//! One tool in place of scripts and makefiles, which works wherever cargo does. [`steps::ALL`] lists the
+//! steps in their order.
 
 #![expect(
     clippy::print_stderr,
-    reason = "a command line tool talks to its terminal"
+    reason = "a command line tool writes to its terminal"
 )]
 
 mod autobahn;
 mod browser;
 mod external;
 mod fuzz;
+mod lines;
 mod outcome;
 mod schema;
 mod settings;
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("error: {error:#}");
-            // Whoever calls us may tell the outcomes of the command that we called apart.
+            // The exit code of the command that failed may be meaningful to our caller.
             let code = error.downcast_ref().and_then(Failed::code);
             code.map_or(ExitCode::FAILURE, ExitCode::from)
         }
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
 
 fn run(command: &str, rest: &[String]) -> anyhow::Result<Outcome> {
     let root = root();
-    // The steps that are worth aiming: `cargo xtask e2e resume.spec.ts --headed`, or
+    // Steps that take arguments: `cargo xtask e2e resume.spec.ts --headed`, or
     // `cargo xtask simulate --seed 7`.
     match command {
         "e2e" => return browser::run(&root, rest),
@@ -68,21 +69,24 @@ fn run(command: &str, rest: &[String]) -> anyhow::Result<Outcome> {
     if command == "settings" {
         return settings::write(&root);
     }
+    if command == "lines" {
+        return tidy::write_sizes(&root);
+    }
     if command == "schema" {
         return schema::write(&root);
     }
     match steps::ALL.iter().find(|step| step.name == command) {
         Some(step) => (step.run)(&root),
-        None if command.is_empty() => anyhow::bail!("which command?\n\n{}", steps::help()),
+        None if command.is_empty() => anyhow::bail!("a command is missing\n\n{}", steps::help()),
         None => anyhow::bail!("`{command}` is not a command\n\n{}", steps::help()),
     }
 }
 
-/// The repository, wherever we are called from.
+/// The repository's root, independent of the working directory.
 fn root() -> PathBuf {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     xtask
         .parent()
-        .expect("this crate is a folder of the repository")
+        .expect("this crate is in a folder of the repository")
         .to_path_buf()
 }

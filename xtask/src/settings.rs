@@ -1,6 +1,6 @@
 //! The table of settings in `docs/operations.md`, made from `config/default.toml` and its comments.
 //!
-//! Operators get a table, and there is still only one place where a setting is explained.
+//! So operators have a table, and each setting is explained in one place only.
 
 use std::{fmt::Write as _, fs, path::Path};
 
@@ -28,7 +28,7 @@ pub(crate) struct Setting {
     pub(crate) about: String,
 }
 
-/// The command: writes the table anew.
+/// The command: writes the table.
 pub(crate) fn write(root: &Path) -> anyhow::Result<Outcome> {
     let read = |file| {
         fs::read_to_string(root.join(file)).with_context(|| format!("{file} cannot be read"))
@@ -45,7 +45,7 @@ pub(crate) fn write(root: &Path) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// The table as it stands in the document, without its marks.
+/// The table in the document, without its marks.
 pub(crate) fn table_in(document: &str) -> Option<&str> {
     let (_, rest) = document.split_once(BEGIN)?;
     rest.split_once(END).map(|(table, _)| table)
@@ -59,7 +59,8 @@ pub(crate) fn table(settings: &[Setting]) -> String {
     } in settings
     {
         let about = about.replace('|', "\\|");
-        writeln!(table, "| `{key}` | `{value}` | {about} |").expect("a string takes all");
+        writeln!(table, "| `{key}` | `{value}` | {about} |")
+            .expect("writing to a string cannot fail");
     }
     table
 }
@@ -88,7 +89,7 @@ pub(crate) fn settings(text: &str) -> anyhow::Result<Vec<Setting>> {
         } else if let Some((name, _)) = line.split_once('=') {
             group_is_open = true;
             let key = format!("{section}{}", name.trim());
-            // A `=` inside of a value that spans lines names no key of the table.
+            // A `=` inside a value that spans lines is not a key of the table.
             if let Some(value) = lookup(&table, &key) {
                 settings.push(Setting {
                     line: index + 1,
@@ -102,8 +103,8 @@ pub(crate) fn settings(text: &str) -> anyhow::Result<Vec<Setting>> {
     let (seen, expected) = (settings.len(), count(&table));
     anyhow::ensure!(
         seen == expected,
-        "{DEFAULTS} has {expected} settings, of which {seen} could be found line by line; keep to \
-         `[section]` headers and one `key = value` per line"
+        "{DEFAULTS} has {expected} settings, but only {seen} were found line by line; use `[section]` \
+         headers and one `key = value` per line"
     );
     Ok(settings)
 }

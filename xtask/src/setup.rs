@@ -1,7 +1,7 @@
 //! What the tests need besides Rust: programs of the system, packages of other languages, cargo-deny.
 //!
-//! As root on a machine with `apt-get`, which is what CI is, missing programs are installed;
-//! anywhere else the command that installs them is named, since a person's machine is theirs.
+//! As root on a machine with `apt-get`, as in CI, missing programs are installed; elsewhere the command
+//! that installs them is printed, since nothing should be installed on a developer's machine unasked.
 
 mod python;
 
@@ -17,49 +17,49 @@ use crate::{
     outcome::Outcome,
 };
 
-/// Fixed, so that a new release cannot fail a change that has nothing to do with it.
+/// Pinned, so that a new release cannot fail an unrelated change.
 const CARGO_DENY: &str = "cargo-deny@0.20.2";
 
-/// A Debian package, and how to see that what it brings is there, wherever it came from.
-struct Need {
+/// A Debian package, and how to detect its programs, however they were installed.
+struct RequiredPackage {
     package: &'static str,
     found: fn(&Path) -> bool,
 }
 
-const NEEDS: &[Need] = &[
-    Need {
+const REQUIRED_PACKAGES: &[RequiredPackage] = &[
+    RequiredPackage {
         package: "postgresql",
         found: |_| on_path("initdb") || postgres_folder_has("initdb"),
     },
-    Need {
+    RequiredPackage {
         package: "pgbouncer",
         found: |_| on_path("pgbouncer"),
     },
-    Need {
+    RequiredPackage {
         package: "iproute2",
         found: |_| on_path("ss"),
     },
-    Need {
+    RequiredPackage {
         package: "openssl",
         found: |_| on_path("openssl"),
     },
-    Need {
+    RequiredPackage {
         package: "chromium",
         found: |_| std::env::var_os("CHROMIUM").is_some() || on_path("chromium"),
     },
-    Need {
+    RequiredPackage {
         package: "nodejs",
         found: |_| on_path("node"),
     },
-    Need {
+    RequiredPackage {
         package: "npm",
         found: |_| on_path("npm"),
     },
-    Need {
+    RequiredPackage {
         package: "strace",
         found: |_| on_path("strace"),
     },
-    Need {
+    RequiredPackage {
         package: "python3-venv",
         found: |root| python::interpreter(root).is_some(),
     },
@@ -85,7 +85,7 @@ fn programs(root: &Path) -> anyhow::Result<()> {
     let is_root = output(program("id", root).arg("-u"))?.trim() == "0";
     anyhow::ensure!(
         is_root && on_path("apt-get"),
-        "the tests need programs that are not here; install them:\n\n    sudo apt-get {install}\n"
+        "the tests need programs that are not installed; install them:\n\n    sudo apt-get {install}\n"
     );
     for arguments in ["update", &install] {
         let mut apt = program("apt-get", root);
@@ -95,18 +95,20 @@ fn programs(root: &Path) -> anyhow::Result<()> {
     let missing = self::missing(root);
     anyhow::ensure!(
         missing.is_empty(),
-        "these are installed and still not found: {}",
+        "these packages are installed but their programs are not found: {}",
         missing.join(" ")
     );
     Ok(())
 }
 
 fn missing(root: &Path) -> Vec<&'static str> {
-    let needs = NEEDS.iter().filter(|need| !(need.found)(root));
-    needs.map(|need| need.package).collect()
+    let missing = REQUIRED_PACKAGES
+        .iter()
+        .filter(|required| !(required.found)(root));
+    missing.map(|required| required.package).collect()
 }
 
-/// Debian keeps daemons out of a normal user's path.
+/// Debian's daemons are not on a normal user's path.
 fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
@@ -115,7 +117,7 @@ fn on_path(program: &str) -> bool {
         .any(|file| file.is_file())
 }
 
-/// Debian keeps each Postgres in a folder of its own, and only its clients on the path.
+/// Debian installs each Postgres in a folder of its own, with only its clients on the path.
 fn postgres_folder_has(program: &str) -> bool {
     let versions = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -140,7 +142,7 @@ pub(crate) fn npm_packages(root: &Path) -> anyhow::Result<()> {
         if is_older(&folder.join("node_modules/.package-lock.json"), &lock)? {
             eprintln!("in {}", folder.display());
             let mut npm = program("npm", folder);
-            // The tests drive the browser that is installed.
+            // The tests use the installed browser.
             npm.env("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1");
             external::run(npm.args(["ci", "--no-audit", "--no-fund"]))?;
         }
@@ -151,7 +153,7 @@ pub(crate) fn npm_packages(root: &Path) -> anyhow::Result<()> {
 /// Whether `made` is missing or was written before `source`.
 fn is_older(made: &Path, source: &Path) -> anyhow::Result<bool> {
     let changed = |file: &Path| -> anyhow::Result<_> {
-        let file_shown = || format!("cannot see when {} was changed", file.display());
+        let file_shown = || format!("cannot read when {} was changed", file.display());
         fs::metadata(file)
             .and_then(|data| data.modified())
             .with_context(file_shown)

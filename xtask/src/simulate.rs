@@ -7,11 +7,11 @@ use crate::{
     outcome::Outcome,
 };
 
-/// Seeds that CI runs. What they find, they find each time; other seeds are for the nights.
+/// Seeds that CI runs. They are always the same, so CI is deterministic; other seeds are for long runs.
 const SEEDS: &str = "300";
 
 /// Runs the simulation. Without arguments, as CI does; `--seeds N`, `--from SEED` and `--seed SEED`
-/// aim it.
+/// choose other seeds.
 pub(crate) fn simulate(root: &Path, arguments: &[String]) -> anyhow::Result<Outcome> {
     let mut command = cargo(root, "run --quiet --package duologue-simulation --");
     if arguments.is_empty() {

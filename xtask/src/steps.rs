@@ -1,4 +1,4 @@
-//! The steps of `cargo xtask ci`, cheap and telling ones first.
+//! The steps of `cargo xtask ci`, cheap ones first.
 
 use std::{
     fmt::Write as _,
@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     autobahn, browser,
-    external::{cargo, complaint, run},
+    external::{cargo, failure_message, run},
     outcome::Outcome,
     setup, simulate, tidy,
 };
@@ -25,7 +25,7 @@ pub(crate) struct Step {
 pub(crate) const ALL: &[Step] = &[
     Step {
         name: "setup",
-        about: "install what tests need, or say how to",
+        about: "install what the tests need, or print the command that does",
         run: setup::run,
     },
     Step {
@@ -51,7 +51,7 @@ pub(crate) const ALL: &[Step] = &[
     },
     Step {
         name: "tidy",
-        about: "check the house rules that no other tool knows",
+        about: "check the project's rules that no other tool checks",
         run: tidy::run,
     },
     Step {
@@ -61,17 +61,17 @@ pub(crate) const ALL: &[Step] = &[
     },
     Step {
         name: "autobahn",
-        about: "check the WebSocket against the Autobahn suite, where Python 2.7 can be had",
+        about: "run the Autobahn WebSocket suite, if Python 2.7 is installed",
         run: autobahn::run,
     },
     Step {
         name: "torture",
-        about: "kill the real binary under load; arguments: --kills N --seed S --store WHICH",
+        about: "kill the real binary under load; arguments: --kills N --seed S --store STORE",
         run: |root| torture(root, &[]),
     },
     Step {
         name: "simulate",
-        about: "run 300 seeds of the simulation; --seeds N --from S, or --seed S, to aim it",
+        about: "run 300 seeds of the simulation; arguments: --seeds N --from S, or --seed S",
         run: |root| simulate::simulate(root, &[]),
     },
     Step {
@@ -81,17 +81,17 @@ pub(crate) const ALL: &[Step] = &[
     },
     Step {
         name: "advisories",
-        about: "check the dependencies for known holes, where the database can be fetched",
+        about: "check the dependencies for known vulnerabilities, if the database can be fetched",
         run: advisories,
     },
     Step {
         name: "e2e",
-        about: "run the browser tests; arguments go to Playwright",
+        about: "run the browser tests; arguments are passed to Playwright",
         run: |root| browser::run(root, &[]),
     },
 ];
 
-/// Runs every step until one fails, and tells how long each took.
+/// Runs every step until one fails, and prints how long each took.
 pub(crate) fn run_all(root: &Path) -> anyhow::Result<Outcome> {
     let mut table = String::new();
     let mut result = Ok(Outcome::Done);
@@ -125,42 +125,45 @@ pub(crate) fn run_all(root: &Path) -> anyhow::Result<Outcome> {
 
 fn row(table: &mut String, name: &str, took: Duration, word: &str) {
     let seconds = took.as_secs_f64();
-    writeln!(table, "{name:<12} {seconds:>8.1} s  {word}").expect("a string takes all");
+    writeln!(table, "{name:<12} {seconds:>8.1} s  {word}")
+        .expect("writing to a string cannot fail");
 }
 
-/// What `cargo xtask` says that it can do.
+/// The help text of `cargo xtask`.
 pub(crate) fn help() -> String {
     let mut help = "cargo xtask COMMAND\n\n  ci           all of these, in order\n".to_owned();
     for step in ALL {
-        writeln!(help, "  {:<12} {}", step.name, step.about).expect("a string takes all");
+        writeln!(help, "  {:<12} {}", step.name, step.about)
+            .expect("writing to a string cannot fail");
     }
     help + "  fuzz         run libFuzzer: [TARGET] [--seconds N]\n"
-        + "  settings     write the table of settings in docs/operations.md anew\n"
-        + "  schema       write schema.sql anew"
+        + "  settings     write the table of settings in docs/operations.md\n"
+        + "  lines        write the table of sizes in ARCHITECTURE.md\n"
+        + "  schema       write schema.sql"
 }
 
 fn done(command: &mut Command) -> anyhow::Result<Outcome> {
     run(command).map(|()| Outcome::Done)
 }
 
-/// Without arguments: 20 kills, half of them on each store, by a plan that is new each time.
+/// Without arguments: 20 kills, half of them on each store, by a new plan each time.
 pub(crate) fn torture(root: &Path, arguments: &[String]) -> anyhow::Result<Outcome> {
     let run = "run --quiet --package duologue-torture --example torture --";
     done(cargo(root, run).args(arguments))
 }
 
-/// The database of advisories lives on the network, which not every machine may reach. What is
-/// found in it fails the step; that it cannot be had does not.
+/// The database of advisories is on the network, which not every machine can reach. An advisory fails
+/// the step; a database that cannot be fetched does not.
 fn advisories(root: &Path) -> anyhow::Result<Outcome> {
     let mut fetch = cargo(root, "deny fetch db");
-    // Git would ask for a password, or wait for ever on a silent connection.
+    // Without these, git asks for a password, or waits on a silent connection without limit.
     fetch
         .env("GIT_TERMINAL_PROMPT", "0")
         .env("GIT_HTTP_LOW_SPEED_LIMIT", "1000")
         .env("GIT_HTTP_LOW_SPEED_TIME", "20");
-    if let Some(complaint) = complaint(&mut fetch)? {
+    if let Some(message) = failure_message(&mut fetch)? {
         return Ok(Outcome::NotRun(format!(
-            "no RustSec database here; {complaint}"
+            "the RustSec database cannot be fetched; {message}"
         )));
     }
     done(&mut cargo(root, "deny check --disable-fetch advisories"))

@@ -1,7 +1,7 @@
-//! The house rules that no other tool checks, each in a file of its own.
+//! The project's rules that no other tool checks, each in a file of its own.
 //!
 //! A checker is a function from the tree to all the violations it finds. It also runs as a test, so
-//! that plain `cargo test` notices. What a checker is allowed to overlook is in [`EXCEPTIONS`].
+//! that plain `cargo test` notices. [`EXCEPTIONS`] lists the violations that are accepted.
 
 mod arrows;
 mod cycles;
@@ -13,6 +13,7 @@ mod machines;
 mod migrations;
 mod modules;
 mod promises;
+mod sizes;
 mod tree;
 mod type_names;
 mod wire;
@@ -33,19 +34,21 @@ const CHECKERS: &[fn(&Tree) -> Vec<Violation>] = &[
     wire::check,
     documents::settings,
     documents::links,
+    documents::paths,
     promises::check,
     machines::check,
     structure,
     language::check,
+    sizes::check,
 ];
 
-/// Where a rule does not hold.
+/// A file or folder in which violations of a rule are accepted.
 struct Exception {
     rule: Rule,
     /// A file, or with `/` at its end all files in a folder.
     path: &'static str,
-    /// For people; a reason that no longer convinces is an exception to be removed.
-    #[expect(dead_code, reason = "it is there to be read here")]
+    /// For readers; when the reason is no longer valid, the exception is to be removed.
+    #[expect(dead_code, reason = "it is only read in this file")]
     reason: &'static str,
 }
 
@@ -64,6 +67,51 @@ const EXCEPTIONS: &[Exception] = &[
         rule: Rule::Language,
         path: "xtask/src/tidy/language.rs",
         reason: "it names what it looks for",
+    },
+    Exception {
+        rule: Rule::Language,
+        path: "xtask/src/schema/",
+        reason: "older than the rule",
+    },
+    Exception {
+        rule: Rule::Language,
+        path: "crates/duologue-engine/",
+        reason: "older than the rule",
+    },
+    Exception {
+        rule: Rule::Language,
+        path: "crates/duologue-protocol/",
+        reason: "older than the rule",
+    },
+    Exception {
+        rule: Rule::Language,
+        path: "crates/duologue-store/",
+        reason: "older than the rule",
+    },
+    Exception {
+        rule: Rule::Language,
+        path: "docs/protocol.md",
+        reason: "older than the rule",
+    },
+    Exception {
+        rule: Rule::Language,
+        path: "schema.sql",
+        reason: "older than the rule",
+    },
+    Exception {
+        rule: Rule::Language,
+        path: "testing/integration/",
+        reason: "older than the rule",
+    },
+    Exception {
+        rule: Rule::Language,
+        path: "testing/simulation/",
+        reason: "older than the rule",
+    },
+    Exception {
+        rule: Rule::Language,
+        path: "web/",
+        reason: "older than the rule",
     },
     Exception {
         rule: Rule::Cycles,
@@ -97,11 +145,6 @@ const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         rule: Rule::TypeNames,
-        path: "crates/duologue-engine/",
-        reason: "older than the rule",
-    },
-    Exception {
-        rule: Rule::TypeNames,
         path: "crates/duologue-store/",
         reason: "older than the rule",
     },
@@ -113,7 +156,13 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<Outcome> {
     for violation in &violations {
         eprintln!("{violation}");
     }
-    anyhow::ensure!(violations.is_empty(), "{} places to tidy", violations.len());
+    anyhow::ensure!(violations.is_empty(), "{} violations", violations.len());
+    Ok(Outcome::Done)
+}
+
+/// The command that writes the table of sizes in `ARCHITECTURE.md`.
+pub(crate) fn write_sizes(root: &Path) -> anyhow::Result<Outcome> {
+    sizes::write(root, &Tree::read(root)?)?;
     Ok(Outcome::Done)
 }
 
@@ -127,7 +176,7 @@ fn structure(tree: &Tree) -> Vec<Violation> {
     violations
 }
 
-/// Everything that is wrong, an exception that excuses nothing included.
+/// All violations that no exception accepts, and all exceptions that accept none.
 fn violations(tree: &Tree, exceptions: &[Exception]) -> Vec<Violation> {
     let found: Vec<_> = CHECKERS.iter().flat_map(|check| check(tree)).collect();
     let excuses = |exception: &Exception, violation: &Violation| {

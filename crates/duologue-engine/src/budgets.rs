@@ -1,23 +1,23 @@
-//! What users use: turns, and the tokens of the day.
+//! The budgets of users and of the process: turns, and tokens per day.
 //!
-//! The log is the book: what a session has used is the fold of its log, and what a user has used today
-//! is a sum over the logs. Here is only kept what would be too slow to ask for each time: the sum as it
-//! was when it was last asked for, what was spent here since, and what running turns may still spend.
+//! The log is the source of truth: what a session has used is the fold of its log, and what a user has
+//! used today is a sum over the logs. This module only caches what would be too slow to read each time:
+//! the sum as it was last read, what was spent here since, and what running turns may still spend.
 //!
 //! Invariants:
 //!
-//! * A turn begins only while what is spent, and what the turns that run may still write, is below the
-//!   budget, and asks its model again only while that holds with what it has used itself. So the budget
-//!   is overshot by no more than one request of each turn that runs.
-//! * Nothing here is bound to a connection, so coming back or coming twice changes nothing.
-//! * What is known to be spent never shrinks within a day.
+//! * A turn starts only while the tokens spent, and those that running turns may still write, are below
+//!   the budget. It asks its model again only while that holds including what it has used itself. So the
+//!   budget is exceeded by at most one request of each running turn.
+//! * Nothing here belongs to a connection, so reconnecting or connecting twice changes nothing.
+//! * The known spending never shrinks within a day.
 //!
-//! Servers learn of each other's spending through the log, see [`REFRESH_INTERVAL`].
+//! Servers read each other's spending from the log, see [`REFRESH_INTERVAL`].
 
 mod daily;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -28,27 +28,28 @@ use crate::{
     budgets::daily::{DailyBudget, day_start, until_tomorrow},
     evicting_map::{Evictable, EvictingMap},
     limits::{TokenLimits, UserLimits},
+    lock::lock,
     rate::Rate,
     store::{Store, StoreError},
 };
 
-/// How old what is known of a user's spending on other servers may be when the user speaks. It is asked
-/// for while the message is dealt with, so the message after it is judged by the news.
+/// The maximum age of a user's sum over all servers when the user sends a message. An older sum is read
+/// again while the message is handled, so it counts for the next one.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What a user who has too many turns running is told to wait. Nobody knows when one will be over.
+/// The suggested wait for a user with too many running turns. The end of a turn is not predictable.
 const RUNNING_RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// Why a message does not get its turn now.
+/// Why a message's turn cannot start now.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Refusal {
+pub(crate) struct BudgetRefusal {
     pub(crate) code: ErrorCode,
     pub(crate) message: &'static str,
-    /// How long to wait; none where waiting does not help.
+    /// How long to wait; `None` if waiting does not help.
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// All accounts of this server, and its own.
+/// The budgets of all users on this server, and of the process.
 #[derive(Debug)]
 pub(crate) struct Budgets {
     user: UserLimits,
@@ -62,18 +63,18 @@ pub(crate) struct Budgets {
 pub(crate) struct UserBudget {
     user_id: UserId,
     turns: Rate,
-    state: Mutex<State>,
+    state: Mutex<UserUsage>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct UserUsage {
     daily: DailyBudget,
     running: u16,
-    /// When the store was last asked.
+    /// When the sum was last read from the store.
     asked_at: Option<Instant>,
 }
 
-/// A turn's place among its user's, and what it may spend. Dropping it gives back both.
+/// A turn's place among its user's running turns, and what it may spend. Dropping it returns both.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     budgets: Arc<Budgets>,
@@ -81,7 +82,7 @@ pub(crate) struct Reservation {
     reserved: u64,
 }
 
-/// What is to be looked at besides the account.
+/// What a check considers besides the user's budget.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BudgetQuery {
     /// What the session has used.
@@ -101,7 +102,7 @@ impl Budgets {
         })
     }
 
-    /// The account of a user, with what its user has used today.
+    /// The budget of a user, with what the user has used today.
     pub(crate) async fn open(
         &self,
         store: &dyn Store,
@@ -120,16 +121,16 @@ impl Budgets {
         Ok(user_budget)
     }
 
-    /// Takes a message that begins a turn now.
+    /// Reserves for a message whose turn starts now.
     pub(crate) fn begin(
         self: &Arc<Self>,
         user_budget: &Arc<UserBudget>,
         budget_query: BudgetQuery,
-    ) -> Result<Reservation, Refusal> {
+    ) -> Result<Reservation, BudgetRefusal> {
         let mut state = user_budget.state();
         self.check_tokens(&mut state.daily, budget_query)?;
         if state.running >= self.user.turns_running_max {
-            return Err(Refusal {
+            return Err(BudgetRefusal {
                 code: ErrorCode::TooManyRequests,
                 message: "you have too many turns running; wait for one to end",
                 retry_after: Some(RUNNING_RETRY_DELAY),
@@ -139,12 +140,12 @@ impl Budgets {
         Ok(self.enter(user_budget, &mut state, budget_query))
     }
 
-    /// Takes a message that will wait for its turn. It counts as a turn from now on.
+    /// Accepts a message that waits for its turn. It counts as a turn from now on.
     pub(crate) fn accept(
         &self,
         user_budget: &UserBudget,
         budget_query: BudgetQuery,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), BudgetRefusal> {
         self.check_tokens(&mut user_budget.state().daily, budget_query)?;
         user_budget.take_turn()
     }
@@ -154,22 +155,22 @@ impl Budgets {
         &self,
         user_budget: &UserBudget,
         budget_query: BudgetQuery,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), BudgetRefusal> {
         self.check_tokens(&mut user_budget.state().daily, budget_query)
     }
 
-    /// Begins the turn of a message that has waited. Only tokens can still be lacking.
+    /// Reserves for the turn of a message that has waited. Only tokens can still be missing.
     pub(crate) fn begin_accepted(
         self: &Arc<Self>,
         user_budget: &Arc<UserBudget>,
         budget_query: BudgetQuery,
-    ) -> Result<Reservation, Refusal> {
+    ) -> Result<Reservation, BudgetRefusal> {
         let mut state = user_budget.state();
         self.check_tokens(&mut state.daily, budget_query)?;
         Ok(self.enter(user_budget, &mut state, budget_query))
     }
 
-    /// Begins a turn whatever it costs: it had begun before, or costs nothing.
+    /// Reserves for a turn without a check: it had started before.
     pub(crate) fn begin_unchecked(
         self: &Arc<Self>,
         user_budget: &Arc<UserBudget>,
@@ -178,7 +179,7 @@ impl Budgets {
         self.enter(user_budget, &mut user_budget.state(), budget_query)
     }
 
-    /// Whether a running turn that has used so many tokens may ask its model once more.
+    /// Whether a running turn that has used `used` tokens may ask its model again.
     pub(crate) fn may_go_on(
         &self,
         user_budget: &UserBudget,
@@ -199,12 +200,12 @@ impl Budgets {
             && lock(&self.process).may_go_on(used, reserve, process_max, now)
     }
 
-    /// Whether the server itself may ask a model now, for no user in particular.
+    /// Whether the server itself may ask a model now, on behalf of no user.
     pub(crate) fn may_spend(&self, now: Timestamp) -> bool {
         lock(&self.process).may_spend(self.tokens.process_per_day_max, now)
     }
 
-    /// Books what the server itself has used, or a turn.
+    /// Charges what the server itself or a turn has used.
     pub(crate) fn spent(&self, tokens: u64, now: Timestamp) {
         let max = self.tokens.process_per_day_max;
         let (before, after) = lock(&self.process).spend(tokens, now);
@@ -218,8 +219,8 @@ impl Budgets {
         &self,
         user: &mut DailyBudget,
         budget_query: BudgetQuery,
-    ) -> Result<(), Refusal> {
-        let refusal = |message, retry_after| Refusal {
+    ) -> Result<(), BudgetRefusal> {
+        let refusal = |message, retry_after| BudgetRefusal {
             code: ErrorCode::OverBudget,
             message,
             retry_after,
@@ -243,7 +244,7 @@ impl Budgets {
     fn enter(
         self: &Arc<Self>,
         user_budget: &Arc<UserBudget>,
-        state: &mut State,
+        state: &mut UserUsage,
         budget_query: BudgetQuery,
     ) -> Reservation {
         state.running = state.running.saturating_add(1);
@@ -258,7 +259,7 @@ impl Budgets {
 }
 
 impl UserBudget {
-    /// Whether the store should be asked again. Says so once, to whoever will do it.
+    /// Whether the sum should be read again. Returns `true` to one caller only, who then reads it.
     pub(crate) fn is_outdated(&self) -> bool {
         let mut state = self.state();
         let is_outdated = state
@@ -270,7 +271,7 @@ impl UserBudget {
         is_outdated
     }
 
-    /// Asks the store for what the user has used today, on whatever server.
+    /// Reads from the store what the user has used today, on all servers.
     pub(crate) async fn refresh(
         &self,
         store: &dyn Store,
@@ -279,20 +280,20 @@ impl UserBudget {
         let asked_at = Instant::now();
         let spent = store.tokens_spent(&self.user_id, day_start(now)).await?;
         let mut state = self.state();
-        state.daily.learn(spent, now);
+        state.daily.update(spent, now);
         state.asked_at = Some(asked_at);
         Ok(())
     }
 
-    fn take_turn(&self) -> Result<(), Refusal> {
-        self.turns.take().map_err(|wait| Refusal {
+    fn take_turn(&self) -> Result<(), BudgetRefusal> {
+        self.turns.take().map_err(|wait| BudgetRefusal {
             code: ErrorCode::TooManyRequests,
             message: "you begin too many turns; send this again later",
             retry_after: Some(wait),
         })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, UserUsage> {
         lock(&self.state)
     }
 }
@@ -304,14 +305,14 @@ impl Evictable for UserBudget {
 }
 
 impl Reservation {
-    /// Books what the turn has used in place of what was reserved for it.
+    /// Charges what the turn has used in place of its reservation.
     pub(crate) fn settle(&mut self, tokens: u64, now: Timestamp) {
-        self.give_back();
+        self.return_reserved();
         self.user_budget.state().daily.spend(tokens, now);
         self.budgets.spent(tokens, now);
     }
 
-    fn give_back(&mut self) {
+    fn return_reserved(&mut self) {
         let reserved = std::mem::take(&mut self.reserved);
         self.user_budget.state().daily.unreserve(reserved);
         lock(&self.budgets.process).unreserve(reserved);
@@ -320,13 +321,8 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.give_back();
+        self.return_reserved();
         let mut state = self.user_budget.state();
         state.running = state.running.saturating_sub(1);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing that runs under these locks can panic half-way through a change.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

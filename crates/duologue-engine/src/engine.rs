@@ -1,145 +1,31 @@
-//! The engine: everything that runs, started and stopped together.
+//! The running engine: starts and stops all tasks.
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use duologue_protocol::{Seq, SessionId, UserId};
-use tokio::sync::Notify;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    agent::Agent,
-    budgets::Budgets,
-    clock::Clock,
-    in_flight::InFlightBytes,
+    context::{Context, Limits, Parts},
+    drain_schedule::DrainSchedule,
     jobs,
-    keeper::{self, Health},
-    limits::{
-        GenerationLimits, JobLimits, ProcessLimits, SessionLimits, TokenLimits, TurnLimits,
-        UserLimits,
-    },
-    provider::Provider,
+    lease_renewer::{self, LeaseRenewer},
     reader::Reader,
-    session::{AttachError, DrainSchedule, LeaseRegistry},
+    session::AttachError,
     sessions::Sessions,
-    store::{ServerId, SessionRecord, SpawnedStore, Store, StoreError},
+    store::{SessionRecord, StoreError},
     supervision::survive_panics,
 };
 
-/// How long the store may take to say goodbye. Nothing waits to be written by then, and a connection to
-/// a database that does not answer must not keep the process from ending.
+/// How long closing the store may take. All writes are over by then, and a connection to a database
+/// that does not answer must not keep the process from ending.
 const STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What the engine is built from.
-#[derive(Clone)]
-pub struct Parts {
-    /// Where sessions are kept.
-    pub store: Arc<dyn Store>,
-    /// Who answers.
-    pub provider: Arc<dyn Provider>,
-    /// How it answers.
-    pub agent: Arc<Agent>,
-    /// What time it is.
-    pub clock: Arc<dyn Clock>,
-    /// This run of the server.
-    pub server: ServerId,
-}
-
-impl fmt::Debug for Parts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parts")
-            .field("server", &self.server)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What it may use.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Per session.
-    pub session: SessionLimits,
-    /// Per turn.
-    pub turn: TurnLimits,
-    /// Per request to a model.
-    pub generation: GenerationLimits,
-    /// For jobs.
-    pub jobs: JobLimits,
-    /// Per user.
-    pub user: UserLimits,
-    /// Per session, user and process.
-    pub tokens: TokenLimits,
-    /// For all of them together.
-    pub process: ProcessLimits,
-}
-
-/// What every task of the engine shares.
-pub(crate) struct Context {
-    /// Runs every operation in a task of its own.
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) provider: Arc<dyn Provider>,
-    pub(crate) agent: Arc<Agent>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) server: ServerId,
-    pub(crate) limits: Limits,
-    /// What users use.
-    pub(crate) budgets: Arc<Budgets>,
-    /// What is queued between sessions and clients.
-    pub(crate) in_flight: Arc<InFlightBytes>,
-    /// Every task there is. Shutdown waits for it.
-    pub(crate) tasks: TaskTracker,
-    /// Cancelled first: no new sessions and turns; sessions let go between turns.
-    pub(crate) drain: CancellationToken,
-    /// Over how long sessions are let go of; set before the drain begins.
-    pub(crate) drain_schedule: OnceLock<DrainSchedule>,
-    /// Cancelled when the drain is over: turns stop where they are, writes are not retried.
-    pub(crate) stop: CancellationToken,
-    /// What the sessions hold that live here, for the keeper to renew.
-    pub(crate) leases: LeaseRegistry,
-    /// Since when the database has answered.
-    pub(crate) health: Health,
-    /// A job has been enqueued here.
-    pub(crate) jobs_due: Notify,
-}
-
-impl Context {
-    pub(crate) fn new(parts: Parts, limits: Limits) -> Arc<Self> {
-        let Parts {
-            store,
-            provider,
-            agent,
-            clock,
-            server,
-        } = parts;
-        let budgets = Budgets::new(limits.user.clone(), limits.tokens.clone());
-        let in_flight = InFlightBytes::new(&limits.process);
-        Arc::new(Self {
-            store: Arc::new(SpawnedStore::new(store)),
-            provider,
-            agent,
-            clock,
-            server,
-            limits,
-            budgets,
-            in_flight,
-            tasks: TaskTracker::new(),
-            drain: CancellationToken::new(),
-            drain_schedule: OnceLock::new(),
-            stop: CancellationToken::new(),
-            leases: LeaseRegistry::default(),
-            health: Health::default(),
-            jobs_due: Notify::new(),
-        })
-    }
-}
 
 /// A running engine. Dropping it stops everything without waiting; see [`Engine::shut_down`].
 pub struct Engine {
     context: Arc<Context>,
     sessions: Sessions,
-    keeper: keeper::Handle,
+    lease_renewer: LeaseRenewer,
 }
 
 impl fmt::Debug for Engine {
@@ -151,12 +37,12 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Starts the engine's own tasks: renewing leases, finding abandoned sessions, working on jobs.
-    /// Must be called within a runtime.
+    /// Starts the engine's own tasks: the lease renewer and the job workers. Must be called within a
+    /// runtime.
     pub fn start(parts: Parts, limits: Limits) -> Self {
         let context = Context::new(parts, limits);
         let sessions = Sessions::new(Arc::clone(&context));
-        let keeper = keeper::start(Arc::clone(&context), sessions.clone());
+        let lease_renewer = lease_renewer::start(Arc::clone(&context), sessions.clone());
         for number in 0..context.limits.jobs.workers {
             let worker = Arc::clone(&context);
             context.tasks.spawn(async move {
@@ -166,14 +52,14 @@ impl Engine {
         Self {
             context,
             sessions,
-            keeper,
+            lease_renewer,
         }
     }
 
     /// Attaches a reader to a session, which is created, reopened or taken over as needed.
     ///
-    /// With `after`, the reader first gets the events after that position. There is an answer within
-    /// `attach_timeout`, whatever the store does.
+    /// With `after`, the reader first receives the events after that position. Returns within
+    /// `attach_timeout`, also while storage is unavailable.
     pub async fn attach(
         &self,
         session_id: &SessionId,
@@ -197,23 +83,23 @@ impl Engine {
         self.context.store.ping().await
     }
 
-    /// Whether new readers are turned away.
+    /// Whether new readers are refused because the server is stopping.
     pub fn is_draining(&self) -> bool {
         self.context.drain.is_cancelled()
     }
 
-    /// Sessions that live on this server.
+    /// The number of sessions on this server.
     pub fn sessions_count(&self) -> usize {
         self.sessions.count()
     }
 
-    /// Lets go of all sessions without ending them, waits for every task, and closes the store.
+    /// Releases all sessions without ending them, waits for every task, and closes the store.
     ///
-    /// Sessions with readers are let go of one after the other within `reconnect_window`, so that not
-    /// all of their clients come back at once. Running turns may finish within `drain_timeout`, or until `now` is cancelled; then they are
-    /// cut short and closed as interrupted.
+    /// Sessions with readers are released one after the other within `reconnect_window`, so that their
+    /// clients do not all reconnect at once. Running turns may finish within `drain_timeout`, or until
+    /// `now` is cancelled; then they are stopped and stored as interrupted.
     pub async fn shut_down(&self, drain_timeout: Duration, now: &CancellationToken) {
-        // First the door, so that no session is opened behind the back of those who wait here.
+        // First, so that no session is opened after the sessions were counted.
         self.sessions.close();
         let window = self.context.limits.session.reconnect_window;
         let window = window.min(drain_timeout);
@@ -229,8 +115,8 @@ impl Engine {
         }
         self.context.stop.cancel();
         self.context.tasks.wait().await;
-        // Leases were kept as long as there was anything to keep.
-        self.keeper.stop().await;
+        // Leases were renewed until the last session was over.
+        self.lease_renewer.stop().await;
         let closed = tokio::time::timeout(STORE_CLOSE_TIMEOUT, self.context.store.close()).await;
         if closed.is_err() {
             tracing::warn!("store.close_timed_out");

@@ -1,26 +1,27 @@
-//! What is known of each address or user, by its name, as long as it matters.
+//! A map that evicts entries which are unused and equal to new ones.
 
 use std::{
     collections::HashMap,
     fmt,
     hash::Hash,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
-/// From how many entries on it is looked whether some can be forgotten.
+use crate::lock::lock;
+
+/// The map evicts entries only above this size.
 const SWEEP_ENTRIES_MIN: usize = 1024;
 
-/// Whether an entry that nobody uses is as good as a new one.
+/// A value that may become equal to a new one.
 pub trait Evictable {
-    /// True: forgetting it lets nobody off.
+    /// Whether the value is equal to a new one, so that evicting it resets no limit.
     fn is_evictable(&self) -> bool;
 }
 
-/// Entries by key, made when they are first asked for.
+/// Entries by key, created on first use.
 ///
-/// Bounded by what matters: when it has doubled, it forgets what nobody uses and is as good as new.
-/// So it never holds more than twice the entries that make a difference, and looking for them costs
-/// each insertion next to nothing.
+/// When the map has doubled, it evicts the entries that are unused and evictable. So it has at most
+/// twice the entries that matter, and the cost of the search is small for each insertion.
 pub struct EvictingMap<K, V> {
     entries: Mutex<Entries<K, V>>,
 }
@@ -33,8 +34,7 @@ struct Entries<K, V> {
 impl<K: Eq + Hash, V: Evictable> EvictingMap<K, V> {
     /// The entry of `key`.
     pub fn entry(&self, key: K, make: impl FnOnce() -> V) -> Arc<V> {
-        // Nothing that runs under the lock can panic half-way through a change.
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = lock(&self.entries);
         let Entries { by_key, sweep_at } = &mut *entries;
         if by_key.len() >= *sweep_at {
             by_key.retain(|_, entry| Arc::strong_count(entry) > 1 || !entry.is_evictable());

@@ -1,9 +1,9 @@
-//! Work that outlives its session: so far, making its summary.
+//! Jobs: work that outlives its session. The only kind so far is the session's summary.
 //!
-//! The job is enqueued in the transaction that ends the session, and its result is applied in one
-//! that checks the worker's lease. In between anything may happen, as often as it must: the model
-//! may be asked again, the result is applied once.
+//! A job is enqueued in the transaction that ends the session, and its result is applied in one that
+//! checks the worker's lease. The model may be asked several times; the result is applied once.
 
+mod error;
 mod summary;
 
 use std::{panic::AssertUnwindSafe, time::Duration};
@@ -14,47 +14,22 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::Instrument;
 
 use crate::{
-    BoxError,
-    engine::Context,
+    context::Context,
+    jobs::error::JobError,
     store::{Job, ServerId, StoreError, normalize::stored_time},
 };
-
-/// Why a job has no result.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum JobError {
-    /// Try again later.
-    #[error("the job could not be done now")]
-    Retry(#[source] BoxError),
-    /// Trying again would not help.
-    #[error("the job cannot be done")]
-    GiveUp(#[source] BoxError),
-    /// Another worker has the job, so it is none of ours any more.
-    #[error("the job was lost to another worker")]
-    Lost,
-}
-
-impl From<StoreError> for JobError {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Conflict => Self::Lost,
-            StoreError::Unavailable(_) => Self::Retry(error.into()),
-            StoreError::Corrupt(_) => Self::GiveUp(error.into()),
-        }
-    }
-}
-
-/// What a job has made of the log: the summary, and the moment after which it belongs.
-struct Summary {
-    text: String,
-    last_occurred_at: Timestamp,
-}
 
 /// One worker. Runs until the server drains.
 pub(crate) async fn run(context: &Context, number: u16) {
     let worker = ServerId(format!("{}/{number}", context.server));
     let limits = &context.limits.jobs;
     loop {
-        let claimed = context.store.claim_job(&worker, limits.lease).await;
+        // A claim counts an attempt, so no job is claimed that could only fail.
+        let claimed = if context.budgets.may_spend(context.clock.now()) {
+            context.store.claim_job(&worker, limits.lease).await
+        } else {
+            Ok(None)
+        };
         match claimed {
             Ok(Some(job)) => {
                 let span = tracing::info_span!("job", job.id, job.kind = "summary");
@@ -82,49 +57,45 @@ pub(crate) async fn run(context: &Context, number: u16) {
     }
 }
 
-/// Does one job, keeping its lease meanwhile.
+/// Does one job, renewing its lease meanwhile.
 async fn work(context: &Context, job: &Job) {
     let attempt = AssertUnwindSafe(summarize(context, job)).catch_unwind();
-    let outcome = tokio::select! {
+    let result = tokio::select! {
         biased;
         // The panic hook has logged a panic with its place.
-        outcome = attempt => outcome.unwrap_or_else(|_panic| {
+        result = attempt => result.unwrap_or_else(|_panic| {
             Err(JobError::Retry("the attempt panicked".into()))
         }),
-        lost = keep_lease(context, job) => Err(lost),
-        // The lease lapses by itself; giving the job back saves the others that time.
+        lost = renew_lease(context, job) => Err(lost),
+        // The lease lapses by itself; giving the job back saves other servers the wait.
         () = context.drain.cancelled() => Err(JobError::Retry("the server is stopping".into())),
     };
-    let error = match outcome {
-        Ok(()) => return,
-        Err(error) => error,
-    };
+    let Err(error) = result else { return };
     tracing::warn!(
         attempt = job.attempt,
         error = &error as &dyn std::error::Error,
         "job.failed"
     );
-    let settled = match error {
+    if let Err(error) = settle(context, job, error).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "job.not_settled");
+    }
+}
+
+/// Stores what happens to a job after a failed attempt.
+async fn settle(context: &Context, job: &Job, error: JobError) -> Result<(), StoreError> {
+    let store = &context.store;
+    match error {
         JobError::Lost => Ok(()),
         JobError::Retry(_) if context.drain.is_cancelled() => {
-            context
-                .store
+            store
                 .retry_job(job, Duration::ZERO, "the server stopped")
                 .await
         }
         JobError::Retry(cause) => match retry_delay(context, job) {
-            Some(delay) => {
-                context
-                    .store
-                    .retry_job(job, delay, &cause.to_string())
-                    .await
-            }
+            Some(delay) => store.retry_job(job, delay, &cause.to_string()).await,
             None => fail(context, job).await,
         },
         JobError::GiveUp(_) => fail(context, job).await,
-    };
-    if let Err(error) = settled {
-        tracing::warn!(error = &error as &dyn std::error::Error, "job.not_settled");
     }
 }
 
@@ -142,11 +113,11 @@ fn retry_delay(context: &Context, job: &Job) -> Option<Duration> {
 }
 
 async fn summarize(context: &Context, job: &Job) -> Result<(), JobError> {
-    // An attempt beyond the last one means that those before it took the process down with them.
+    // An attempt beyond the last one means that earlier attempts crashed the process.
     if usize::try_from(job.attempt).unwrap_or(usize::MAX)
         > context.limits.jobs.retry_delays.len() + 1
     {
-        return Err(JobError::GiveUp("every attempt was broken off".into()));
+        return Err(JobError::GiveUp("every attempt crashed its server".into()));
     }
     let summary = summary::make(context, job).await?;
     let body = SessionSummarized {
@@ -157,7 +128,7 @@ async fn summarize(context: &Context, job: &Job) -> Result<(), JobError> {
     Ok(())
 }
 
-/// The job's last word: there will be no summary, but the session is complete.
+/// The job's final failure: there will be no summary, but the session is completed.
 async fn fail(context: &Context, job: &Job) -> Result<(), StoreError> {
     // The last event's time, which the failure must not come before.
     let before = Seq(job.last_seq.0.saturating_sub(1));
@@ -168,7 +139,7 @@ async fn fail(context: &Context, job: &Job) -> Result<(), StoreError> {
     let not_before = match last {
         Ok(events) => events.first().map(|event| event.occurred_at),
         Err(error @ StoreError::Unavailable(_)) => return Err(error),
-        // A session that cannot be read must not keep its job for ever.
+        // A session that cannot be read must not keep its job open.
         Err(StoreError::Conflict | StoreError::Corrupt(_)) => None,
     };
     let now = context.clock.now();
@@ -197,8 +168,8 @@ async fn finish(
     Ok(())
 }
 
-/// Prolongs the job's lease until that fails for good; then says that the job is lost.
-async fn keep_lease(context: &Context, job: &Job) -> JobError {
+/// Renews the job's lease until another worker has the job.
+async fn renew_lease(context: &Context, job: &Job) -> JobError {
     let limits = &context.limits.jobs;
     let mut renewal = interval(limits.lease_renewal_interval);
     renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,7 +1,7 @@
 //! The engine: sessions, turns, tools and jobs, and the seams that everything else plugs into.
 //!
 //! A session is one task that owns one numbered log of events; everything else reads that log or
-//! makes its next entry. Four traits lead outside: [`Store`](store::Store),
+//! produces its next event. Four traits connect the engine to its surroundings: [`Store`](store::Store),
 //! [`Provider`](provider::Provider), [`Tool`](tool::Tool), and the [`Clock`](clock::Clock).
 //!
 //! Invariant: nothing in this crate opens a file or a socket, or reads the environment.
@@ -9,12 +9,17 @@
 pub mod agent;
 mod budgets;
 pub mod clock;
+mod context;
+mod drain_schedule;
 mod engine;
+mod error_frames;
 pub mod evicting_map;
 mod in_flight;
 mod jobs;
-mod keeper;
+mod lease_renewer;
+mod leases;
 pub mod limits;
+pub mod lock;
 mod log;
 pub mod provider;
 pub mod rate;
@@ -23,6 +28,7 @@ mod session;
 mod session_id_hash;
 mod sessions;
 pub mod store;
+mod store_health;
 mod supervision;
 pub mod tool;
 mod transcript;
@@ -32,11 +38,12 @@ pub mod verify;
 #[cfg(feature = "testing")]
 pub use crate::session::replay;
 pub use crate::{
-    engine::{Engine, Limits, Parts},
+    context::{Limits, Parts},
+    engine::Engine,
     reader::{Delivery, Reader, SharedFrame},
     session::AttachError,
     session_id_hash::SessionIdHash,
 };
 
-/// A cause from outside, kept for the log and never shown to a client.
+/// The cause of an error, for the server's log and never for a client.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;

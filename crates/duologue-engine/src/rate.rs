@@ -2,11 +2,7 @@
 //!
 //! The arithmetic is governor's; the time is tokio's, so that tests can pause it.
 
-use std::{
-    num::NonZeroU32,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{num::NonZeroU32, sync::Mutex, time::Duration};
 
 use governor::{
     Quota, RateLimiter,
@@ -15,6 +11,8 @@ use governor::{
     state::{InMemoryState, NotKeyed},
 };
 use tokio::time::Instant;
+
+use crate::lock::lock;
 
 /// Counts what happens for one address, user or connection. Cheap enough to have many.
 #[derive(Debug)]
@@ -59,10 +57,7 @@ impl Rate {
     /// Takes one. If there is none: how long until there is. Asking in vain costs nothing.
     pub fn take(&self) -> Result<(), Duration> {
         let now = Instant::now();
-        *self
-            .last_asked
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = now;
+        *lock(&self.last_asked) = now;
         self.limiter.check().map_err(|refused| {
             let wait = refused.earliest_possible().duration_since(self.elapsed());
             wait.into()
@@ -73,12 +68,9 @@ impl Rate {
         self.limiter.clock().now()
     }
 
-    /// Whether it is as good as new, so that forgetting it lets nobody off.
+    /// Whether it is equivalent to a new one, so that evicting it lifts no limit.
     pub fn is_idle(&self) -> bool {
-        let last_asked = *self
-            .last_asked
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let last_asked = *lock(&self.last_asked);
         last_asked.elapsed() >= self.refill
     }
 }

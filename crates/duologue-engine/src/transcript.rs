@@ -1,8 +1,8 @@
-//! What a session knows, folded from its log: the conversation as models see it, what is pending,
-//! what is still open, and what waits.
+//! The state of a session, folded from its log: the conversation as models see it, the pending
+//! question, the open turn, and the queue.
 //!
-//! Invariant: the fold of a log read back from the store equals the fold of the events as they were
-//! appended. So a session that moved, or came back after a restart, goes on where it was.
+//! Invariant: the fold of a log read from the store equals the fold of the events as they were
+//! appended. So a session that moved to another server continues where it was.
 
 mod message_ids;
 mod queue;
@@ -10,7 +10,8 @@ mod queue;
 use std::sync::Arc;
 
 use duologue_protocol::{
-    Event, EventBody, FollowUp, Seq, Timestamp, ToolCall, ToolOutcome, ToolResult, TurnId, Usage,
+    AssistantMessage, Event, EventBody, FollowUp, Seq, Timestamp, ToolCall, ToolOutcome,
+    ToolResult, TurnId, Usage, UserMessage,
 };
 
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     transcript::{message_ids::MessageIds, queue::Queue},
 };
 
-pub(crate) use message_ids::{MESSAGE_IDS_MAX, Place};
+pub(crate) use message_ids::{MESSAGE_IDS_MAX, MessagePosition};
 
 /// A session's state, as far as its log determines it. Bounded, however long the log is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,29 +32,31 @@ pub(crate) struct Transcript {
     pub(crate) turns: u32,
     /// Readers so far; the next one has the next number.
     pub(crate) connections: u64,
-    /// The end of the conversation, as models know it: with each turn's end, what no model will be
-    /// shown again is forgotten.
+    /// The end of the conversation, as models see it: at the end of each turn, what no model will see
+    /// again is dropped.
     pub(crate) messages: Vec<Message>,
-    /// How much of it a model is shown.
+    /// How much of it a model receives.
     messages_bytes_max: u32,
-    /// The question that waits for an answer.
+    /// The question that the user has not answered yet.
     pub(crate) pending: Option<FollowUp>,
     /// The latest tool call, which a correction may refer to.
     pub(crate) last_call: Option<ToolCall>,
     /// The turn that has no end yet.
     pub(crate) open_turn: Option<TurnId>,
+    /// When its message was stored.
+    pub(crate) open_turn_started_at: Option<Timestamp>,
     /// Its tool calls that have no result yet.
     pub(crate) open_calls: Vec<ToolCall>,
     /// What its turns have used, in tokens.
     pub(crate) tokens: u64,
-    /// The messages that wait for their turns.
+    /// The messages whose turns have not started.
     pub(crate) queue: Queue,
-    /// Where the latest messages are that bore an id of the client's.
+    /// The positions of the latest messages that have an id.
     pub(crate) message_ids: MessageIds,
 }
 
 impl Transcript {
-    /// The state before the first event. Models are shown about `messages_bytes_max` bytes.
+    /// The state before the first event. Models receive about `messages_bytes_max` bytes.
     pub(crate) fn new(messages_bytes_max: u32) -> Self {
         Self {
             messages_bytes_max,
@@ -61,7 +64,7 @@ impl Transcript {
         }
     }
 
-    /// Takes the next event of the log into account.
+    /// Applies the next event of the log.
     pub(crate) fn apply(&mut self, event: &Event) {
         self.last_seq = event.seq;
         self.last_occurred_at = Some(event.occurred_at);
@@ -73,19 +76,8 @@ impl Transcript {
                     self.message_ids.queued(id, event.seq);
                 }
             }
-            EventBody::UserMessage(message) => {
-                if let Some(queued_seq) = message.queued_seq {
-                    self.queue.remove(queued_seq);
-                }
-                self.open_turn = event.turn_id;
-                self.turns = event.turn_id.map_or(self.turns, |turn| turn.0);
-                self.messages.push(Message::User(Arc::clone(&message.text)));
-                if let Some(id) = &message.id {
-                    self.message_ids.said(id, event.seq, message.queued_seq);
-                }
-            }
-            // Whatever the router chose, it has dealt with the question; if it still stands, a
-            // `follow_up` asks it again.
+            EventBody::UserMessage(message) => self.start_turn(event, message),
+            // The router has handled the question; if it is still open, a `follow_up` repeats it.
             EventBody::Routed(_) => self.pending = None,
             EventBody::FollowUp(follow_up) => self.pending = Some(follow_up.clone()),
             EventBody::ToolCall(call) => {
@@ -98,24 +90,39 @@ impl Transcript {
                 self.open_calls
                     .retain(|call| call.call_id != result.call_id);
             }
-            EventBody::AssistantMessage(answer) => {
-                self.open_turn = None;
-                self.tokens = self
-                    .tokens
-                    .saturating_add(answer.usage.map_or(0, Usage::total));
-                if !answer.text.is_empty() {
-                    self.messages
-                        .push(assistant(Arc::clone(&answer.text), Vec::new()));
-                }
-                let shown = recent(&self.messages, self.messages_bytes_max).len();
-                self.messages.drain(..self.messages.len() - shown);
-            }
+            EventBody::AssistantMessage(answer) => self.end_turn(answer),
             EventBody::SessionStarted(_)
             | EventBody::ClientDisconnected(_)
             | EventBody::SessionEnded(_)
             | EventBody::SessionSummarized(_)
             | EventBody::Imported(_) => {}
         }
+    }
+
+    fn start_turn(&mut self, event: &Event, message: &UserMessage) {
+        if let Some(queued_seq) = message.queued_seq {
+            self.queue.remove(queued_seq);
+        }
+        self.open_turn = event.turn_id;
+        self.open_turn_started_at = Some(event.occurred_at);
+        self.turns = event.turn_id.map_or(self.turns, |turn| turn.0);
+        self.messages.push(Message::User(Arc::clone(&message.text)));
+        if let Some(id) = &message.id {
+            self.message_ids.stored(id, event.seq, message.queued_seq);
+        }
+    }
+
+    fn end_turn(&mut self, answer: &AssistantMessage) {
+        self.open_turn = None;
+        self.open_turn_started_at = None;
+        let used = answer.usage.map_or(0, Usage::total);
+        self.tokens = self.tokens.saturating_add(used);
+        if !answer.text.is_empty() {
+            self.messages
+                .push(assistant(Arc::clone(&answer.text), Vec::new()));
+        }
+        let shown = recent(&self.messages, self.messages_bytes_max).len();
+        self.messages.drain(..self.messages.len() - shown);
     }
 }
 
@@ -197,9 +204,9 @@ mod tests {
         Message::User(text.into())
     }
 
-    /// What is forgotten with a turn's end would not have been shown later either.
+    /// What is dropped at a turn's end would not have been shown later either.
     #[test]
-    fn forgetting_what_is_not_shown_changes_nothing_that_is() {
+    fn dropping_what_is_not_shown_changes_nothing_that_is() {
         let mut all = Vec::new();
         let mut kept = Vec::new();
         for turn in 0..50_usize {

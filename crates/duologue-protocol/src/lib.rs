@@ -18,7 +18,7 @@ pub use crate::{
         SessionEnded, SessionStarted, SessionSummarized, SummaryStatus, ToolCall, ToolOutcome,
         ToolResult, Usage, UserMessage,
     },
-    id::{CallId, IdError, MessageId, Seq, SessionId, TurnId, UserId},
+    id::{CallId, IdError, LogId, MessageId, Seq, SessionId, TurnId, UserId},
     server_frame::{END_OF_RESPONSE, ErrorFrame, ServerFrame, TextFrames},
 };
 

@@ -5,25 +5,25 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-/// Everything that a person wants to know at the start. LeaseRegistry no secret; descriptions must not.
+/// What an operator needs to know at the start. The descriptions contain no secrets.
 #[derive(Clone, Copy, Debug)]
 pub struct Banner<'a> {
-    /// Where the server really listens: the port is known by now.
+    /// The address that the server listens on, with the port that the system chose.
     pub address: SocketAddr,
-    /// What keeps the sessions, such as `SQLite, duologue.db`.
+    /// The store, such as `SQLite, duologue.db`.
     pub store: &'a str,
-    /// Who answers.
+    /// The model.
     pub model: &'a str,
-    /// How it answers: the agent's name.
+    /// The agent.
     pub agent: &'a str,
-    /// How users prove who they are.
+    /// How users are authenticated.
     pub auth: &'a str,
 }
 
 impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let version = env!("CARGO_PKG_VERSION");
-        let place = visitable(self.address);
+        let place = connectable(self.address);
         writeln!(f, "Duologue {version} is listening on {}", self.address)?;
         writeln!(f)?;
         writeln!(f, "  API        http://{place}")?;
@@ -36,13 +36,13 @@ impl fmt::Display for Banner<'_> {
         writeln!(f)?;
         writeln!(
             f,
-            "  Talk to it with `duologue chat {place}`; Ctrl-C stops it."
+            "  Chat with it by `duologue chat {place}`. Stop it with Ctrl-C."
         )
     }
 }
 
-/// The address as it can be visited from here: "every interface" is no place to go to.
-pub(crate) fn visitable(address: SocketAddr) -> SocketAddr {
+/// The address that clients on this machine can connect to: loopback if it is every interface.
+pub(crate) fn connectable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -56,14 +56,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_shows_places_that_can_be_visited() {
+    fn it_shows_addresses_that_can_be_connected_to() {
         let banner = |address: &str| {
             let banner = Banner {
                 address: address.parse().unwrap(),
                 store: "SQLite, duologue.db",
                 model: "mock",
                 agent: "concierge",
-                auth: "none: users are who they say they are",
+                auth: "disabled: the server requires no token",
             };
             banner
                 .to_string()
@@ -78,9 +78,9 @@ mod tests {
           Store      SQLite, duologue.db
           Model      mock
           Agent      concierge
-          Auth       none: users are who they say they are
+          Auth       disabled: the server requires no token
 
-          Talk to it with `duologue chat 127.0.0.1:8000`; Ctrl-C stops it.
+          Chat with it by `duologue chat 127.0.0.1:8000`. Stop it with Ctrl-C.
         ");
         assert!(banner("[::]:9000").contains("http://[::1]:9000/demo/"));
     }

@@ -1,20 +1,17 @@
 //! `duologue chat`: a conversation with a server from a terminal or a pipe.
 //!
 //! ```text
-//! input ──lines──▶ Conversation ◀──frames──▶ socket
+//! input ──lines──▶ Conversation ◀──updates── duologue_client::Client ◀──▶ server
 //! Ctrl-C ────────▶  Dialogue: what is out, what waits, when to leave
 //!                   View: what a person sees ──▶ output
 //! ```
 //!
-//! [`Dialogue`] and [`View`] decide everything and touch nothing, so they are tested without a
-//! server.
+//! [`Dialogue`] and [`View`] do no input or output, so they are tested without a server.
 
-mod address;
 mod conversation;
 mod dialogue;
 mod frame;
 mod input;
-mod reconnect;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -22,29 +19,28 @@ mod view;
 
 use std::{
     io::{self, Read, Write},
-    path::PathBuf,
+    time::Duration,
 };
 
+use duologue_client::{
+    Address, AddressError, BackoffOptions, Client, ClientOptions, SessionOptions,
+};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 pub use crate::chat::{
-    address::AddressError,
     token::Token,
     view::{Colour, Input},
 };
 use crate::{
-    chat::{
-        address::Address, conversation::Conversation, dialogue::Dialogue, reconnect::Waits,
-        view::View,
-    },
+    chat::{conversation::Conversation, dialogue::Dialogue, view::View},
     cli::ChatArgs,
 };
 
-/// Why a conversation ended before its time.
+/// Why a conversation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChatError {
-    /// The address makes no sense.
+    /// The address cannot be used.
     #[error(transparent)]
     Address(#[from] AddressError),
     /// There was never a connection.
@@ -57,22 +53,22 @@ pub enum ChatError {
         /// What happened.
         reason: String,
     },
-    /// The server does not want us, and will not.
+    /// The server refused the connection, and would refuse it again.
     #[error("the server refused the connection: {0}")]
     Refused(String),
-    /// The connection was closed for good, or could not be had again.
+    /// The connection was lost, and reconnecting failed or would not help.
     #[error("the conversation cannot go on: {0}")]
     Closed(String),
     /// The session ended while something was unanswered.
     #[error("the session ended before everything was answered")]
     Unanswered,
-    /// The file with the token cannot be read.
-    #[error("--token-file: {0} cannot be read")]
-    Token(PathBuf, #[source] io::Error),
+    /// The token cannot be read, or is not one.
+    #[error("the token cannot be used; check the file of --token-file, or DUOLOGUE_TOKEN")]
+    Token(#[source] io::Error),
     /// The input cannot be read.
     #[error("the input cannot be read")]
     Input(#[source] io::Error),
-    /// The output cannot be written to. A closed pipe is no fault of anybody's.
+    /// The output cannot be written to. A closed pipe is not a fault.
     #[error("the output cannot be written to")]
     Output(#[source] io::Error),
 }
@@ -100,11 +96,9 @@ pub async fn run(
     let address = Address::new(&args.url, session, args.user.as_ref(), &new_id())?;
     let (interrupt, interrupts) = mpsc::channel(4);
     let conversation = Conversation {
-        address,
-        token,
-        dialogue: Dialogue::new(terminal.input, new_id()),
+        client: client(address, token),
+        dialogue: Dialogue::new(terminal.input),
         view: View::new(terminal.colour, terminal.input),
-        waits: Waits::new(reconnect::waits()),
         lines: input::lines(input).map_err(ChatError::Input)?,
         interrupts,
         output,
@@ -113,6 +107,25 @@ pub async fn run(
         outcome = conversation.run() => outcome,
         error = input::forward_interrupts(interrupt) => Err(ChatError::Input(error)),
     }
+}
+
+/// A person waits for it: it gives up after about a minute.
+fn client(address: Address, token: Token) -> Client {
+    let backoff = BackoffOptions {
+        max: Duration::from_secs(10),
+        attempts_max: Some(12),
+        ..BackoffOptions::default()
+    };
+    let session = SessionOptions {
+        backoff,
+        id_prefix: new_id(),
+        ..SessionOptions::default()
+    };
+    let options = ClientOptions {
+        session,
+        ..ClientOptions::default()
+    };
+    Client::new(address, options).with_tokens(token)
 }
 
 #[expect(

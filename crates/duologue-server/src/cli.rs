@@ -1,8 +1,8 @@
-//! The command line. The help that users read is made of the comments below.
+//! The command line. clap makes the help from the comments below.
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 use duologue_protocol::{IdError, SessionId, UserId};
 
 use crate::config::FlagValue;
@@ -10,14 +10,14 @@ use crate::config::FlagValue;
 const EXAMPLES: &str = "\
 Examples:
   duologue                        Serve on http://127.0.0.1:8000, sessions in duologue.db
-  duologue serve --port 9000      Serve on another port
-  duologue chat                   Talk to that server from another terminal
-  duologue check                  See whether store and model can be reached, and what to do
-  duologue config                 See all settings and where they came from
+  duologue --port 9000            Serve on another port
+  duologue chat                   Chat with that server from another terminal
+  duologue check                  Test the store, the model and the agent
+  duologue config                 Print all settings and where they come from
 
-Settings come from the built-in defaults, a file (--config), .env, the environment and flags, the later
-over the earlier. DUOLOGUE_SECTION__KEY sets any of them: DUOLOGUE_SERVER__PORT=9000. With
-OPENAI_API_KEY or GROQ_API_KEY set, that model answers; without, a mock does.";
+Settings come from the built-in defaults, a file (--config), .env, the environment and flags; each
+overrides those before it. DUOLOGUE_SECTION__KEY sets any of them: DUOLOGUE_SERVER__PORT=9000. With
+OPENAI_API_KEY or GROQ_API_KEY set, that provider's model answers; otherwise a mock model does.";
 
 const CHAT_EXAMPLES: &str = "\
 Examples:
@@ -34,78 +34,81 @@ Ctrl-C stops a running answer, and otherwise leaves; so do /quit and the end of 
 #[derive(Debug, Parser)]
 #[command(name = "duologue", version, after_help = EXAMPLES)]
 pub struct Cli {
-    /// Configuration file, laid over the built-in defaults; also `DUOLOGUE_CONFIG`.
+    /// Configuration file, which overrides the built-in defaults; also `DUOLOGUE_CONFIG`.
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// The flags of `serve`, which is the default command.
+    #[command(flatten)]
+    serve: ServeArgs,
     #[command(subcommand)]
     command: Option<Command>,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve clients until told to stop. The default.
+    /// Serve clients until the process is stopped (the default command).
     Serve(ServeArgs),
-    /// Bring the database's tables up to date, and exit. SQLite files are, whenever they are served.
+    /// Migrate the database and exit (`serve` migrates SQLite files automatically).
     Migrate,
-    /// Try what is configured (store, model, agent), and say what works and what to do.
+    /// Test the configured store, model, agent and authentication, and say how to fix what fails.
     Check,
-    /// Check everything that is kept against the promises of this server; changes nothing.
+    /// Check the stored sessions for violated invariants. Changes nothing.
     ///
-    /// May run beside a server. Each breach is one line. Exit code 0: none; 1: some; 2: not everything
-    /// could be checked.
+    /// May run while a server is running. Prints one line per violation. Exit code 0: no violations;
+    /// 1: some; 2: not everything could be checked.
     Verify,
-    /// List the summaries that are due, done or failed, or have failed ones tried again.
+    /// List summary jobs, or retry failed ones.
     #[command(subcommand)]
     Jobs(JobsCommand),
-    /// Ask the server on this machine whether it is alive.
+    /// Check that the server on this machine is alive.
     Health,
-    /// Print all settings in force and where they came from, secrets hidden, and exit.
+    /// Print all settings and where they come from, with secrets hidden, and exit.
     Config,
-    /// Make a token for an operator, and print it with the hash that the server is given.
+    /// Generate an operator's token, and print it with its hash for the configuration.
     AdminToken,
-    /// Talk to a server from this terminal.
+    /// Chat with a server from this terminal.
     Chat(ChatArgs),
 }
 
-/// What to do about jobs. May be done beside a running server.
+/// The commands about jobs. They may run while a server is running.
 #[derive(Clone, Debug, Subcommand)]
 pub enum JobsCommand {
     /// List jobs, oldest first.
     List {
-        /// Only those that failed for good.
+        /// Only jobs that have failed permanently.
         #[arg(long)]
         failed: bool,
         /// One JSON object per line.
         #[arg(long)]
         json: bool,
     },
-    /// Have a job tried again now, with all its attempts.
-    Retry(WhichJobs),
+    /// Retry a job now, with all its attempts.
+    Retry(JobSelection),
 }
 
 /// The arguments of `duologue jobs retry`.
 #[derive(Clone, Debug, Args)]
 #[group(required = true, multiple = false)]
-pub struct WhichJobs {
-    /// The number of the job, as `duologue jobs list` shows it.
+pub struct JobSelection {
+    /// The number of the job, from `duologue jobs list`.
     #[arg(value_name = "JOB")]
     pub job: Option<i64>,
-    /// All that failed for good.
+    /// All jobs that have failed permanently.
     #[arg(long)]
     pub all_failed: bool,
 }
 
 /// The flags of `duologue serve`.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct ServeArgs {
-    /// Name or address to listen on; 0.0.0.0 is every interface [default: 127.0.0.1].
+    /// Host name or address to listen on; 0.0.0.0 is every interface [default: 127.0.0.1].
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
-    /// Port to listen on; 0 takes any free one [default: 8000].
+    /// Port to listen on; 0 chooses a free one [default: 8000].
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
-    /// The agent's file: prompt, routes and tools [default: the built-in agent].
+    /// Agent file: prompt, routes and tools [default: the built-in agent].
     #[arg(long, value_name = "FILE")]
     agent: Option<String>,
 }
@@ -130,15 +133,37 @@ pub struct ChatArgs {
 }
 
 impl Cli {
-    /// The command, which is `serve` where none is named.
-    pub fn command(self) -> Command {
-        let serve = Command::Serve(ServeArgs::default());
-        self.command.unwrap_or(serve)
+    /// The command, which is `serve` if none is named. Flags of `serve` before another command are an
+    /// error.
+    pub fn command(self) -> Result<Command, clap::Error> {
+        match self.command {
+            None => Ok(Command::Serve(self.serve)),
+            Some(Command::Serve(serve)) => Ok(Command::Serve(serve.or(self.serve))),
+            Some(command) if self.serve == ServeArgs::default() => Ok(command),
+            Some(_) => Err(Self::command_line().error(
+                ErrorKind::ArgumentConflict,
+                "--host, --port and --agent are flags of `duologue serve`; leave them out, or set \
+                 HOST, PORT or DUOLOGUE_AGENT__FILE",
+            )),
+        }
+    }
+
+    fn command_line() -> clap::Command {
+        <Self as CommandFactory>::command()
     }
 }
 
 impl ServeArgs {
-    /// The settings that the flags make.
+    /// These flags, and those of `earlier` that are not among them.
+    fn or(self, earlier: Self) -> Self {
+        Self {
+            host: self.host.or(earlier.host),
+            port: self.port.or(earlier.port),
+            agent: self.agent.or(earlier.agent),
+        }
+    }
+
+    /// The settings of the flags.
     pub fn into_flags(self) -> Vec<FlagValue> {
         let host = self.host.map(|host| FlagValue {
             flag: "--host",
@@ -169,8 +194,6 @@ fn user_id(text: &str) -> Result<UserId, IdError> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
     use crate::config::{self, Environment};
 
@@ -187,33 +210,46 @@ mod tests {
     fn without_a_command_it_serves() {
         let cli = parse("duologue --config a.toml");
         assert_eq!(cli.config, Some("a.toml".into()));
-        let Command::Serve(serve) = cli.command() else {
-            panic!("it does something else");
+        let Ok(Command::Serve(serve)) = cli.command() else {
+            panic!("another command");
         };
         assert_eq!(serve.into_flags(), []);
     }
 
     #[test]
-    fn the_flags_of_serve_are_settings() {
-        let cli = parse("duologue serve --host ::1 --port 9000 --agent a.toml --config b.toml");
-        let Command::Serve(serve) = cli.command() else {
-            panic!("it does something else");
-        };
-        let flags = serve.into_flags();
-        let flags: Vec<_> = flags.iter().map(|flag| (flag.key, &flag.value)).collect();
-        assert_eq!(
-            flags,
-            [
-                ("server.host", &"::1".into()),
-                ("server.port", &9000.into()),
-                ("agent.file", &"a.toml".into()),
-            ]
-        );
+    fn the_flags_of_serve_are_settings_with_and_without_its_name() {
+        for line in [
+            "duologue serve --host ::1 --port 9000 --agent a.toml --config b.toml",
+            "duologue --host ::1 --port 9000 --agent a.toml --config b.toml",
+            "duologue --host ::1 --port 1 serve --port 9000 --agent a.toml",
+        ] {
+            let Ok(Command::Serve(serve)) = parse(line).command() else {
+                panic!("another command");
+            };
+            let flags = serve.into_flags();
+            let flags: Vec<_> = flags.iter().map(|flag| (flag.key, &flag.value)).collect();
+            assert_eq!(
+                flags,
+                [
+                    ("server.host", &"::1".into()),
+                    ("server.port", &9000.into()),
+                    ("agent.file", &"a.toml".into()),
+                ],
+                "{line}"
+            );
+        }
     }
 
-    /// The help repeats two defaults for who has not seen `config/default.toml`.
     #[test]
-    fn the_help_tells_the_defaults_as_they_are() {
+    fn a_flag_of_serve_before_another_command_is_refused() {
+        let error = parse("duologue --port 9000 migrate").command().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ArgumentConflict);
+        assert!(parse("duologue --config a.toml migrate").command().is_ok());
+    }
+
+    /// The help repeats two defaults of `config/default.toml`.
+    #[test]
+    fn the_help_has_the_right_defaults() {
         let loaded = config::load(None, &Environment::default(), Vec::new()).unwrap();
         let server = loaded.config.server;
         let help = Cli::try_parse_from(["duologue", "serve", "--help"]).unwrap_err();

@@ -1,9 +1,9 @@
-//! The system's clock.
+//! The system clock.
 
 use duologue_engine::clock::Clock;
 use duologue_protocol::Timestamp;
 
-/// Tells the time of the machine.
+/// The clock of the machine.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock;
 

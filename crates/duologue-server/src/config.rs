@@ -4,114 +4,64 @@
 //! config/default.toml < --config FILE < .env < environment < flags
 //! ```
 //!
-//! Every layer is laid over the defaults key by key ([`Settings`]), so that each value knows where
-//! it came from; only then is it all read into [`Config`]. Everything that is wrong is reported at
-//! once, by key and source, before the server binds anything.
+//! The layers are merged key by key ([`Settings`]), so that the source of each value is known; then
+//! everything is read into [`Config`]. All problems are reported at once, with key and source, before
+//! the server listens.
 //!
-//! Not here: what the values mean. Each section is a struct of the crate that uses it, and
+//! Not here: the meaning of the values. Each section is a struct of the crate that uses it, and
 //! `config/default.toml` explains every key.
 
+mod admin_token_hash;
 mod auth;
 mod check;
 mod environment;
+mod error;
 mod keys;
-mod layers;
 mod limits;
 mod log;
 mod model;
 mod names;
 mod redact;
+mod sections;
 mod server;
+mod settings;
 mod socket;
+mod source;
 #[cfg(test)]
 mod tests;
+mod url;
+mod values;
+mod warnings;
 
-use std::{collections::BTreeSet, fmt, path::Path};
+use std::{collections::BTreeSet, path::Path};
 
-use duologue_engine::limits::{GenerationLimits, JobLimits, SessionLimits, TurnLimits};
-use duologue_store::StoreConfig;
-use serde::Deserialize;
-
+pub(crate) use crate::config::admin_token_hash::AdminTokenHash;
 pub use crate::config::{
     auth::{AuthConfig, AuthMode, Authentication, SigningAlgorithm, TokenRules},
     environment::Environment,
-    layers::{FlagValue, Settings, Source},
-    limits::{AddressLimits, ConnectionLimits, LimitsConfig},
+    error::ConfigError,
+    limits::{AddressLimits, FrameLimits, LimitsConfig},
     log::{LogConfig, LogFormat},
     model::{Endpoint, ModelChoice, ModelConfig, ProviderChoice},
+    sections::Config,
     server::{AgentConfig, ServerConfig},
+    settings::Settings,
     socket::{Dialect, SocketConfig},
+    source::{FlagValue, Source},
 };
 
-/// All settings. The keys, their defaults and their reasons are in `config/default.toml`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// The listener, and what connections may use before they are upgraded.
-    pub server: ServerConfig,
-    /// Who users are, and how they prove it.
-    pub auth: AuthConfig,
-    /// What one WebSocket may use.
-    pub socket: SocketConfig,
-    /// What one session may use.
-    pub session: SessionLimits,
-    /// What an address, a connection, a user and the process may use.
-    pub limits: LimitsConfig,
-    /// What one turn may use.
-    pub turn: TurnLimits,
-    /// How long the model may take.
-    pub generation: GenerationLimits,
-    /// How summaries are made.
-    pub jobs: JobLimits,
-    /// Where sessions are kept.
-    pub store: StoreConfig,
-    /// Who answers.
-    pub model: ModelConfig,
-    /// How it answers.
-    pub agent: AgentConfig,
-    /// What is logged, and how.
-    pub log: LogConfig,
-}
-
-/// What [`load`] found.
+/// The result of [`load`].
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The settings in force, checked.
+    /// The effective settings, checked.
     pub config: Config,
-    /// The same with their sources, for `duologue config`. Its text shows no secret.
+    /// The same with their sources, for `duologue config`. Its text contains no secret.
     pub settings: Settings,
-    /// What looks like a mistake but need not be one. To be logged at the start.
+    /// Settings that look like mistakes. To be logged at the start.
     pub warnings: Vec<String>,
 }
 
-/// Everything that is wrong with the configuration, one sentence each, with key and source.
-///
-/// There is only one thing to do about it, which is to stop, so it has no variants. It never shows
-/// a secret.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub struct ConfigError {
-    problems: Vec<String>,
-}
-
-impl ConfigError {
-    fn one(problem: String) -> Self {
-        Self {
-            problems: vec![problem],
-        }
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the configuration cannot be used")?;
-        for problem in &self.problems {
-            write!(f, "\n  - {problem}")?;
-        }
-        Ok(())
-    }
-}
-
-/// Lays all layers over the defaults, and reads and checks the result.
+/// Merges all layers into the defaults, and reads and checks the result.
 ///
 /// `file` is the flag `--config`; without it, the variable `DUOLOGUE_CONFIG` may name one.
 pub fn load(
@@ -125,28 +75,28 @@ pub fn load(
 
     let named = environment.get(names::CONFIG_FILE).map(Path::new);
     if let Some(path) = file.or(named) {
-        problems.extend(settings.lay_file(path));
+        problems.extend(settings.merge_file(path));
     }
     for layer in environment.layers() {
-        problems.extend(settings.lay_variables(&layer));
-        warnings.extend(names::near_misses(&layer, &settings));
+        problems.extend(settings.merge_env(&layer));
+        warnings.extend(warnings::misspelled_variables(&layer, &settings));
     }
     for flag in flags {
-        problems.extend(settings.lay_flag(flag));
+        problems.extend(settings.merge_flag(flag));
     }
 
     checked(settings, problems, warnings)
 }
 
-/// What [`load`] makes of a file alone, given its text.
+/// The same as [`load`] for the text of a file alone.
 #[cfg(feature = "testing")]
 pub(crate) fn load_text(text: &str) -> Result<Loaded, ConfigError> {
     let mut settings = Settings::defaults();
-    let problems = settings.lay_text(text, Path::new("duologue.toml"));
+    let problems = settings.merge_text(text, Path::new("duologue.toml"));
     checked(settings, problems, Vec::new())
 }
 
-/// Reads and checks what all layers have come to.
+/// Reads and checks the merged settings.
 fn checked(
     settings: Settings,
     mut problems: Vec<String>,
@@ -156,8 +106,8 @@ fn checked(
     match settings.read() {
         Ok(config) => {
             problems.extend(check::all(&config, &settings));
-            warnings.extend(check::supabase_schema(&config, &settings));
-            warnings.extend(check::unused_auth(&config, &settings));
+            warnings.extend(warnings::unused_supabase_schema(&config, &settings));
+            warnings.extend(warnings::unused_auth(&config, &settings));
             if problems.is_empty() {
                 return Ok(Loaded {
                     config,
@@ -169,7 +119,7 @@ fn checked(
         // Values that cannot be read cannot be compared with each other either.
         Err(unreadable) => problems.extend(unreadable),
     }
-    let mut said = BTreeSet::new();
-    problems.retain(|problem| said.insert(problem.clone()));
+    let mut seen = BTreeSet::new();
+    problems.retain(|problem| seen.insert(problem.clone()));
     Err(ConfigError { problems })
 }

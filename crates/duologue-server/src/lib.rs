@@ -1,29 +1,42 @@
 //! The program `duologue`: configuration, command line, HTTP, WebSocket, terminal client.
 //!
-//! [`server::Server`] is the server, [`app::Application`] the one that a configuration describes;
-//! `main.rs` only wires that to a terminal.
+//! [`server::Server`] is the server, [`application::Application`] the server that a configuration
+//! describes; `main.rs` connects it to a terminal.
 
-pub mod app;
+mod agent_file;
+mod api_error;
+mod app;
+pub mod application;
 mod auth;
 pub mod banner;
+pub mod bind_error;
 pub mod chat;
 pub mod check;
 pub mod cli;
+mod client_address;
 pub mod clock;
 pub mod config;
+mod connection_limits;
+mod error_chain;
+mod error_frame;
+mod exposure;
 #[cfg(feature = "testing")]
 pub mod fuzz;
-mod gates;
+pub mod health_check;
+mod hosts;
 mod http;
+pub mod jobs_command;
 pub mod listener;
 pub mod memory;
 mod model;
-pub mod operate;
+mod origins;
 pub mod panics;
-pub mod probe;
+mod query;
+mod redacted_url;
 pub mod server;
 pub mod shutdown;
 mod socket;
+pub mod start_error;
 pub mod telemetry;
 pub mod verify;
 

@@ -1,7 +1,7 @@
-//! The accept loop: own, because a server must close connections that send no request.
+//! The accept loop. It closes connections that send no request.
 //!
-//! `axum::serve` has no limit on the time a request's head may take, so that a few silent sockets
-//! would stay for ever; hyper's own builder has one.
+//! `axum::serve` does not limit the time that a client may take to send the head of its request, so
+//! silent connections would stay open without end. hyper's own builder has such a limit.
 //!
 //! Where connections come from is a [`Listener`]: the system's TCP, or a simulated network.
 
@@ -26,21 +26,21 @@ use tower::ServiceExt;
 
 use crate::{
     config::ServerConfig,
-    gates::{AddressPlace, Gates},
+    connection_limits::{AddressSlot, ConnectionLimits},
 };
 
 /// How long to wait after the system refused a connection, so that a lack of file descriptors does
 /// not become a busy loop.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// How long a connection that is over the limit may take to read its refusal.
+/// How long a connection over the limit may take to receive its refusal.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What is sent to connections over the limit, before any request of theirs is read.
+/// The response to connections over the limit, sent before a request is read.
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\n\
 content-length: 0\r\nconnection: close\r\n\r\n";
 
-/// What is sent to connections from an address that has enough of them.
+/// The response to connections from an address that has too many.
 const ADDRESS_REFUSAL: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 5\r\n\
 content-type: application/json\r\ncontent-length: 145\r\nconnection: close\r\n\r\n\
 {\"error\":{\"code\":\"too_many_requests\",\"message\":\"too many connections from this address; try again \
@@ -51,7 +51,7 @@ pub trait Listener: Send + 'static {
     /// One connection.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
-    /// Waits for the next connection, and says where it comes from. Safe to cancel.
+    /// Waits for the next connection and its remote address. Safe to cancel.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
 }
 
@@ -60,7 +60,7 @@ impl Listener for TcpListener {
 
     async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, peer) = TcpListener::accept(self).await?;
-        // Tokens are small, and waiting to fill a packet would hold them back.
+        // Tokens are small, and waiting to fill a packet would delay them.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, error = &error as &dyn std::error::Error, "nodelay.refused");
         }
@@ -86,88 +86,89 @@ impl From<&ServerConfig> for ListenerLimits {
     }
 }
 
-/// The places of connections, of which there are `connections_max`.
+/// The slots of connections, of which there are `connections_max`.
 #[derive(Clone, Debug)]
-pub(crate) struct Places {
+pub(crate) struct ConnectionSlots {
     free: Arc<Semaphore>,
     all: usize,
-    gates: Arc<Gates>,
+    limits: Arc<ConnectionLimits>,
 }
 
-impl Places {
-    pub(crate) fn new(all: usize, gates: Arc<Gates>) -> Self {
+impl ConnectionSlots {
+    pub(crate) fn new(all: usize, limits: Arc<ConnectionLimits>) -> Self {
         Self {
             free: Arc::new(Semaphore::new(all)),
             all,
-            gates,
+            limits,
         }
     }
 
-    /// Finds a place for a connection, or else what it is told.
-    fn place(&self, peer: IpAddr) -> Result<Place, &'static [u8]> {
+    /// Takes a slot for a connection. The error is the response that refuses the connection.
+    fn take(&self, peer: IpAddr) -> Result<ConnectionSlot, &'static [u8]> {
         let permit = Arc::clone(&self.free).try_acquire_owned();
         let permit = permit.map_err(|_full| {
             tracing::warn!("connection.refused");
             REFUSAL
         })?;
-        let address = if self.gates.is_proxy(peer) {
+        let address = if self.limits.is_proxy(peer) {
             None
         } else {
-            let address = self.gates.admit(peer).ok_or_else(|| {
+            let address = self.limits.address_slot(peer).ok_or_else(|| {
                 tracing::debug!(%peer, "connection.refused_by_address");
                 ADDRESS_REFUSAL
             })?;
             Some(Arc::new(address))
         };
-        Ok(Place {
+        Ok(ConnectionSlot {
             _permit: Arc::new(permit),
             address,
         })
     }
 
-    /// How many connections are open.
+    /// The number of open connections.
     pub(crate) fn taken(&self) -> usize {
         self.all - self.free.available_permits()
     }
 }
 
-/// A connection's place among `connections_max`, kept until the last holder drops it. A request
-/// carries it as an extension, so that an upgraded socket keeps its place.
+/// A connection's slot among `connections_max`, released when the last clone is dropped. Requests
+/// carry it as an extension, so that an upgraded socket keeps its slot.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct ConnectionSlot {
     _permit: Arc<OwnedSemaphorePermit>,
-    /// Its place among those of its address; none yet if it came through a proxy.
-    address: Option<Arc<AddressPlace>>,
+    /// The slot among those of its address; none yet if the connection came through a proxy.
+    address: Option<Arc<AddressSlot>>,
 }
 
-impl Place {
-    /// Counts a connection that came through a proxy as one of its client's. False: that has enough.
-    pub(crate) fn take_for(&mut self, gates: &Gates, client: IpAddr) -> bool {
+impl ConnectionSlot {
+    /// Counts a connection that came through a proxy as one of its client's. False: the client has
+    /// no slot left.
+    pub(crate) fn count_for(&mut self, limits: &ConnectionLimits, client: IpAddr) -> bool {
         if self.address.is_none() {
-            self.address = gates.admit(client).map(Arc::new);
+            self.address = limits.address_slot(client).map(Arc::new);
         }
         self.address.is_some()
     }
 
-    /// The connection is attached to a session.
+    /// Notes that the connection is attached to a session.
     pub(crate) fn attached(&self) {
         if let Some(address) = &self.address {
-            address.attached();
+            address.release_unattached();
         }
     }
 }
 
-/// Who is at the other end of a request's connection: a client, or a proxy that it came through.
+/// The remote address of a request's connection: a client's, or that of a proxy in between.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
+pub(crate) struct PeerAddress(pub(crate) SocketAddr);
 
-/// Accepts connections until `drain` is cancelled. Those that are open then go on, and are told to
-/// close when `closing` is cancelled.
+/// Accepts connections until `drain` is cancelled. Connections that are open then stay open until
+/// `closing` is cancelled.
 pub(crate) async fn serve(
     mut listener: impl Listener,
     router: Router,
     limits: ListenerLimits,
-    places: Places,
+    slots: ConnectionSlots,
     tasks: TaskTracker,
     drain: CancellationToken,
     closing: CancellationToken,
@@ -179,10 +180,10 @@ pub(crate) async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => match places.place(peer.ip()) {
-                Ok(place) => {
+            Ok((stream, peer)) => match slots.take(peer.ip()) {
+                Ok(slot) => {
                     let router = router.clone();
-                    let connection = connect(stream, peer, router, limits.clone(), place);
+                    let connection = connect(stream, peer, router, limits.clone(), slot);
                     let closing = closing.clone();
                     tasks.spawn(async move {
                         // Closing drops the connection; upgraded sockets live elsewhere.
@@ -193,7 +194,7 @@ pub(crate) async fn serve(
                     tasks.spawn(refuse(stream, refusal));
                 }
             },
-            Err(error) if is_of_the_connection(&error) => {}
+            Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "accept.failed");
                 tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
@@ -208,11 +209,11 @@ async fn connect(
     peer: SocketAddr,
     router: Router,
     limits: ListenerLimits,
-    place: Place,
+    slot: ConnectionSlot,
 ) {
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(place.clone());
-        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(slot.clone());
+        request.extensions_mut().insert(PeerAddress(peer));
         let router = router.clone();
         async move {
             let Ok(response) = router.oneshot(request).await;
@@ -228,22 +229,22 @@ async fn connect(
         .with_upgrades()
         .await;
     if let Err(error) = served {
-        // Clients that vanish or time out are everyday business.
+        // Clients disappear and time out all the time.
         tracing::debug!(%peer, error = &error as &dyn std::error::Error, "connection.failed");
     }
 }
 
-async fn refuse(mut stream: impl AsyncWrite + Unpin, why: &[u8]) {
+async fn refuse(mut stream: impl AsyncWrite + Unpin, response: &[u8]) {
     let refusal = async {
-        stream.write_all(why).await?;
+        stream.write_all(response).await?;
         stream.shutdown().await
     };
-    // It is refused either way; whether it hears of it is its own affair.
+    // The connection is closed in any case, so a failure to write the response changes nothing.
     drop(tokio::time::timeout(REFUSAL_TIMEOUT, refusal).await);
 }
 
-/// Errors that concern one connection that was gone before it was accepted.
-fn is_of_the_connection(error: &io::Error) -> bool {
+/// Whether the error concerns one connection that was closed before it was accepted.
+fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionRefused

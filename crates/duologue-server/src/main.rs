@@ -3,6 +3,7 @@
 use std::{
     env,
     io::{self, IsTerminal, Write},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -10,15 +11,16 @@ use anyhow::Context;
 use clap::Parser;
 use duologue_server::{
     NewAdminToken,
-    app::{Application, Description},
+    application::{Application, Description},
     banner::Banner,
     chat::{self, Colour, Input, Terminal, Token},
     check,
     cli::{Cli, Command},
     config::{self, Config, Environment, Loaded},
-    memory, operate, panics, probe,
+    health_check, jobs_command, memory, panics,
     shutdown::Signals,
-    telemetry, verify,
+    telemetry,
+    verify::{self, Verification},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -27,9 +29,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
+    let cli = Cli::parse();
+    let file = cli.config.clone();
+    let command = cli.command().unwrap_or_else(|error| error.exit());
+    match run(file, command).await {
         Ok(()) => ExitCode::SUCCESS,
-        // Also where the output was closed: what was not told may be a breach.
+        // Also if the output was closed: the lines that are missing may be violations.
         Err(error) if error.is::<NotVerified>() => {
             report(&error);
             ExitCode::from(2)
@@ -43,78 +48,47 @@ async fn main() -> ExitCode {
 }
 
 fn report(error: &anyhow::Error) {
-    // There is nowhere left to report to if this fails.
+    // If stderr is closed there is no other place to report to.
     let _ = writeln!(io::stderr(), "duologue: {error:#}");
 }
 
-/// Nobody knows whether an invariant is broken; which must not be taken for one that is.
+/// The verification is incomplete, which is not the same as a violation.
 #[derive(Debug)]
 struct NotVerified;
 
 impl std::fmt::Display for NotVerified {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("could not check")
+        f.write_str("the verification is incomplete")
     }
 }
 
-async fn run(cli: Cli) -> anyhow::Result<()> {
+async fn run(file: Option<PathBuf>, command: Command) -> anyhow::Result<()> {
     let directory = env::current_dir().context("there is no working directory")?;
     let environment = Environment::read(env::vars_os(), &directory)?;
-    let file = cli.config.clone();
     let load = |flags| config::load(file.as_deref(), &environment, flags);
-    match cli.command() {
-        Command::Serve(serve) => {
-            let loaded = start(load(serve.into_flags())?)?;
-            if !loaded.config.server.core_dumps {
-                memory::keep_private().context("the memory cannot be kept private")?;
-            }
-            install_crypto();
-            serve_until_told_to_stop(&loaded.config).await
-        }
-        Command::Migrate => {
-            let loaded = start(load(Vec::new())?)?;
-            install_crypto();
-            migrate(&loaded.config).await
-        }
-        Command::Check => {
-            let loaded = warn(load(Vec::new())?)?;
-            install_crypto();
-            check(&loaded).await
-        }
+    install_crypto();
+    match command {
+        Command::Serve(flags) => serve(log_warnings(load(flags.into_flags())?)?).await,
+        Command::Migrate => migrate(&log_warnings(load(Vec::new())?)?.config).await,
+        Command::Check => check(&print_warnings(load(Vec::new())?)?).await,
         Command::Verify => {
             let loaded = load(Vec::new()).context(NotVerified)?;
-            let loaded = warn(loaded)?;
-            install_crypto();
-            verify(&loaded.config).await
+            verify(&print_warnings(loaded)?.config).await
         }
         Command::Jobs(command) => {
-            let loaded = warn(load(Vec::new())?)?;
-            install_crypto();
-            Ok(operate::run(&loaded.config.store, command, io::stdout()).await?)
+            let loaded = print_warnings(load(Vec::new())?)?;
+            Ok(jobs_command::run(&loaded.config.store, command, io::stdout()).await?)
         }
         Command::Health => {
-            let loaded = load(Vec::new())?;
-            let address = probe::ask(&loaded.config.server).await?;
+            let address = health_check::run(&load(Vec::new())?.config.server).await?;
             Ok(writeln!(io::stdout(), "{address} is alive")?)
         }
         Command::Config => {
-            let loaded = warn(load(Vec::new())?)?;
+            let loaded = print_warnings(load(Vec::new())?)?;
             Ok(write!(io::stdout(), "{}", loaded.settings)?)
         }
-        Command::AdminToken => {
-            let NewAdminToken { token, hash } = NewAdminToken::random();
-            let mut out = io::stdout();
-            writeln!(out, "token  {token}")?;
-            writeln!(out, "hash   {hash}")?;
-            writeln!(out)?;
-            Ok(writeln!(
-                out,
-                "Add the hash to auth.admin_tokens (DUOLOGUE_AUTH__ADMIN_TOKENS). The token is shown \
-                 this once; send it as `Authorization: Bearer`."
-            )?)
-        }
+        Command::AdminToken => admin_token(),
         Command::Chat(args) => {
-            install_crypto();
             let terminal = terminal(&environment);
             let token = Token::new(args.token_file.clone(), environment.chat_token());
             Ok(chat::run(args, token, terminal, io::stdin(), io::stdout()).await?)
@@ -122,10 +96,14 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     }
 }
 
-async fn serve_until_told_to_stop(config: &Config) -> anyhow::Result<()> {
-    let application = Application::build(config).await?;
+async fn serve(loaded: Loaded) -> anyhow::Result<()> {
+    let config = loaded.config;
+    if !config.server.core_dumps {
+        memory::disable_core_dumps().context("core dumps cannot be disabled")?;
+    }
+    let application = Application::build(&config).await?;
     let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
-    let signals = Signals::listen().context("signals cannot be listened to")?;
+    let signals = Signals::listen().context("the handlers of signals cannot be installed")?;
     let Description {
         store,
         model,
@@ -143,7 +121,7 @@ async fn serve_until_told_to_stop(config: &Config) -> anyhow::Result<()> {
     io::stdout().flush()?;
     tokio::select! {
         () = application.run(drain.clone(), stop.clone()) => Ok(()),
-        never = signals.obey(drain, stop) => match never {},
+        never = signals.handle(drain, stop) => match never {},
     }
 }
 
@@ -160,46 +138,63 @@ async fn migrate(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn admin_token() -> anyhow::Result<()> {
+    let NewAdminToken { token, hash } = NewAdminToken::random();
+    let mut out = io::stdout();
+    writeln!(out, "token  {token}")?;
+    writeln!(out, "hash   {hash}")?;
+    writeln!(out)?;
+    Ok(writeln!(
+        out,
+        "Add the hash to auth.admin_tokens (DUOLOGUE_AUTH__ADMIN_TOKENS). The token is shown only \
+         once; send it as `Authorization: Bearer`."
+    )?)
+}
+
 async fn check(loaded: &Loaded) -> anyhow::Result<()> {
     let report = check::run(loaded).await;
     write!(io::stdout(), "{report}")?;
     match report.failures() {
         0 => Ok(()),
-        1 => anyhow::bail!("1 part does not work"),
-        failures => anyhow::bail!("{failures} parts do not work"),
+        1 => anyhow::bail!("1 check failed"),
+        failures => anyhow::bail!("{failures} checks failed"),
     }
 }
 
 async fn verify(config: &Config) -> anyhow::Result<()> {
     let progress = io::stderr().is_terminal().then(io::stderr);
-    let verdict = verify::run(&config.store, io::stdout(), progress).await;
-    let verify::Verdict {
+    let result = verify::run(&config.store, io::stdout(), progress).await;
+    let Verification {
         sessions,
-        broken,
-        findings,
-    } = verdict.context(NotVerified)?;
-    if findings > 0 {
-        let breaches = if findings == 1 { "breach" } else { "breaches" };
-        anyhow::bail!("{findings} {breaches} in {broken} of {sessions} sessions");
+        violating,
+        violations,
+    } = result.context(NotVerified)?;
+    if violations > 0 {
+        let noun = if violations == 1 {
+            "violation"
+        } else {
+            "violations"
+        };
+        anyhow::bail!("{violations} {noun} in {violating} of {sessions} sessions");
     }
     let store = config.store.describe();
-    // For people; what comes by the other way is findings only.
+    // On stderr, so that stdout has nothing but violations.
     Ok(writeln!(
         io::stderr(),
-        "{store}: {sessions} sessions checked, all in order"
+        "{store}: {sessions} sessions checked, no violations"
     )?)
 }
 
-/// Says what was noticed, where no log is kept.
-fn warn(loaded: Loaded) -> anyhow::Result<Loaded> {
+/// Prints the warnings of a command that has no log.
+fn print_warnings(loaded: Loaded) -> anyhow::Result<Loaded> {
     for warning in &loaded.warnings {
         writeln!(io::stderr(), "duologue: {warning}")?;
     }
     Ok(loaded)
 }
 
-/// Starts logging, and logs what was noticed before.
-fn start(loaded: Loaded) -> anyhow::Result<Loaded> {
+/// Starts the log, and logs the warnings.
+fn log_warnings(loaded: Loaded) -> anyhow::Result<Loaded> {
     telemetry::start(&loaded.config.log)?;
     panics::log_from_now_on();
     for warning in &loaded.warnings {
@@ -224,14 +219,14 @@ fn terminal(environment: &Environment) -> Terminal {
     }
 }
 
-/// Whoever connects over TLS uses this, and expects it to be there.
+/// Every TLS connection uses the default provider of the process.
 fn install_crypto() {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    // It fails where one is installed already, which does as well.
+    // It fails if one is installed already, which works too.
     let _ = provider.install_default();
 }
 
-/// `duologue config | head` closes the pipe when it has seen enough.
+/// `duologue config | head` closes the pipe early.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause

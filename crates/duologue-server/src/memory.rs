@@ -1,14 +1,13 @@
-//! The process's memory stays its own: it holds keys, and what people said.
+//! Protection of the process's memory, which contains keys and messages of users.
 
 use std::io;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-/// Makes sure that a crash leaves no image of the memory behind, and that other programs of the same
-/// user cannot look into it (on Linux; elsewhere only the first).
+/// Disables core dumps and, on Linux, access to the memory by other programs of the same user.
 ///
-/// What has been read before may have been seen before, so this belongs at the start.
-pub fn keep_private() -> io::Result<()> {
+/// To be called at the start, before secrets are read.
+pub fn disable_core_dumps() -> io::Result<()> {
     let none = Rlimit {
         current: Some(0),
         maximum: Some(0),
@@ -26,8 +25,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn afterwards_nothing_can_be_dumped_or_looked_into() {
-        keep_private().unwrap();
+    fn afterwards_the_memory_can_be_neither_dumped_nor_read() {
+        disable_core_dumps().unwrap();
         assert_eq!(getrlimit(Resource::Core).current, Some(0));
         assert_eq!(getrlimit(Resource::Core).maximum, Some(0));
         #[cfg(target_os = "linux")]

@@ -1,7 +1,7 @@
-//! What the log says of a panic: where it was, and only such words as are ours.
+//! Panics in the log: the location, and the message if it is a literal of the source.
 //!
-//! A message that was put together at run time may quote what a user wrote (indexing a string in
-//! the middle of a character does), so it is left out; the place tells a developer as much.
+//! A message that is formatted at run time may quote a user's text (indexing a string inside a
+//! character does), so it is left out. The location is enough for a developer.
 
 use std::{
     any::Any,
@@ -10,8 +10,8 @@ use std::{
     thread,
 };
 
-/// Stands for a message that was put together at run time.
-const WITHHELD: &str = "(left out, since it may quote what somebody wrote)";
+/// Replaces a message that is formatted at run time.
+const WITHHELD: &str = "(left out, since it may quote a user's text)";
 
 /// Logs all panics of the process from now on, in place of printing them.
 pub fn log_from_now_on() {
@@ -19,21 +19,21 @@ pub fn log_from_now_on() {
 }
 
 fn log(panic: &PanicHookInfo<'_>) {
-    let place = panic.location().map(ToString::to_string);
-    // Only where RUST_BACKTRACE asks for it. It names functions, and no values.
+    let location = panic.location().map(ToString::to_string);
+    // Only if RUST_BACKTRACE is set. It contains names of functions, and no values.
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
     tracing::error!(
-        place,
+        location,
         thread = thread::current().name(),
-        words = words(panic.payload()),
+        panic.message = literal_message(panic.payload()),
         backtrace = backtrace.map(tracing::field::display),
         "panicked"
     );
 }
 
-/// The message, if it stands in the source as it is.
-fn words(payload: &(dyn Any + Send)) -> &'static str {
+/// The message, if it is a literal of the source.
+fn literal_message(payload: &(dyn Any + Send)) -> &'static str {
     payload.downcast_ref::<&'static str>().unwrap_or(&WITHHELD)
 }
 
@@ -41,19 +41,19 @@ fn words(payload: &(dyn Any + Send)) -> &'static str {
 mod tests {
     use super::*;
 
-    fn words_of(panic: fn(&str)) -> &'static str {
-        let said = String::from("canary");
-        words(&*panic::catch_unwind(|| panic(&said)).unwrap_err())
+    fn message_of(panic: fn(&str)) -> &'static str {
+        let text = String::from("canary");
+        literal_message(&*panic::catch_unwind(|| panic(&text)).unwrap_err())
     }
 
-    /// Goal: no panic brings what a user said into the log. Method: the ways in which it could.
+    /// Goal: no panic writes a user's text into the log. Method: the ways in which it could.
     #[test]
-    fn only_words_of_the_source_are_told() {
-        assert_eq!(words_of(|_| panic!("it cannot be")), "it cannot be");
-        assert_eq!(words_of(|said| panic!("not {said}")), WITHHELD);
-        assert_eq!(words_of(|said| assert_ne!(said[..99].len(), 0)), WITHHELD);
+    fn only_literals_of_the_source_are_logged() {
+        assert_eq!(message_of(|_| panic!("it cannot be")), "it cannot be");
+        assert_eq!(message_of(|text| panic!("not {text}")), WITHHELD);
+        assert_eq!(message_of(|text| assert_ne!(text[..99].len(), 0)), WITHHELD);
         assert_eq!(
-            words_of(|said| assert_eq!(said.parse::<u8>().map_err(|_| said).unwrap(), 0)),
+            message_of(|text| assert_eq!(text.parse::<u8>().map_err(|_| text).unwrap(), 0)),
             WITHHELD
         );
     }

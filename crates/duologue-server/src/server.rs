@@ -1,7 +1,7 @@
-//! The server itself: an engine behind HTTP and WebSocket, run until told to stop.
+//! The server: an engine behind HTTP and WebSocket.
 //!
-//! It is assembled from parts and a listener, whatever they are: [`crate::app`] gives it those that
-//! a configuration names, a simulation gives it others.
+//! It is assembled from parts and a listener: [`crate::application`] passes those that a
+//! configuration names, a simulation passes others.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -10,33 +10,16 @@ use ipnet::IpNet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    app::StartError,
-    auth::Auth,
-    config::{Config, SocketConfig},
-    gates::Gates,
-    http::{self, host::Hosts, origin::Origins},
-    listener::{self, Listener, ListenerLimits, Places},
+    app::App,
+    auth::Authenticator,
+    config::Config,
+    connection_limits::ConnectionLimits,
+    hosts::AllowedHosts,
+    http,
+    listener::{self, ConnectionSlots, Listener, ListenerLimits},
+    origins::AllowedOrigins,
+    start_error::StartError,
 };
-
-/// What every request handler shares. Cheap to clone.
-#[derive(Clone, Debug)]
-pub(crate) struct App {
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) socket: Arc<SocketConfig>,
-    pub(crate) origins: Arc<Origins>,
-    pub(crate) hosts: Arc<Hosts>,
-    pub(crate) proxies_trusted: Arc<[IpNet]>,
-    pub(crate) gates: Arc<Gates>,
-    pub(crate) auth: Arc<Auth>,
-    pub(crate) places: Places,
-    /// Sockets and connections. Shutdown waits for it.
-    pub(crate) tasks: TaskTracker,
-    /// Cancelled when the engine has stopped: whoever is still connected is to go.
-    pub(crate) closing: CancellationToken,
-    /// Whether there is a route that sends back what it gets.
-    #[cfg(feature = "testing")]
-    pub(crate) echoes: bool,
-}
 
 /// A server, ready to run.
 #[derive(Debug)]
@@ -48,8 +31,8 @@ pub struct Server<L> {
 }
 
 impl<L: Listener> Server<L> {
-    /// Puts a server together. Of `config` it takes the limits and who is let in; what the parts are
-    /// is decided. `address` is where the listener listens.
+    /// Assembles a server. It uses the limits and the access rules of `config`; the parts are given.
+    /// `address` is where the listener listens.
     ///
     /// Must be called within a runtime, since the engine starts at once.
     pub fn assemble(
@@ -60,13 +43,20 @@ impl<L: Listener> Server<L> {
     ) -> Result<Self, StartError> {
         let tasks = TaskTracker::new();
         let (clock, url) = (Arc::clone(&parts.clock), &config.store.supabase_url);
-        let auth = Auth::new(&config.auth, url, clock, tasks.clone())?;
-        Ok(Self::behind(auth, tasks, parts, config, listener, address))
+        let authenticator = Authenticator::new(&config.auth, url, clock, tasks.clone())?;
+        Ok(Self::with_authenticator(
+            authenticator,
+            tasks,
+            parts,
+            config,
+            listener,
+            address,
+        ))
     }
 
-    /// The same, where it is settled how users prove who they are. Their keys are fetched among `tasks`.
-    pub(crate) fn behind(
-        auth: Auth,
+    /// Assembles a server with an authenticator, whose keys are fetched by tasks of `tasks`.
+    pub(crate) fn with_authenticator(
+        authenticator: Authenticator,
         tasks: TaskTracker,
         parts: Parts,
         config: &Config,
@@ -83,16 +73,20 @@ impl<L: Listener> Server<L> {
             process: config.limits.process.clone(),
         };
         let proxies_trusted: Arc<[IpNet]> = config.server.proxies_trusted.as_slice().into();
-        let gates = Arc::new(Gates::new(&config.limits, Arc::clone(&proxies_trusted)));
+        let connection_limits = Arc::new(ConnectionLimits::new(
+            &config.limits,
+            Arc::clone(&proxies_trusted),
+        ));
+        let connections_max = config.server.connections_max as usize;
         let app = App {
             engine: Arc::new(Engine::start(parts, limits)),
             socket: Arc::new(config.socket.clone()),
-            origins: Arc::new(Origins::new(&config.server.origins_allowed)),
-            hosts: Arc::new(Hosts::new(&config.server.hosts_allowed, address)),
-            gates: Arc::clone(&gates),
+            origins: Arc::new(AllowedOrigins::new(&config.server.origins_allowed)),
+            hosts: Arc::new(AllowedHosts::new(&config.server.hosts_allowed, address)),
+            limits: Arc::clone(&connection_limits),
             proxies_trusted,
-            auth: Arc::new(auth),
-            places: Places::new(config.server.connections_max as usize, gates),
+            authenticator: Arc::new(authenticator),
+            connection_slots: ConnectionSlots::new(connections_max, connection_limits),
             tasks,
             closing: CancellationToken::new(),
             #[cfg(feature = "testing")]
@@ -106,16 +100,16 @@ impl<L: Listener> Server<L> {
         }
     }
 
-    /// Adds the echo: see [`crate::app::Application::with_echo`].
+    /// Adds the echo: see [`crate::application::Application::with_echo`].
     #[cfg(feature = "testing")]
     pub(crate) fn with_echo(mut self) -> Self {
         self.app.echoes = true;
         self
     }
 
-    /// Serves until `drain` is cancelled, then lets go of everything in order: no new connections;
+    /// Serves until `drain` is cancelled, then shuts down in order: it accepts no new connections;
     /// running turns may finish, unless `stop` is cancelled too; sessions are released and not
-    /// ended; every task is waited for.
+    /// ended; it waits for every task.
     pub async fn run(self, drain: CancellationToken, stop: CancellationToken) {
         let Self {
             app,
@@ -129,7 +123,7 @@ impl<L: Listener> Server<L> {
             listener,
             router,
             limits,
-            app.places.clone(),
+            app.connection_slots.clone(),
             app.tasks.clone(),
             drain,
             closing.clone(),

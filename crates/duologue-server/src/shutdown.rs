@@ -1,11 +1,11 @@
-//! When to stop: at the first signal let go in order, at the second at once.
+//! Shutdown by signals: the first one drains the server, the second one stops it at once.
 
 use std::{convert::Infallible, io};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// The signals that ask a server to stop, listened to from now on.
+/// The handlers of SIGINT and SIGTERM.
 #[derive(Debug)]
 pub struct Signals {
     interrupt: Signal,
@@ -13,7 +13,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Starts listening, so that no signal from now on ends the process by itself.
+    /// Installs the handlers. From now on the signals do not end the process by themselves.
     pub fn listen() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -22,7 +22,7 @@ impl Signals {
     }
 
     /// Cancels `drain` at the first signal and `stop` at the second. Never returns.
-    pub async fn obey(mut self, drain: CancellationToken, stop: CancellationToken) -> Infallible {
+    pub async fn handle(mut self, drain: CancellationToken, stop: CancellationToken) -> Infallible {
         self.next().await;
         tracing::info!("signal.drain");
         drain.cancel();

@@ -1,19 +1,24 @@
-//! Telemetry: where log entries go. What they may hold is in `CONTRIBUTING.md`.
+//! The log: where it is written and in which format. `CONTRIBUTING.md` says what it may contain.
+
+mod json;
 
 use std::io::{self, IsTerminal};
 
 use tracing_subscriber::{EnvFilter, util::SubscriberInitExt};
 
-use crate::config::{LogConfig, LogFormat};
+use crate::{
+    config::{LogConfig, LogFormat},
+    telemetry::json::JsonLines,
+};
 
 /// Why logging could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The filter cannot be read. [`crate::config::load`] refuses such a filter.
-    #[error("the log's filter cannot be read")]
+    /// The filter cannot be parsed. [`crate::config::load`] refuses such a filter.
+    #[error("the log's filter cannot be parsed")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
-    /// Something in this process logs already.
-    #[error("logging was started before")]
+    /// The process has a logger already.
+    #[error("the log was started before")]
     Started(#[from] tracing_subscriber::util::TryInitError),
 }
 
@@ -30,7 +35,7 @@ pub fn start(config: &LogConfig) -> Result<(), TelemetryError> {
         LogFormat::Auto => is_terminal,
     };
     if is_text {
-        // `builder` has switched colours off already where `NO_COLOR` asks for it.
+        // `builder` has no colours if `NO_COLOR` is set.
         let builder = if is_terminal {
             builder
         } else {
@@ -39,9 +44,9 @@ pub fn start(config: &LogConfig) -> Result<(), TelemetryError> {
         builder.finish().try_init()?;
     } else {
         builder
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
+            .with_ansi(false)
+            .fmt_fields(JsonLines)
+            .event_format(JsonLines)
             .finish()
             .try_init()?;
     }

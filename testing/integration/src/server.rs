@@ -4,8 +4,9 @@
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use duologue_server::{
-    app::{Application, StartError},
+    application::Application,
     config::{self, Config, Environment},
+    start_error::StartError,
 };
 use tempfile::TempDir;
 use tokio::task::JoinHandle;

@@ -79,11 +79,11 @@ impl Report<'_> {
                 match (operation.outcome, times) {
                     (Outcome::Ok, 0) => self.found(
                         FindingKind::LostReceipt,
-                        format!("{} was told that \"{text}\" is stored", history.client),
+                        format!("{} received that \"{text}\" is stored", history.client),
                     ),
                     (Outcome::Failed, 1..) => self.found(
                         FindingKind::RefusedButStored,
-                        format!("{} was told that \"{text}\" is refused", history.client),
+                        format!("{} received that \"{text}\" is refused", history.client),
                     ),
                     _ => {}
                 }

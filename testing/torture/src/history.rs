@@ -59,9 +59,9 @@ pub enum Request {
 /// What came of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
-    /// It was done, and the client was told so. For nonsense: it was refused, as it must be.
+    /// It was done, and the client received the confirmation. For nonsense: it was refused, as it must be.
     Ok,
-    /// The client was told that it was not done.
+    /// The client received a refusal.
     Failed,
     /// The client was not told: it may have been done.
     Unknown,
@@ -114,7 +114,7 @@ pub enum FindingKind {
     Gap,
     /// The log that a client had seen is gone.
     LogWentBack,
-    /// What a client was told is not what the log says.
+    /// What a client received differs from the log.
     DiffersFromLog,
     /// A word of one session was seen in another, or in the server's own log.
     ForeignCanary,

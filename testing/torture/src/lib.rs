@@ -134,6 +134,7 @@ async fn perform(
     let place = Place {
         server: link.address(),
         stop: CancellationToken::new(),
+        skips_gaps: options.planted == Some(Planted::SkippedGaps),
     };
     let mut clients = JoinSet::new();
     for mut client in cast(&place, &mut rng) {

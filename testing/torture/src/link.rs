@@ -1,7 +1,7 @@
 //! A stretch of network between two ends that can be cut, stalled, and led elsewhere.
 //!
 //! Its own address stays the same, so that clients need not know that the server behind it was
-//! started anew.
+//! restarted.
 
 use std::{
     io,
@@ -30,7 +30,7 @@ const RECEIVE_BUFFER_BYTES: u32 = 16 * 1024;
 /// How connections are cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
-    /// By RST: both ends are told that something is wrong.
+    /// By RST: both ends receive an error.
     Reset,
     /// By FIN: to both, the other has gone without a word.
     Finish,
@@ -100,7 +100,7 @@ impl Link {
         });
     }
 
-    /// From now on nothing passes, and nobody is told.
+    /// From now on nothing passes, and neither end receives an error.
     pub(crate) fn stall(&self) {
         self.shared.state.send_modify(|state| state.stalled = true);
     }

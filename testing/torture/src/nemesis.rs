@@ -75,7 +75,7 @@ impl Fault {
     }
 }
 
-/// Whoever lets things go wrong.
+/// Injects the faults.
 pub(crate) struct Nemesis<'a> {
     pub(crate) rng: Rng,
     pub(crate) server: &'a mut Server,

@@ -17,9 +17,9 @@ pub struct Options {
     pub pauses_milliseconds: Range<u64>,
     /// Whether nothing else goes wrong.
     pub only_kills: bool,
-    /// A fault of ours, which the run must find.
+    /// A planted fault, which the run must find.
     pub planted: Option<Planted>,
-    /// Is told how the run goes on.
+    /// Receives the progress of the run.
     pub progress: fn(&str),
 }
 
@@ -30,6 +30,8 @@ pub enum Planted {
     RestoredBackup,
     /// After the first kill, some frames of clients come twice.
     DoubledFrames,
+    /// Clients leave one event out when they resume.
+    SkippedGaps,
 }
 
 impl Options {

@@ -83,7 +83,7 @@ impl Client {
         self.tab.connect().await
     }
 
-    /// Lives until it is told to stop, and leaves. Its history is what remains.
+    /// Runs until it is stopped, and leaves. Its history is what remains.
     pub(crate) async fn live(mut self) -> History {
         while !self.tab.is_over() {
             if !self.tab.is_open() && self.tab.connect().await != Outcome::Ok {
@@ -275,11 +275,12 @@ impl Client {
 
     /// Sends a message once, and waits for its receipt, a refusal, or the end of the connection.
     async fn say(&mut self, text: &str, id: Option<&str>) -> Outcome {
-        let frame = match id {
-            Some(id) => json!({ "type": "message", "message": text, "id": id }).to_string(),
-            None => json!({ "message": text }).to_string(),
-        };
-        self.tab.send(Message::text(frame)).await;
+        if let Some(id) = id {
+            self.tab.submit(text, id);
+        } else {
+            let frame = json!({ "message": text });
+            self.tab.send(Message::text(frame.to_string())).await;
+        }
         let is_receipt = |frame: &Value| {
             (frame["type"] == "user_message" || frame["type"] == "message_queued")
                 && frame["text"] == text

@@ -1,17 +1,18 @@
-//! Which of our crates may know which, read from their `Cargo.toml`.
+//! Which of our crates may depend on which, read from their `Cargo.toml`.
 //!
-//! A layer rule holds only where the build holds it. The compiler stops what is not declared; this
-//! stops the declaration.
+//! A rule about layers holds only if the build enforces it. The compiler refuses undeclared dependencies;
+//! this check refuses the declarations.
 
 use toml::{Table, Value};
 
 use super::tree::{Rule, Tree, Violation};
 
-/// Each crate, whom of ours it may know, and whom its tests may know besides. A crate may always
-/// know itself, which is how its tests switch its features on.
+/// Each crate, the crates it may depend on, and those that its tests may also depend on. A crate may
+/// always depend on itself, which is how its tests enable its features.
 const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("duologue-protocol", &[], &[]),
     ("duologue-engine", &["duologue-protocol"], ENGINE_TESTS),
+    ("duologue-client", &["duologue-protocol"], &[]),
     ("duologue-store", INNER, &[]),
     ("duologue-llm", INNER, &[]),
     ("duologue-mock", INNER, &[]),
@@ -37,6 +38,7 @@ const PARTS: &[&str] = &[
     "duologue-mock",
     "duologue-tools",
     "duologue-bus",
+    "duologue-client",
 ];
 const PRODUCT: &[&str] = &[
     "duologue-protocol",
@@ -46,15 +48,18 @@ const PRODUCT: &[&str] = &[
     "duologue-mock",
     "duologue-tools",
     "duologue-bus",
+    "duologue-client",
     "duologue-server",
 ];
 const SIMULATED: &[&str] = &[
     "duologue-protocol",
     "duologue-engine",
+    "duologue-client",
     "duologue-server",
     "duologue-doubles",
 ];
 const TORTURE: &[&str] = &[
+    "duologue-client",
     "duologue-protocol",
     "duologue-store",
     "duologue-integration",
@@ -84,7 +89,9 @@ fn in_manifest(path: &str, text: &str) -> Vec<Violation> {
         return vec![violation(1, "`package.name` is missing".to_owned())];
     };
     let Some((_, allowed, in_tests)) = ARROWS.iter().find(|(of, ..)| *of == name) else {
-        let message = format!("`{name}` is new: say in xtask/src/tidy/arrows.rs whom it may know");
+        let message = format!(
+            "`{name}` is new: add it to xtask/src/tidy/arrows.rs with the crates that it may depend on"
+        );
         return vec![violation(1, message)];
     };
     let mut violations = Vec::new();
@@ -98,8 +105,8 @@ fn in_manifest(path: &str, text: &str) -> Vec<Violation> {
                 .position(|line| line.contains(&known))
                 .map_or(1, |at| at + 1);
             let message = format!(
-                "`{name}` must not know `{known}`: arrows point inwards only; move what they share \
-                 to a crate that both may know"
+                "`{name}` must not depend on `{known}`: arrows point inwards only; move what they \
+                 share into a crate that both may depend on"
             );
             violations.push(violation(line, message));
         }
@@ -158,7 +165,7 @@ mod tests {
             assert_eq!(found.len(), 1, "{table}");
             assert_eq!(found[0].0, 4);
             assert!(
-                found[0].1.contains("must not know `duologue-store`"),
+                found[0].1.contains("must not depend on `duologue-store`"),
                 "{}",
                 found[0].1
             );

@@ -1,4 +1,4 @@
-//! Documents that must keep up: the table of settings, and links between files.
+//! Documents that must match other files: the table of settings, and links between files.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -6,10 +6,10 @@ use crate::settings::{self, DEFAULTS, DOCUMENT};
 
 use super::tree::{Rule, Text, Tree, Violation};
 
-/// Every setting has a comment, and a row in the operators' table that says the same.
+/// Every setting has a comment, and a row with the same text in the operators' table.
 pub(super) fn settings(tree: &Tree) -> Vec<Violation> {
     let violation = |path, line, message: &str| Violation::new(Rule::Settings, path, line, message);
-    // Without its subject the document must have an empty table, so neither can go unnoticed.
+    // Without the defaults the table must be empty, so a missing file is noticed.
     let defaults = tree.get(DEFAULTS).map_or("", |text| &text.text);
     let Some(document) = tree.get(DOCUMENT) else {
         return vec![violation(DOCUMENT, 1, "is missing")];
@@ -37,7 +37,7 @@ pub(super) fn settings(tree: &Tree) -> Vec<Violation> {
     violations
 }
 
-/// A link from a document to a file leads to a file that is there.
+/// A link from a document to a file leads to a file that exists.
 pub(super) fn links(tree: &Tree) -> Vec<Violation> {
     let mut violations = Vec::new();
     for text in tree.0.iter().filter(|text| text.is(&["md"])) {
@@ -45,12 +45,45 @@ pub(super) fn links(tree: &Tree) -> Vec<Violation> {
             let there = resolve(&text.path, target);
             let is_there = |text: &Text| Path::new(&text.path).starts_with(&there);
             if !tree.0.iter().any(is_there) {
-                let message = format!("the link to `{target}` leads nowhere");
+                let message = format!("the link to `{target}` is broken: there is no such file");
                 violations.push(Violation::new(Rule::Links, &text.path, line, message));
             }
         }
     }
     violations
+}
+
+/// A path in backticks that begins with one of our folders is that of a file or a folder.
+pub(super) fn paths(tree: &Tree) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for text in tree.0.iter().filter(|text| text.is(&["md"])) {
+        for (line, content) in text.lines() {
+            for path in content
+                .split('`')
+                .skip(1)
+                .step_by(2)
+                .filter(|code| is_path(code))
+            {
+                let exists = |text: &Text| Path::new(&text.path).starts_with(path);
+                if !tree.0.iter().any(exists) {
+                    let message = format!("`{path}` does not exist");
+                    violations.push(Violation::new(Rule::Paths, &text.path, line, message));
+                }
+            }
+        }
+    }
+    violations
+}
+
+/// Whether it looks like a path from the root of the project.
+fn is_path(code: &str) -> bool {
+    let folders = [
+        "config/", "crates/", "deploy/", "docs/", "testing/", "web/", "xtask/",
+    ];
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
+    folders.iter().any(|folder| code.starts_with(folder))
+        && !code.contains("NNNN")
+        && code.chars().all(is_plain)
 }
 
 /// The targets of `[text](target)` that are files, without what follows `#`.
@@ -114,7 +147,17 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_leads_nowhere_is_found() {
+    fn a_path_that_does_not_exist_is_found() {
+        let document = "`docs/a.md`, `docs` and `docs/`\n`docs/b.md` `crates/{x,y}`\n`a/b`\n";
+        let tree = Tree::of([("docs/a.md", document)]);
+        assert_eq!(
+            found(&tree, paths),
+            ["docs/a.md:2: `docs/b.md` does not exist"]
+        );
+    }
+
+    #[test]
+    fn a_broken_link_is_found() {
         let tree = Tree::of([
             (
                 "docs/a.md",
@@ -126,8 +169,8 @@ mod tests {
         assert_eq!(
             found(&tree, links),
             [
-                "docs/a.md:2: the link to `c.md` leads nowhere",
-                "README.md:1: the link to `./docs/c.md` leads nowhere",
+                "docs/a.md:2: the link to `c.md` is broken: there is no such file",
+                "README.md:1: the link to `./docs/c.md` is broken: there is no such file",
             ]
         );
     }

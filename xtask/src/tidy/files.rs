@@ -1,4 +1,4 @@
-//! How files begin, how long they are, what they are called, and words that must not be in them.
+//! The first line, length and name of files, and marks of unfinished work in them.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use super::tree::{Rule, Text, Tree, Violation};
 
 const LINES_MAX: usize = 500;
 
-/// Every Rust file says what it is before anything else.
+/// Every Rust file begins with what it is.
 pub(super) fn headers(tree: &Tree) -> Vec<Violation> {
     let rust = tree.0.iter().filter(|text| text.is(&["rs"]));
     let bare = rust.filter(|text| !text.text.starts_with("//!"));
@@ -17,7 +17,7 @@ pub(super) fn headers(tree: &Tree) -> Vec<Violation> {
     .collect()
 }
 
-/// A file that has grown too long holds a second idea. Tests at its end do not count.
+/// A file that is too long contains a second idea. Tests at its end do not count.
 pub(super) fn lengths(tree: &Tree) -> Vec<Violation> {
     let of_ours = |text: &&Text| {
         let page = text.path.starts_with("web/") && text.is(&["js", "mjs", "ts", "css", "html"]);
@@ -49,7 +49,7 @@ fn lines_without_tests(text: &str) -> usize {
     code.lines().count()
 }
 
-/// Names that say nothing, and so attract everything.
+/// Names that fit everything, and so attract everything.
 const EMPTY_NAMES: &[&str] = &[
     "core",
     "common",
@@ -64,7 +64,7 @@ const EMPTY_NAMES: &[&str] = &[
     "info",
 ];
 
-/// Modules and crates are called by what they hold.
+/// Modules and crates are named for what they contain.
 pub(super) fn names(tree: &Tree) -> Vec<Violation> {
     let mut violations = Vec::new();
     for text in &tree.0 {
@@ -94,7 +94,7 @@ fn empty_names(text: &Text) -> Vec<Violation> {
         let name = after("mod ")
             .or_else(|| after("pub mod "))
             .or_else(|| after("pub(crate) mod "))?;
-        // Modules with a file of their own are judged there.
+        // Modules with a file of their own are checked there.
         name.trim_end()
             .strip_suffix(" {")
             .and_then(|name| empty_name(text, line, name))
@@ -109,7 +109,7 @@ fn empty_name(text: &Text, line: usize, name: &str) -> Option<Violation> {
     let word = name
         .split(['_', '-'])
         .find(|word| EMPTY_NAMES.contains(word))?;
-    let message = format!("`{name}`: \"{word}\" says nothing; name it for what it holds");
+    let message = format!("`{name}`: \"{word}\" fits everything; name it for what it contains");
     Some(Violation::new(Rule::Names, &text.path, line, message))
 }
 
@@ -125,17 +125,17 @@ const WORDS: &[Word] = &[
     Word {
         text: "TODO",
         extensions: &[],
-        instead: "do it, or write down elsewhere that it is to be done",
+        instead: "do it, or record it outside the code",
     },
     Word {
         text: "FIXME",
         extensions: &[],
-        instead: "mend it, or write down elsewhere that it is broken",
+        instead: "fix it, or record it outside the code",
     },
     Word {
         text: "#[ignore",
         extensions: &["rs"],
-        instead: "a test that does not run tests nothing; mend or remove it",
+        instead: "a test that does not run tests nothing; fix or remove it",
     },
     Word {
         text: "#[should_panic",
@@ -150,7 +150,7 @@ const WORDS: &[Word] = &[
     Word {
         text: "test.skip(",
         extensions: &["js", "mjs", "ts"],
-        instead: "a test that does not run tests nothing; mend or remove it",
+        instead: "a test that does not run tests nothing; fix or remove it",
     },
 ];
 

@@ -1,9 +1,9 @@
-//! Nothing in the project may depend on the machine or the network where it was written: no
+//! The project must not depend on the machine or the network where it was written: no
 //! absolute paths of people's folders, no hosts of package registries.
 
 use super::tree::{Rule, Text, Tree, Violation};
 
-/// Folders that are there on some machines only.
+/// Folders that exist on some machines only.
 const FOLDERS: &[&str] = &[
     "/home/",
     "/root/",
@@ -13,7 +13,7 @@ const FOLDERS: &[&str] = &[
     "/builds/",
 ];
 
-/// Parts of the names of hosts that give out packages. Whoever builds this chooses their own.
+/// Parts of the host names of package registries. Which one is used is the choice of each build.
 const REGISTRIES: &[&str] = &[
     "artifactory",
     "crates-io",
@@ -28,7 +28,7 @@ const REGISTRIES: &[&str] = &[
     "yarnpkg",
 ];
 
-/// What Cargo calls crates.io in lock files and in `deny.toml`; it names no host to fetch from.
+/// Cargo's name of crates.io in lock files and in `deny.toml`; it is not the host to fetch from.
 const CRATES_IO: &str = "https://github.com/rust-lang/crates.io-index";
 
 pub(super) fn check(tree: &Tree) -> Vec<Violation> {
@@ -48,7 +48,7 @@ fn in_text(text: &Text) -> Vec<Violation> {
         }
         for host in hosts(content).filter(|host| is_registry(host)) {
             found(format!(
-                "`{host}` is a registry; leave the choice of one to whoever builds"
+                "`{host}` is a registry; leave its choice to each build"
             ));
         }
         let is_lock = text.path.ends_with("package-lock.json");
@@ -57,7 +57,7 @@ fn in_text(text: &Text) -> Vec<Violation> {
         }
         let is_source = content.starts_with("source = ") && !content.contains(CRATES_IO);
         if text.path.ends_with("Cargo.lock") && is_source {
-            found("comes from elsewhere than crates.io".to_owned());
+            found("the source is not crates.io".to_owned());
         }
     }
     violations

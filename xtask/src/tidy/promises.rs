@@ -1,4 +1,4 @@
-//! What is promised is tested: every test that `docs/reliability.md` names is there.
+//! Guarantees are tested: every test that `docs/reliability.md` names exists.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -9,7 +9,7 @@ const DOCUMENT: &str = "docs/reliability.md";
 /// A contract's properties are functions that a macro makes tests of, for each implementation.
 const CONTRACT: &str = "/conformance/";
 
-/// A row of a table, as far as it matters here: its line, its number, and the tests in its last cell.
+/// A row of a table: its line, its number, and the tests in its last cell.
 type Row<'a> = (usize, &'a str, Vec<&'a str>);
 
 pub(super) fn check(tree: &Tree) -> Vec<Violation> {

@@ -19,11 +19,13 @@ pub(super) enum Rule {
     Wire,
     Settings,
     Links,
+    Paths,
     Promises,
     Machines,
     Cycles,
     TypeNames,
     Language,
+    Sizes,
 }
 
 /// A place where a rule is broken, and what to do about it.

@@ -1,8 +1,8 @@
 //! Every name on the wire is explained in `docs/protocol.md`.
 //!
-//! This crate knows none of ours, so that it builds when they do not; the names are read from the
-//! sources of `duologue-protocol` by their shape. A source that shows no names any more is reported
-//! too, for then this file has fallen behind. That the explanations are right is for the tests of
+//! This crate does not depend on our other crates, so that it builds when they do not; it reads the names
+//! from the sources of `duologue-protocol` by their shape. A source without names is reported too,
+//! because then this file is out of date. That the explanations are right is for the tests of
 //! `duologue-protocol` to say, which read the document's examples.
 
 use super::tree::{Rule, Text, Tree, Violation};

@@ -13,18 +13,24 @@ use futures_util::StreamExt;
 use serde_json::Value;
 
 use crate::{
-    engine::Context,
-    jobs::{JobError, Summary},
+    context::Context,
+    jobs::error::JobError,
     log::for_each_event,
     provider::{Chunk, Message, ProviderError, Purpose, Request, attempt},
     store::{Job, Lease},
     turn::usage_meter::UsageMeter,
 };
 
-/// What is kept of a session in which nobody said anything. No model is asked for it.
+/// The summary of a session without messages. No model is asked for it.
 const NOTHING_SAID: &str = "- Nothing was said.";
 
-/// Reads the session's log and sums it up.
+/// A summary, and when the last event of its log occurred, which it must not come before.
+pub(super) struct Summary {
+    pub(super) text: String,
+    pub(super) last_occurred_at: Timestamp,
+}
+
+/// Reads the session's log and summarises it.
 pub(super) async fn make(context: &Context, job: &Job) -> Result<Summary, JobError> {
     let (text, last_occurred_at) = read(context, job).await?;
     let text = match text {
@@ -37,11 +43,12 @@ pub(super) async fn make(context: &Context, job: &Job) -> Result<Summary, JobErr
     })
 }
 
-/// The transcript, or `None` if the user said nothing, and when the log's last event happened.
+/// The transcript, or `None` if the user sent nothing, and when the log's last event occurred.
 async fn read(context: &Context, job: &Job) -> Result<(Option<String>, Timestamp), JobError> {
     let lease = Lease {
         session_id: job.session_id.clone(),
         user_id: job.user_id.clone(),
+        server: job.worker.clone(),
         epoch: 0,
     };
     let mut lines = LastLines::new(context.limits.jobs.transcript_bytes_max as usize);
@@ -62,7 +69,7 @@ async fn read(context: &Context, job: &Job) -> Result<(Option<String>, Timestamp
     Ok((transcript, last_occurred_at))
 }
 
-/// What one event adds to the transcript. A call is told together with its result.
+/// What one event adds to the transcript. A call is shown together with its result.
 fn line(body: EventBody, calls: &mut HashMap<CallId, Value>) -> Option<String> {
     match body {
         EventBody::UserMessage(message) => Some(format!("user: {}\n", indented(&message.text))),
@@ -85,13 +92,13 @@ fn line(body: EventBody, calls: &mut HashMap<CallId, Value>) -> Option<String> {
     }
 }
 
-/// Nobody's words begin a line, so that they cannot pass for somebody else's.
+/// Indents further lines, so that no text can imitate the start of another speaker's line.
 fn indented(text: &str) -> String {
     text.replace('\n', "\n  ")
 }
 
-/// The last lines of a transcript, as many as fit: an ending says more about a session than its
-/// beginning. A log may be far longer than what is kept here.
+/// The last lines of a transcript, as many as fit: the end of a session says more about it than the
+/// start. A log may be far longer.
 struct LastLines {
     lines: VecDeque<String>,
     bytes: usize,
@@ -149,14 +156,14 @@ async fn ask(context: &Context, transcript: String) -> Result<String, JobError> 
             "the server's tokens of the day are used up".into(),
         ));
     }
-    let mut spent = Booking::new(context, &request);
+    let mut spent = SummaryCharge::new(context, &request);
     let bytes_max = context.limits.jobs.summary_bytes_max as usize;
     let limits = context.limits.generation.clone();
     let mut chunks = attempt::generate(Arc::clone(&context.provider), request, limits);
     let mut summary = String::new();
     while let Some(chunk) = chunks.next().await {
-        spent.note(&chunk);
-        match chunk.map_err(refused_or_later)? {
+        spent.record(&chunk);
+        match chunk.map_err(retry)? {
             Chunk::Text(text) => summary.push_str(&text),
             Chunk::Call(_) | Chunk::Progress => {}
             Chunk::Finished { .. } => break,
@@ -172,28 +179,28 @@ async fn ask(context: &Context, transcript: String) -> Result<String, JobError> 
     Ok(summary)
 }
 
-/// Books what a summary has used when it is over, however it ends. It is the server's, not the user's.
-struct Booking<'a> {
+/// Charges what a summary has used when it is over, however it ends. The server pays, not the user.
+struct SummaryCharge<'a> {
     context: &'a Context,
     spent: UsageMeter,
 }
 
-impl<'a> Booking<'a> {
+impl<'a> SummaryCharge<'a> {
     fn new(context: &'a Context, request: &Request) -> Self {
         let mut spent = UsageMeter::default();
         spent.ask(request);
         Self { context, spent }
     }
 
-    fn note(&mut self, chunk: &Result<Chunk, ProviderError>) {
+    fn record(&mut self, chunk: &Result<Chunk, ProviderError>) {
         match chunk {
-            Ok(chunk) => self.spent.hear(chunk),
+            Ok(chunk) => self.spent.record(chunk),
             Err(_) => self.spent.fail(),
         }
     }
 }
 
-impl Drop for Booking<'_> {
+impl Drop for SummaryCharge<'_> {
     fn drop(&mut self) {
         if let Some(usage) = self.spent.total() {
             let now = self.context.clock.now();
@@ -202,8 +209,8 @@ impl Drop for Booking<'_> {
     }
 }
 
-/// Even a refusal may be mended by an operator (a wrong key), so all but that are tried again soon,
-/// and that as well: the number of attempts is bounded.
-fn refused_or_later(error: ProviderError) -> JobError {
+/// Every failure is tried again, even a refusal: an operator may fix its cause (a wrong key), and the
+/// number of attempts is bounded.
+fn retry(error: ProviderError) -> JobError {
     JobError::Retry(error.into())
 }

@@ -1,85 +1,56 @@
-//! Keeping the text of a forming answer, so that little of it is lost with the process.
+//! When the text of an answer in progress is saved, so that little of it is lost with the process.
 
-use std::sync::Arc;
-
-use futures_util::future::BoxFuture;
-use tokio::time::{Duration, Instant};
-
-use crate::{
-    session::{Session, Step, until},
-    store::StoreError,
+use tokio::{
+    task::JoinHandle,
+    time::{Duration, Instant},
 };
+use tokio_util::task::AbortOnDropHandle;
 
-/// When the text is kept again. One write at a time, which the answer does not wait for.
+use crate::store::StoreError;
+
+/// The schedule of draft saves. One save at a time; the answer does not wait for it.
 #[derive(Default)]
-pub(super) struct Drafts {
-    /// Unless the text has not changed since it was kept.
+pub(super) struct DraftSchedule {
+    /// `None` if the text has not changed since it was saved.
     due: Option<Instant>,
-    saving: Option<BoxFuture<'static, Result<(), StoreError>>>,
+    /// The running save. It runs in a task, so that it advances whatever the session waits for.
+    saving: Option<AbortOnDropHandle<Result<(), StoreError>>>,
 }
 
-/// What there is to do about drafts.
-pub(super) enum DraftNews {
-    /// The text is to be kept.
+/// What happens next about drafts.
+pub(super) enum DraftEvent {
+    /// The text has to be saved.
     Due,
-    /// It was kept, or not.
+    /// A save is over.
     Saved(Result<(), StoreError>),
 }
 
-impl Drafts {
+impl DraftSchedule {
     /// The text has changed.
     pub(super) fn changed(&mut self, interval: Duration) {
         self.due.get_or_insert_with(|| Instant::now() + interval);
     }
 
-    /// Waits for something to do. Safe to cancel.
-    pub(super) async fn next(&mut self) -> DraftNews {
+    /// A save of the current text has started.
+    pub(super) fn started(&mut self, save: JoinHandle<Result<(), StoreError>>) {
+        self.due = None;
+        self.saving = Some(AbortOnDropHandle::new(save));
+    }
+
+    /// Waits for the next event. Safe to cancel.
+    pub(super) async fn next(&mut self) -> DraftEvent {
         if let Some(saving) = &mut self.saving {
             let saved = saving.await;
             self.saving = None;
-            DraftNews::Saved(saved)
+            DraftEvent::Saved(saved.unwrap_or_else(|error| {
+                // The save panicked, or the runtime is shutting down.
+                Err(StoreError::Unavailable(error.into()))
+            }))
+        } else if let Some(due) = self.due {
+            tokio::time::sleep_until(due).await;
+            DraftEvent::Due
         } else {
-            until(self.due).await;
-            DraftNews::Due
+            std::future::pending().await
         }
-    }
-}
-
-impl Session {
-    /// Begins to keep the text, or notes that it was kept.
-    ///
-    /// The write may still be on its way when the turn is over. That does no harm: a draft names its
-    /// turn, and counts only while that is open.
-    pub(super) fn mind_draft(&mut self, news: DraftNews) -> Step {
-        match news {
-            DraftNews::Due => self.save_draft(),
-            DraftNews::Saved(Err(StoreError::Unavailable(cause))) => {
-                tracing::warn!(error = &*cause as &dyn std::error::Error, "draft.not_saved");
-                // The answer goes on, but its end will have to be stored. So readers are told now,
-                // and the draft is tried again: it also finds out when the trouble is over.
-                self.store_is_away();
-                let interval = self.context.limits.session.draft_interval;
-                if let Some(turn) = &mut self.turn {
-                    turn.drafts.changed(interval);
-                }
-            }
-            DraftNews::Saved(saved) => {
-                saved?;
-                self.store_is_back();
-            }
-        }
-        Ok(())
-    }
-
-    fn save_draft(&mut self) {
-        let Some(turn) = &mut self.turn else { return };
-        let (store, lease) = (Arc::clone(self.log.store()), self.log.lease().clone());
-        let draft = turn.draft();
-        turn.drafts = Drafts {
-            due: None,
-            saving: Some(Box::pin(
-                async move { store.save_draft(&lease, &draft).await },
-            )),
-        };
     }
 }

@@ -1,28 +1,33 @@
-//! The nodes that ask the model: prepare the request, stream the answer, look at the calls in it.
+//! The nodes that ask the model: prepare the request, stream the answer, check the calls in it.
 
 use std::sync::Arc;
 
 use duologue_protocol::{EventBody, FinishReason, ToolCall, ToolOutcome, ToolResult};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream::BoxStream};
 
 use crate::{
     agent::Checked,
     budgets::BudgetQuery,
-    provider::{Chunk, ModelCall, Purpose, Request, StopReason, attempt},
+    provider::{Chunk, ModelCall, ProviderError, Purpose, Request, StopReason, attempt},
     transcript::Conversation,
     turn::{Node, Output, Turn, TurnError, sanitize},
 };
 
-/// What a streamed answer amounts to, besides its text.
+/// Whether a piece of text was cut at the longest answer.
+struct PutText {
+    is_cut: bool,
+}
+
+/// What a streamed answer consists of, besides its text.
 struct Answer {
     calls: Vec<ModelCall>,
     finish_reason: FinishReason,
 }
 
 impl Turn {
-    /// Makes the request. Tool results are in the conversation already, in the tool role; a turn
-    /// that has used up its tool calls must answer with what it has. One that has used up its user's
-    /// tokens ends here: it was begun with what its first request may cost, and no more.
+    /// Builds the request. Tool results are in the conversation already, in the tool role. A turn that
+    /// has used up its tool calls must answer with what it has. A turn whose user's tokens are used up
+    /// ends here: its reservation covers only its first request.
     pub(super) fn prepare(&mut self) -> Result<Node, TurnError> {
         if let Some(used) = self.spent.total()
             && !self.may_go_on(used.total())
@@ -67,39 +72,26 @@ impl Turn {
     }
 
     async fn stream(&mut self, request: Request) -> Result<Answer, TurnError> {
-        let context = Arc::clone(&self.context);
-        self.model = Some(context.provider.model().to_owned());
-        let provider = Arc::clone(&context.provider);
-        self.spent.ask(&request);
-        let mut chunks = attempt::generate(provider, request, context.limits.generation.clone());
-        let bytes_max = context.limits.turn.answer_bytes_max as usize;
-        let calls_max = context
-            .limits
-            .turn
-            .tool_calls_max
-            .saturating_sub(self.calls_made);
+        let mut chunks = self.ask_model(request);
         let mut calls = Vec::new();
         while let Some(chunk) = chunks.next().await {
             match &chunk {
-                Ok(chunk) => self.spent.hear(chunk),
+                Ok(chunk) => self.spent.record(chunk),
                 Err(_) => self.spent.fail(),
             }
             match chunk? {
                 Chunk::Text(text) => {
-                    let text = sanitize::text(text);
-                    let fitting = sanitize::beginning(&text, bytes_max - self.answer_bytes);
-                    if fitting.len() < text.len() {
-                        self.say(fitting.to_owned()).await?;
+                    if self.put_text(text).await?.is_cut {
                         // Dropping the stream closes the upstream connection.
                         return Ok(Answer {
                             calls: Vec::new(),
                             finish_reason: FinishReason::Length,
                         });
                     }
-                    self.say(text).await?;
                 }
                 Chunk::Call(call) => {
-                    if calls.len() >= usize::from(calls_max) {
+                    let calls_max = self.context.limits.turn.tool_calls_max;
+                    if calls.len() >= usize::from(calls_max.saturating_sub(self.calls_made)) {
                         return Err(TurnError::TooLong);
                     }
                     calls.push(call);
@@ -117,23 +109,35 @@ impl Turn {
                 }
             }
         }
-        let cause = "the answer ended without saying why".into();
-        Err(TurnError::Provider(
-            crate::provider::ProviderError::Unavailable(cause),
-        ))
+        let cause = "the answer ended without a finish reason".into();
+        Err(TurnError::Provider(ProviderError::Unavailable(cause)))
     }
 
-    /// Puts out a piece of the answer.
-    async fn say(&mut self, text: String) -> Result<(), TurnError> {
-        if text.is_empty() {
-            return Ok(());
+    /// Starts the request to the model.
+    fn ask_model(&mut self, request: Request) -> BoxStream<'static, Result<Chunk, ProviderError>> {
+        let provider = Arc::clone(&self.context.provider);
+        self.model = Some(provider.model().to_owned());
+        self.spent.ask(&request);
+        attempt::generate(provider, request, self.context.limits.generation.clone())
+    }
+
+    /// Puts out a piece of the answer, up to the longest answer.
+    async fn put_text(&mut self, text: String) -> Result<PutText, TurnError> {
+        let text = sanitize::text(text);
+        let bytes_max = self.context.limits.turn.answer_bytes_max as usize;
+        let fitting = sanitize::beginning(&text, bytes_max - self.answer_bytes);
+        let put = PutText {
+            is_cut: fitting.len() < text.len(),
+        };
+        if !fitting.is_empty() {
+            self.answer_bytes += fitting.len();
+            self.put(Output::Text(fitting.to_owned())).await?;
         }
-        self.answer_bytes += text.len();
-        self.put(Output::Text(text)).await
+        Ok(put)
     }
 
-    /// Looks at the calls that the model asks for: what is ready is called, what lacks a parameter
-    /// is asked of the user, what is wrong is told to the model.
+    /// Checks the calls that the model asks for: a complete call is made, the user is asked for a
+    /// missing parameter, and the model receives an error for an invalid call.
     async fn decide(&mut self, calls: Vec<ModelCall>) -> Result<Node, TurnError> {
         let is_only = calls.len() == 1;
         let mut ready = Vec::new();
@@ -167,7 +171,7 @@ impl Turn {
         })
     }
 
-    /// Puts calls on record that were not made, and why.
+    /// Stores calls that were not made, and why.
     async fn refuse(&mut self, refused: Vec<(ToolCall, String)>) -> Result<(), TurnError> {
         for (call, why) in refused {
             self.messages.call(&call);

@@ -1,7 +1,7 @@
-//! What a turn's requests have used, in tokens: as the endpoint counts, or else as the texts suggest.
+//! The tokens that a turn's requests have used: as the endpoint counts them, or else estimated.
 //!
-//! An answer that was cancelled or broke off has cost its tokens all the same, and no endpoint says how
-//! many. Were they not counted, whoever cancels each answer just before its end would pay nothing.
+//! An answer that was cancelled or broke off has cost tokens too, and no endpoint reports how many. If
+//! they were not counted, a user who cancels each answer just before its end would pay nothing.
 
 use duologue_protocol::Usage;
 
@@ -10,7 +10,8 @@ use crate::{
     transcript::size_bytes,
 };
 
-/// Bytes of English to a token, about. Other languages have fewer, so that they are counted too low.
+/// About how many bytes of English a token has. Other languages have fewer, so they are estimated too
+/// low.
 const TOKEN_BYTES: u64 = 4;
 
 /// See the module.
@@ -28,15 +29,15 @@ impl UsageMeter {
         self.open = Some(((request.system.len() + messages) as u64, 0));
     }
 
-    /// A piece of the answer comes; with the last one may come what the endpoint counted.
-    pub(crate) fn hear(&mut self, chunk: &Chunk) {
-        let Some((_, heard)) = &mut self.open else {
+    /// A piece of the answer was received; the last one may contain what the endpoint counted.
+    pub(crate) fn record(&mut self, chunk: &Chunk) {
+        let Some((_, received)) = &mut self.open else {
             return;
         };
         match chunk {
-            Chunk::Text(text) => *heard += text.len() as u64,
+            Chunk::Text(text) => *received += text.len() as u64,
             Chunk::Call(call) => {
-                *heard += (call.name.len() + call.arguments.to_string().len()) as u64;
+                *received += (call.name.len() + call.arguments.to_string().len()) as u64;
             }
             Chunk::Progress => {}
             Chunk::Finished { usage, .. } => {
@@ -49,14 +50,14 @@ impl UsageMeter {
         }
     }
 
-    /// The request failed. If nothing was heard, nothing was used.
+    /// The request failed. If nothing was received, nothing was used.
     pub(crate) fn fail(&mut self) {
-        if self.open.is_some_and(|(_, heard)| heard == 0) {
+        if self.open.is_some_and(|(_, received)| received == 0) {
             self.open = None;
         }
     }
 
-    /// All that was used; none if no model was asked.
+    /// All that was used; `None` if no model was asked.
     pub(crate) fn total(&self) -> Option<Usage> {
         let mut total = self.settled;
         if let Some(estimate) = self.estimate() {
@@ -66,7 +67,8 @@ impl UsageMeter {
     }
 
     fn estimate(&self) -> Option<Usage> {
-        self.open.map(|(asked, heard)| estimate(asked, heard))
+        self.open
+            .map(|(request, received)| estimate(request, received))
     }
 }
 

@@ -12,6 +12,7 @@ mod jobs;
 mod keeper;
 mod life;
 mod limits;
+mod logs;
 mod messages;
 mod model_tools;
 mod readers;

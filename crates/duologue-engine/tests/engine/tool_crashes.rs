@@ -57,6 +57,29 @@ async fn a_call_that_was_cut_off_is_not_made_again() {
     next.log("s").await;
 }
 
+/// The duration of a turn whose server was lost is that of its log: from the user's message to the event
+/// that closes the turn.
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_was_cut_off_states_how_long_it_was_open() {
+    let (_lost, next) = lose_at_work("").await;
+    pass(seconds(5)).await;
+    next.resume("s", 0).await.until(is_done).await;
+    let events = next.log("s").await;
+    let at = |wanted: &str| {
+        let event = events
+            .iter()
+            .find(|event| event.body.event_type() == wanted);
+        event.expect("the turn is in the log")
+    };
+    let (start, end) = (at("user_message"), at("assistant_message"));
+    let EventBody::AssistantMessage(done) = &end.body else {
+        panic!("the turn is closed");
+    };
+    let open = end.occurred_at.duration_since(start.occurred_at);
+    assert_eq!(i128::from(done.duration_ms), open.as_millis());
+    assert!(done.duration_ms >= 5000, "{}", done.duration_ms);
+}
+
 /// The agent says that the tool may be called twice. It is called again under the same name, and the
 /// turn goes on to its answer, told to whoever comes back.
 #[tokio::test(start_paused = true)]

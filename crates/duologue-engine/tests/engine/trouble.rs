@@ -72,6 +72,43 @@ async fn clients_are_told_once_that_the_store_is_away_and_once_that_it_is_back()
     }
 }
 
+/// A message is sent again, and its receipt cannot be read for a while. The session waits for it as for a
+/// write: it answers pings, readers are notified, and the wait is bounded.
+#[tokio::test(start_paused = true)]
+async fn a_receipt_that_cannot_be_read_does_not_stop_the_session() {
+    let world = World::start();
+    world.provider.will_say("Hello.");
+    let mut client = world.connect("s").await;
+    client.say_as("m1", "hi");
+    client.answer().await;
+    world.store.set(Weather::Hanging, [Call::Read]);
+    client.say_as("m1", "hi");
+    assert_eq!(client.frame().await, DEGRADED);
+    assert_eq!(client.settle().await, []);
+    world.store.set(Weather::Fair, [Call::Read]);
+    let frames = client.until(is_done).await;
+    assert_eq!(
+        names(&frames),
+        ["recovered", "user_message", "assistant_message"]
+    );
+
+    world.store.set(Weather::Hanging, [Call::Read]);
+    client.say_as("m1", "hi");
+    let since = Instant::now();
+    assert_eq!(client.frame().await, DEGRADED);
+    let refused = client.frame().await;
+    let refusal = errors(std::slice::from_ref(&refused))[0];
+    assert_eq!(refusal.code, ErrorCode::StorageUnavailable);
+    assert_eq!(refusal.id.as_ref().map(MessageId::as_str), Some("m1"));
+    assert!(since.elapsed() <= seconds(60), "{:?}", since.elapsed());
+    world.provider.will_say("I am back.");
+    client.say("and this");
+    let answer = client.answer().await;
+    assert_eq!(names(&answer.frames)[0], "recovered");
+    world.store.set(Weather::Fair, [Call::Read]);
+    world.log("s").await;
+}
+
 /// Whoever wants something stored is refused at once, and not left to wait for a minute.
 #[tokio::test(start_paused = true)]
 async fn what_needs_the_store_is_refused_while_it_is_away() {

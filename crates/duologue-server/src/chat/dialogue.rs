@@ -1,12 +1,9 @@
 //! Which message is out, which wait, and when to leave. Pure; nothing is sent.
 //!
 //! One message is out at a time, so that a long piped file does not run into the server's limit of
-//! waiting messages. Each has an id of its own, so that it can be sent again after a reconnection
-//! when its receipt was lost: the server stores it once.
+//! waiting messages.
 
 use std::collections::VecDeque;
-
-use serde_json::json;
 
 use crate::chat::{
     frame::{Body, Frame},
@@ -29,45 +26,21 @@ pub(super) enum Interruption {
 #[derive(Debug)]
 pub(super) struct Dialogue {
     input: Input,
-    /// What this run's message ids begin with.
-    id_prefix: String,
-    messages_sent: u64,
     waiting: VecDeque<String>,
     out: Option<Out>,
-    /// Whether a frame may be sent: the connection is up, and has told what was missed.
-    is_ready: bool,
-    cancel: Cancel,
+    /// Whether the running answer was cancelled over this connection.
+    is_cancelled: bool,
     end: End,
-    /// The last event that was seen.
-    last_seq: Option<u64>,
 }
 
 /// A message that was sent and has no answer yet.
 #[derive(Debug)]
 struct Out {
     id: String,
-    text: String,
-    stage: Stage,
-}
-
-#[derive(Debug, PartialEq)]
-enum Stage {
-    /// To be sent, for the first time or again.
-    Unsent,
-    /// Sent over this connection.
-    Sent,
-    /// The server has it, and its turn waits for a running one.
-    Queued,
-    /// The server has it; its turn's id.
-    Received(Option<String>),
-}
-
-/// How far a wish to stop the answer has come.
-#[derive(Debug, PartialEq)]
-enum Cancel {
-    No,
-    Wanted,
-    Sent,
+    /// The turn that answers it, once that has begun.
+    turn_id: Option<String>,
+    /// Whether the server acknowledged it.
+    is_received: bool,
 }
 
 /// How far leaving has come.
@@ -79,23 +52,14 @@ enum End {
 }
 
 impl Dialogue {
-    pub(super) fn new(input: Input, id_prefix: String) -> Self {
+    pub(super) fn new(input: Input) -> Self {
         Self {
             input,
-            id_prefix,
-            messages_sent: 0,
             waiting: VecDeque::new(),
             out: None,
-            is_ready: false,
-            cancel: Cancel::No,
+            is_cancelled: false,
             end: End::No,
-            last_seq: None,
         }
-    }
-
-    /// The position to resume after.
-    pub(super) fn last_seq(&self) -> Option<u64> {
-        self.last_seq
     }
 
     /// Whether another line should be read.
@@ -112,7 +76,7 @@ impl Dialogue {
         }
     }
 
-    /// There are no more lines. Who types wants to leave; a file wants its answers first.
+    /// There are no more lines. A person who types leaves; a file waits for its answers.
     pub(super) fn input_ended(&mut self) {
         self.end = match self.input {
             Input::Typed => End::Now,
@@ -120,11 +84,11 @@ impl Dialogue {
         };
     }
 
-    /// The user has pressed Ctrl-C. `is_answering` is whether an answer is seen to form.
-    pub(super) fn interrupted(&mut self, is_answering: bool) -> Interruption {
-        let is_running = self.is_ready && (is_answering || self.out.is_some());
-        if is_running && self.cancel == Cancel::No {
-            self.cancel = Cancel::Wanted;
+    /// The user has pressed Ctrl-C. `is_answering`: an answer is in progress.
+    pub(super) fn interrupted(&mut self, is_live: bool, is_answering: bool) -> Interruption {
+        let is_running = is_live && (is_answering || self.out.is_some());
+        if is_running && !self.is_cancelled {
+            self.is_cancelled = true;
             // What was typed meanwhile was typed for an answer that will not come.
             self.waiting.clear();
             Interruption::Cancel
@@ -138,57 +102,58 @@ impl Dialogue {
     pub(super) fn is_over(&self) -> bool {
         match self.end {
             End::No => false,
-            End::AfterAnswers => self.waiting.is_empty() && self.out.is_none(),
+            End::AfterAnswers => !self.is_unanswered(),
             End::Now => true,
         }
     }
 
-    /// Whether something was said that has no answer.
+    /// Whether a message has no answer.
     pub(super) fn is_unanswered(&self) -> bool {
         self.out.is_some() || !self.waiting.is_empty()
     }
 
-    /// The connection is gone.
-    pub(super) fn lost(&mut self) {
-        self.is_ready = false;
-        self.cancel = Cancel::No;
-        if let Some(out) = &mut self.out
-            && out.stage == Stage::Sent
-        {
-            out.stage = Stage::Unsent;
+    /// The next message, if no other is out.
+    pub(super) fn next_line(&mut self) -> Option<String> {
+        if self.out.is_some() {
+            return None;
         }
+        self.waiting.pop_front()
     }
 
-    /// Takes note of a frame. `false` where it is an event that was seen before.
-    pub(super) fn heard(&mut self, frame: &Frame) -> bool {
-        if let Some(seq) = frame.seq {
-            if self.last_seq.is_some_and(|last| seq <= last) {
-                return false;
-            }
-            self.last_seq = Some(seq);
-        }
+    /// The message was given to the client, which named it.
+    pub(super) fn sent(&mut self, id: String) {
+        self.out = Some(Out {
+            id,
+            turn_id: None,
+            is_received: false,
+        });
+    }
+
+    /// The client gave the message up.
+    pub(super) fn abandoned(&mut self, id: &str) {
+        self.out.take_if(|out| out.id == id);
+    }
+
+    /// The connection is gone.
+    pub(super) fn disconnected(&mut self) {
+        self.is_cancelled = false;
+    }
+
+    /// The log is gone, and with it the turns of messages that the server had.
+    pub(super) fn history_lost(&mut self) {
+        self.is_cancelled = false;
+        self.out.take_if(|out| out.is_received);
+    }
+
+    /// Applies a new frame.
+    pub(super) fn receive(&mut self, frame: &Frame) {
         match &frame.body {
-            // When resuming, what was missed comes first, and then `replayed`.
-            Body::SessionStarted { last_seq, .. }
-                if frame.seq.is_some() || self.last_seq.is_none() =>
-            {
-                self.last_seq = self.last_seq.max(Some(*last_seq));
-                self.is_ready = true;
-            }
-            Body::Replayed => self.is_ready = true,
-            Body::MessageQueued { id } => self.advance(id.as_deref(), Stage::Queued),
-            Body::UserMessage { id, .. } => {
-                let stage = Stage::Received(frame.turn_id.clone());
-                self.advance(id.as_deref(), stage);
-            }
+            Body::MessageQueued { id: Some(id) } => self.received(id, None),
+            Body::UserMessage { id: Some(id), .. } => self.received(id, frame.turn_id.clone()),
             Body::Done { .. } => {
-                self.cancel = Cancel::No;
-                if let Some(out) = &self.out
-                    && let Stage::Received(turn_id) = &out.stage
-                    && (turn_id.is_none() || *turn_id == frame.turn_id)
-                {
-                    self.out = None;
-                }
+                self.is_cancelled = false;
+                self.out
+                    .take_if(|out| out.turn_id.is_some() && out.turn_id == frame.turn_id);
             }
             // Refused: there is no turn, and no answer will come.
             Body::Error { id: Some(id), .. } if frame.turn_id.is_none() => {
@@ -196,135 +161,92 @@ impl Dialogue {
             }
             _ => {}
         }
-        true
     }
 
-    /// The message that is out has come so far, if it is the one with this id.
-    fn advance(&mut self, id: Option<&str>, stage: Stage) {
+    fn received(&mut self, id: &str, turn_id: Option<String>) {
         if let Some(out) = &mut self.out
-            && Some(out.id.as_str()) == id
+            && out.id == id
         {
-            out.stage = stage;
+            out.is_received = true;
+            out.turn_id = turn_id;
         }
-    }
-
-    /// Whether a message with this id was sent from here.
-    pub(super) fn is_ours(&self, id: Option<&str>) -> bool {
-        id.is_some_and(|id| id.starts_with(&self.id_prefix))
-    }
-
-    /// The next frame to send, if one may be sent now.
-    pub(super) fn next_frame(&mut self) -> Option<String> {
-        if !self.is_ready {
-            return None;
-        }
-        if self.cancel == Cancel::Wanted {
-            self.cancel = Cancel::Sent;
-            return Some(json!({"type": "cancel"}).to_string());
-        }
-        if self.out.is_none() {
-            let text = self.waiting.pop_front()?;
-            self.messages_sent += 1;
-            self.out = Some(Out {
-                id: format!("{}-{}", self.id_prefix, self.messages_sent),
-                text,
-                stage: Stage::Unsent,
-            });
-        }
-        let out = self.out.as_mut().filter(|out| out.stage == Stage::Unsent)?;
-        out.stage = Stage::Sent;
-        Some(json!({"type": "message", "message": out.text, "id": out.id}).to_string())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
 
-    fn dialogue(input: Input) -> Dialogue {
-        let mut dialogue = Dialogue::new(input, "run".into());
-        hear(
-            &mut dialogue,
-            &json!({"type": "session_started", "seq": 1, "last_seq": 1}),
-        );
-        dialogue
+    fn receive(dialogue: &mut Dialogue, frame: &Value) {
+        dialogue.receive(&Frame::read(&frame.to_string()));
     }
 
-    fn hear(dialogue: &mut Dialogue, frame: &Value) -> bool {
-        dialogue.heard(&Frame::read(&frame.to_string()))
+    fn receipt(turn_id: &str, id: &str) -> Value {
+        json!({"type": "user_message", "seq": 2, "turn_id": turn_id, "text": "x", "id": id})
     }
 
-    fn receipt(seq: u64, id: &str) -> Value {
-        json!({"type": "user_message", "seq": seq, "turn_id": "turn-1", "text": "x", "id": id})
+    fn done(turn_id: &str) -> Value {
+        json!({"type": "done", "seq": 3, "turn_id": turn_id, "text": "", "finish_reason": "stop"})
     }
 
-    fn done(seq: u64, turn_id: &str) -> Value {
-        json!({"type": "done", "seq": seq, "turn_id": turn_id, "text": "", "finish_reason": "stop"})
-    }
-
-    fn sent(dialogue: &mut Dialogue) -> Option<Value> {
-        let frame = dialogue.next_frame()?;
-        Some(serde_json::from_str(&frame).unwrap())
+    /// Gives the next line to a client that names it.
+    fn send(dialogue: &mut Dialogue, id: &str) -> Option<String> {
+        let line = dialogue.next_line()?;
+        dialogue.sent(id.to_owned());
+        Some(line)
     }
 
     #[test]
     fn a_piped_line_waits_for_the_answer_to_the_one_before_and_the_end_for_all() {
-        let mut dialogue = dialogue(Input::Piped);
+        let mut dialogue = Dialogue::new(Input::Piped);
         dialogue.line("one");
         dialogue.line("  ");
         dialogue.line("two");
         dialogue.input_ended();
 
-        let one = json!({"type": "message", "message": "one", "id": "run-1"});
-        assert_eq!(sent(&mut dialogue), Some(one));
-        assert_eq!(sent(&mut dialogue), None);
-        hear(&mut dialogue, &receipt(2, "run-1"));
-        hear(&mut dialogue, &done(3, "turn-0"));
-        assert_eq!(sent(&mut dialogue), None, "that was another's answer");
-        hear(&mut dialogue, &done(4, "turn-1"));
+        assert_eq!(send(&mut dialogue, "run-1").as_deref(), Some("one"));
+        assert_eq!(dialogue.next_line(), None);
+        receive(&mut dialogue, &receipt("turn-1", "run-1"));
+        receive(&mut dialogue, &done("turn-0"));
+        assert_eq!(dialogue.next_line(), None, "that was another's answer");
+        receive(&mut dialogue, &done("turn-1"));
 
-        let two = json!({"type": "message", "message": "two", "id": "run-2"});
-        assert_eq!(sent(&mut dialogue), Some(two));
+        assert_eq!(send(&mut dialogue, "run-2").as_deref(), Some("two"));
         assert!(!dialogue.is_over());
-        hear(&mut dialogue, &receipt(5, "run-2"));
-        hear(&mut dialogue, &done(6, "turn-1"));
+        receive(&mut dialogue, &receipt("turn-2", "run-2"));
+        receive(&mut dialogue, &done("turn-2"));
         assert!(dialogue.is_over());
     }
 
     /// Somebody else's turn is running in the same session.
     #[test]
     fn a_message_that_waits_is_not_answered_by_the_turn_before_it() {
-        let mut dialogue = dialogue(Input::Piped);
+        let mut dialogue = Dialogue::new(Input::Piped);
         dialogue.line("one");
         dialogue.input_ended();
-        sent(&mut dialogue);
-        hear(
+        send(&mut dialogue, "run-1");
+        receive(
             &mut dialogue,
             &json!({"type": "message_queued", "seq": 2, "text": "one", "id": "run-1"}),
         );
-        hear(&mut dialogue, &done(3, "turn-1"));
+        receive(&mut dialogue, &done("turn-1"));
         assert!(!dialogue.is_over());
-        // The server has it, so it is not sent again over the next connection.
-        dialogue.lost();
-        hear(&mut dialogue, &json!({"type": "replayed"}));
-        assert_eq!(sent(&mut dialogue), None);
-        let mut said = receipt(4, "run-1");
-        said["turn_id"] = json!("turn-2");
-        hear(&mut dialogue, &said);
-        hear(&mut dialogue, &done(5, "turn-2"));
+        dialogue.disconnected();
+        receive(&mut dialogue, &receipt("turn-2", "run-1"));
+        receive(&mut dialogue, &done("turn-2"));
         assert!(dialogue.is_over());
     }
 
     #[test]
     fn who_types_leaves_at_once_by_quit_or_the_end_of_input() {
-        let mut typed = dialogue(Input::Typed);
+        let mut typed = Dialogue::new(Input::Typed);
         typed.line("hello");
         typed.line("/quit");
         assert!(typed.is_over());
 
-        let mut piped = dialogue(Input::Piped);
+        let mut piped = Dialogue::new(Input::Piped);
         piped.line("hello");
         piped.line("/quit");
         assert!(!piped.is_over() && !piped.wants_lines());
@@ -332,83 +254,57 @@ mod tests {
 
     #[test]
     fn the_first_interruption_stops_the_answer_and_the_second_leaves() {
-        let mut dialogue = dialogue(Input::Typed);
+        let mut dialogue = Dialogue::new(Input::Typed);
         dialogue.line("hello");
-        sent(&mut dialogue);
-        assert_eq!(dialogue.interrupted(true), Interruption::Cancel);
-        assert_eq!(sent(&mut dialogue), Some(json!({"type": "cancel"})));
-        assert_eq!(sent(&mut dialogue), None);
-        assert_eq!(dialogue.interrupted(true), Interruption::Leave);
+        send(&mut dialogue, "run-1");
+        assert_eq!(dialogue.interrupted(true, true), Interruption::Cancel);
+        assert_eq!(dialogue.interrupted(true, true), Interruption::Leave);
         assert!(dialogue.is_over());
     }
 
     #[test]
     fn when_no_answer_runs_the_first_interruption_leaves() {
-        assert_eq!(
-            dialogue(Input::Typed).interrupted(false),
-            Interruption::Leave
-        );
-    }
-
-    /// Resending is safe since the id stays; what was received must only be waited for.
-    #[test]
-    fn a_message_without_receipt_is_sent_again_after_what_was_missed() {
-        let mut dialogue = dialogue(Input::Typed);
-        dialogue.line("hello");
-        let first = sent(&mut dialogue);
-        dialogue.lost();
-        assert_eq!(sent(&mut dialogue), None);
-        hear(
-            &mut dialogue,
-            &json!({"type": "session_started", "resumed": true, "last_seq": 5}),
-        );
-        assert_eq!(dialogue.last_seq(), Some(1), "not yet replayed");
-        assert_eq!(sent(&mut dialogue), None);
-        hear(&mut dialogue, &json!({"type": "replayed", "seq": 5}));
-        assert_eq!(sent(&mut dialogue), first);
-
-        hear(&mut dialogue, &receipt(6, "run-1"));
-        dialogue.lost();
-        hear(&mut dialogue, &json!({"type": "replayed", "seq": 6}));
-        assert_eq!(sent(&mut dialogue), None);
+        let mut idle = Dialogue::new(Input::Typed);
+        assert_eq!(idle.interrupted(true, false), Interruption::Leave);
+        let mut disconnected = Dialogue::new(Input::Typed);
+        disconnected.line("hello");
+        send(&mut disconnected, "run-1");
+        assert_eq!(disconnected.interrupted(false, false), Interruption::Leave);
     }
 
     #[test]
-    fn an_event_that_was_seen_is_not_heard_again() {
-        let mut dialogue = dialogue(Input::Typed);
-        assert!(hear(&mut dialogue, &done(7, "turn-1")));
-        assert!(!hear(&mut dialogue, &done(7, "turn-1")));
-        assert_eq!(dialogue.last_seq(), Some(7));
-    }
-
-    #[test]
-    fn a_refused_message_is_not_waited_for() {
-        let mut dialogue = dialogue(Input::Piped);
-        dialogue.line("hello");
+    fn a_refused_or_abandoned_message_is_not_waited_for() {
+        let error = |id| json!({"type": "error", "code": "busy", "message": "", "id": id});
+        let mut dialogue = Dialogue::new(Input::Piped);
+        dialogue.line("one");
+        dialogue.line("two");
         dialogue.input_ended();
-        sent(&mut dialogue);
-        hear(
-            &mut dialogue,
-            &json!({"type": "error", "code": "busy", "message": "", "id": "run-1"}),
-        );
+        send(&mut dialogue, "run-1");
+        receive(&mut dialogue, &error("another"));
+        assert_eq!(dialogue.next_line(), None);
+        receive(&mut dialogue, &error("run-1"));
+        send(&mut dialogue, "run-2").unwrap();
+        dialogue.abandoned("run-2");
+        assert!(dialogue.is_over());
+    }
+
+    /// A message without a receipt is sent again by the client; one with a receipt is gone with the log.
+    #[test]
+    fn a_lost_log_has_no_answers_to_wait_for() {
+        let mut dialogue = Dialogue::new(Input::Piped);
+        dialogue.line("one");
+        dialogue.input_ended();
+        send(&mut dialogue, "run-1");
+        dialogue.history_lost();
+        assert!(!dialogue.is_over());
+        receive(&mut dialogue, &receipt("turn-1", "run-1"));
+        dialogue.history_lost();
         assert!(dialogue.is_over());
     }
 
     #[test]
-    fn joining_a_session_that_exists_starts_where_it_is() {
-        let mut dialogue = Dialogue::new(Input::Typed, "run".into());
-        hear(
-            &mut dialogue,
-            &json!({"type": "session_started", "resumed": true, "last_seq": 40}),
-        );
-        assert_eq!(dialogue.last_seq(), Some(40));
-        dialogue.line("hello");
-        assert!(sent(&mut dialogue).is_some());
-    }
-
-    #[test]
     fn lines_are_left_in_the_pipe_when_many_wait() {
-        let mut dialogue = dialogue(Input::Piped);
+        let mut dialogue = Dialogue::new(Input::Typed);
         for _ in 0..LINES_WAITING_MAX {
             assert!(dialogue.wants_lines());
             dialogue.line("hello");

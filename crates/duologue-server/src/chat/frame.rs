@@ -1,21 +1,19 @@
-//! What the server says, read leniently: a newer server's frames must not stop an older client.
+//! The frames that a person sees, read leniently: a newer server's frames must not stop an older client.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// One frame of the server. Whatever a frame lacks is empty.
+/// One frame of the server. Fields that a frame lacks are empty.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(super) struct Frame {
-    /// The event's position; absent from what is no event.
-    pub(super) seq: Option<u64>,
     /// The turn it belongs to.
     pub(super) turn_id: Option<String>,
     #[serde(flatten)]
     pub(super) body: Body,
 }
 
-/// What a frame says.
+/// The fields that belong to one type.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Body {
@@ -28,8 +26,6 @@ pub(super) enum Body {
         agent: String,
         #[serde(default)]
         resumed: bool,
-        #[serde(default)]
-        last_seq: u64,
     },
     MessageQueued {
         #[serde(default)]
@@ -88,7 +84,6 @@ pub(super) enum Body {
         #[serde(default)]
         finish_reason: String,
     },
-    Replayed,
     Error {
         #[serde(default)]
         code: String,
@@ -99,17 +94,11 @@ pub(super) enum Body {
         #[serde(default)]
         id: Option<String>,
     },
-    Goaway {
-        #[serde(default)]
-        reconnect_after_ms: u64,
-    },
     SessionEnded {
         #[serde(default)]
         reason: String,
     },
-    AuthRequired,
-    AuthExpiring,
-    /// A frame that this client does not know, or need not.
+    /// A frame that a person does not see, or that this version does not know.
     #[default]
     #[serde(other)]
     Unknown,
@@ -142,7 +131,7 @@ mod tests {
 
     /// Written by the server's own code, so that the two cannot drift apart.
     #[test]
-    fn what_the_server_writes_is_understood() {
+    fn the_servers_frames_are_read() {
         let done = event(EventBody::AssistantMessage(AssistantMessage {
             text: "hi".into(),
             finish_reason: FinishReason::Cancelled,
@@ -155,7 +144,6 @@ mod tests {
         assert_eq!(
             Frame::read(&done.to_json()),
             Frame {
-                seq: Some(7),
                 turn_id: Some("turn-2".into()),
                 body: Body::Done {
                     text: "hi".into(),
@@ -197,16 +185,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_ignored_and_keeps_its_position() {
+    fn an_unknown_frame_is_ignored() {
         let new = r#"{"type":"from_the_future","seq":9,"x":[1]}"#;
-        assert_eq!(
-            Frame::read(new),
-            Frame {
-                seq: Some(9),
-                ..Frame::default()
-            }
-        );
-        for text in ["", "hello", "[]", "{}", r#"{"type":null}"#] {
+        for text in [new, "", "hello", "[]", "{}", r#"{"type":null}"#] {
             assert_eq!(Frame::read(text), Frame::default(), "{text}");
         }
     }

@@ -2,10 +2,12 @@
 
 use std::{io, time::Duration};
 
-use backon::ExponentialBuilder;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 use tokio_tungstenite::{
     WebSocketStream, accept_hdr_async,
     tungstenite::{
@@ -69,7 +71,7 @@ impl Peer {
 fn started(last_seq: u64) -> Value {
     json!({
         "type": "session_started", "seq": last_seq, "session_id": "s", "user_id": "ann",
-        "agent": "concierge", "last_seq": last_seq
+        "agent": "concierge", "resumed": false, "last_seq": last_seq
     })
 }
 
@@ -78,6 +80,10 @@ fn receipt(seq: u64, message: &Value) -> Value {
         "type": "user_message", "seq": seq, "turn_id": "turn-1", "text": message["message"],
         "id": message["id"]
     })
+}
+
+fn start() -> Value {
+    json!({"type": "start", "turn_id": "turn-1", "role": "assistant"})
 }
 
 fn token(index: u64, token: &str) -> Value {
@@ -96,15 +102,9 @@ async fn talk(listener: &TcpListener, input: &'static str) -> (String, Result<()
     let (_interrupt, interrupts) = mpsc::channel(1);
     let mut output = Vec::new();
     let conversation = Conversation {
-        address: Address::new(&server, None, None, "s").unwrap(),
-        token: Token::None,
-        dialogue: Dialogue::new(Input::Piped, "run".into()),
+        client: client(Address::new(&server, None, None, "s").unwrap(), Token::None),
+        dialogue: Dialogue::new(Input::Piped),
         view: View::new(Colour::Off, Input::Piped),
-        waits: Waits::new(
-            ExponentialBuilder::new()
-                .with_min_delay(Duration::from_millis(1))
-                .with_max_times(3),
-        ),
         lines: input::lines(input.as_bytes()).unwrap(),
         interrupts,
         output: &mut output,
@@ -123,11 +123,12 @@ async fn ctrl_c_stops_a_running_answer_and_then_leaves() {
     let (interrupt, interrupts) = mpsc::channel(1);
     let mut output = Vec::new();
     let conversation = Conversation {
-        address: Address::new(&address, None, None, "s").unwrap(),
-        token: Token::None,
-        dialogue: Dialogue::new(Input::Typed, "run".into()),
+        client: client(
+            Address::new(&address, None, None, "s").unwrap(),
+            Token::None,
+        ),
+        dialogue: Dialogue::new(Input::Typed),
         view: View::new(Colour::Off, Input::Typed),
-        waits: Waits::new(reconnect::waits()),
         lines,
         interrupts,
         output: &mut output,
@@ -137,7 +138,8 @@ async fn ctrl_c_stops_a_running_answer_and_then_leaves() {
         peer.say(&[started(1)]).await;
         line.send(Ok("tell me a long story".into())).await.unwrap();
         let message = peer.hear().await;
-        peer.say(&[receipt(2, &message), token(0, "Once ")]).await;
+        peer.say(&[receipt(2, &message), start(), token(0, "Once ")])
+            .await;
         interrupt.send(()).await.unwrap();
         assert_eq!(peer.hear().await, json!({"type": "cancel"}));
         let mut cancelled = done(3, "Once ");
@@ -166,6 +168,7 @@ async fn a_piped_question_is_answered_before_the_session_is_closed() {
         assert_eq!(message["message"], "hello");
         peer.say(&[
             receipt(2, &message),
+            start(),
             token(0, "Hi "),
             token(1, "there."),
             done(3, "Hi there."),
@@ -180,14 +183,15 @@ async fn a_piped_question_is_answered_before_the_session_is_closed() {
 
 /// The connection breaks in the middle of an answer; the rest is read from where it broke.
 #[tokio::test]
-async fn a_lost_connection_is_resumed_and_nothing_is_said_twice() {
+async fn a_lost_connection_is_resumed_and_no_text_is_shown_twice() {
     let listener = listen().await;
     let server = async {
         let mut peer = Peer::accept(&listener).await;
         assert!(!peer.uri.contains("after="), "{}", peer.uri);
         peer.say(&[started(1)]).await;
         let message = peer.hear().await;
-        peer.say(&[receipt(2, &message), token(0, "one ")]).await;
+        peer.say(&[receipt(2, &message), start(), token(0, "one ")])
+            .await;
         drop(peer);
 
         let mut peer = Peer::accept(&listener).await;
@@ -213,7 +217,7 @@ async fn a_lost_connection_is_resumed_and_nothing_is_said_twice() {
 }
 
 #[tokio::test]
-async fn a_message_that_the_server_will_never_take_is_not_sent_again() {
+async fn a_message_that_is_too_long_is_not_sent_again() {
     let listener = listen().await;
     let server = async {
         let mut peer = Peer::accept(&listener).await;
@@ -231,8 +235,76 @@ async fn a_message_that_the_server_will_never_take_is_not_sent_again() {
     assert!(error.contains("larger than the server allows"), "{error}");
 }
 
+/// The server replaces connections of a certain age, and is not restarting.
 #[tokio::test]
-async fn nobody_there_is_said_in_words_that_help() {
+async fn a_connection_of_maximum_age_is_not_called_a_restart() {
+    let listener = listen().await;
+    let server = async {
+        let mut peer = Peer::accept(&listener).await;
+        peer.say(&[
+            started(1),
+            json!({"type": "goaway", "reason": "age", "reconnect_after_ms": 0}),
+        ])
+        .await;
+        let close = tokio_tungstenite::tungstenite::protocol::CloseFrame {
+            code: 4006.into(),
+            reason: "".into(),
+        };
+        // The message may have been sent already.
+        peer.socket.close(Some(close)).await.unwrap();
+        while let Some(Ok(_)) = peer.socket.next().await {}
+
+        let mut peer = Peer::accept(&listener).await;
+        peer.say(&[
+            json!({"type": "session_started", "session_id": "s", "resumed": true, "last_seq": 1}),
+            json!({"type": "replayed", "seq": 1}),
+        ])
+        .await;
+        let message = peer.hear().await;
+        peer.say(&[receipt(2, &message), done(3, "Hi.")]).await;
+        assert_eq!(peer.hear_close().await, 1000);
+    };
+    let ((text, outcome), ()) = tokio::join!(talk(&listener, "hello\n"), server);
+    outcome.unwrap();
+    assert!(text.contains("maximum age; connecting again"), "{text}");
+    assert!(!text.contains("restart"), "{text}");
+}
+
+/// What a server refuses is explained, with what to do, and never printed as JSON.
+#[tokio::test]
+async fn a_refused_connection_is_reported_with_what_to_do() {
+    let not_found = r#"{"error":{"code":"session_not_found","message":"there is no such session","retryable":false}}"#;
+    for (status, body, expected) in [
+        (
+            "404 Not Found",
+            not_found,
+            "there is no such session (HTTP 404); choose another session with --session",
+        ),
+        ("404 Not Found", "<html>", "there is no Duologue server at"),
+        (
+            "401 Unauthorized",
+            r#"{"error":{"code":"unauthorized","message":"the token is wrong","retryable":false}}"#,
+            "the token is wrong (HTTP 401); set DUOLOGUE_TOKEN",
+        ),
+    ] {
+        let listener = listen().await;
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 1024];
+            assert_ne!(stream.read(&mut head).await.unwrap(), 0);
+            let length = body.len();
+            let response = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}");
+            stream.write_all(response.as_bytes()).await.unwrap();
+        };
+        let ((_, outcome), ()) = tokio::join!(talk(&listener, "hello\n"), server);
+        let error = outcome.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(!error.contains('{'), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_unreachable_server_is_reported_with_what_to_do() {
     let listener = listen().await;
     let server = listener.local_addr().unwrap();
     drop(listener);

@@ -1,13 +1,11 @@
-//! The token that proves who talks: from a variable, or from a file that somebody keeps fresh.
+//! The token that authenticates the user: from an environment variable, or from a file.
 //!
-//! It is no argument, since everybody on a machine can read those.
+//! It is not an argument, since all users of a machine can read those.
 
 use std::{fs, io, path::PathBuf};
 
-use secrecy::{ExposeSecret, SecretString};
-use tokio_tungstenite::tungstenite::http::HeaderValue;
-
-use crate::chat::ChatError;
+use duologue_client::TokenSource;
+use secrecy::SecretString;
 
 /// Where the token is.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +15,7 @@ pub enum Token {
     None,
     /// Here.
     Given(SecretString),
-    /// In this file, which is read anew whenever a token is wanted.
+    /// In this file, which is read each time a token is needed, so that another program can replace it.
     File(PathBuf),
 }
 
@@ -30,41 +28,20 @@ impl Token {
             (None, None) => Self::None,
         }
     }
+}
 
-    /// The token as it is now.
-    fn read(&self) -> Result<Option<SecretString>, ChatError> {
+impl TokenSource for Token {
+    fn token(&mut self) -> io::Result<Option<SecretString>> {
         match self {
             Self::None => Ok(None),
             Self::Given(token) => Ok(Some(token.clone())),
             Self::File(file) => {
-                let unreadable = |error: io::Error| ChatError::Token(file.clone(), error);
-                let text = fs::read_to_string(file).map_err(unreadable)?;
+                let text = fs::read_to_string(&*file).map_err(|error| {
+                    let file = file.display();
+                    io::Error::new(error.kind(), format!("{file} cannot be read: {error}"))
+                })?;
                 Ok(Some(text.trim().into()))
             }
         }
-    }
-
-    /// What `Authorization` says.
-    pub(super) fn authorization(&self) -> Result<Option<HeaderValue>, ChatError> {
-        let Some(token) = self.read()? else {
-            return Ok(None);
-        };
-        let value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()));
-        let mut value = value.map_err(|_| {
-            ChatError::Refused("the token has characters that no token has".to_owned())
-        })?;
-        value.set_sensitive(true);
-        Ok(Some(value))
-    }
-
-    /// The frame that brings a fresh one, where there may be one.
-    pub(super) fn fresh_frame(&self) -> Result<Option<String>, ChatError> {
-        if !matches!(self, Self::File(_)) {
-            return Ok(None);
-        }
-        let token = self.read()?;
-        Ok(token.map(|token| {
-            serde_json::json!({ "type": "auth", "token": token.expose_secret() }).to_string()
-        }))
     }
 }

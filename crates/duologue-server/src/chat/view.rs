@@ -14,7 +14,7 @@ const JSON_CHARS_MAX: usize = 300;
 pub enum Colour {
     /// With escape sequences, for terminals.
     On,
-    /// Without, for files and for whoever sets `NO_COLOR`.
+    /// Without, for files and if `NO_COLOR` is set.
     Off,
 }
 
@@ -124,14 +124,8 @@ impl View {
             Body::SessionEnded { reason } => {
                 self.note(&format!("The session has ended ({reason})."))
             }
-            // What this client says itself, or what it acts upon without a word.
-            Body::MessageQueued { .. }
-            | Body::UserMessage { .. }
-            | Body::Replayed
-            | Body::Goaway { .. }
-            | Body::AuthRequired
-            | Body::AuthExpiring
-            | Body::Unknown => String::new(),
+            // The user's own messages, and frames that are not for people.
+            Body::MessageQueued { .. } | Body::UserMessage { .. } | Body::Unknown => String::new(),
         }
     }
 

@@ -1,14 +1,17 @@
-//! Whether the model will answer.
+//! The model: whether its endpoint responds, and has the model.
 
 use duologue_llm::{CheckError, ModelCheck, OpenAi};
 
-use super::{Row, chain, place_of};
-use crate::config::{Endpoint, ModelChoice, Settings};
+use crate::{
+    check::report::{Row, where_to_fix},
+    config::{Endpoint, ModelChoice, Settings},
+    error_chain::error_chain,
+};
 
-/// How many models of an endpoint are named, of the hundreds that some have.
+/// The maximum number of models that are listed; some endpoints have hundreds.
 const MODELS_SHOWN: usize = 8;
 
-/// Where an endpoint's settings are mended.
+/// Where to correct the settings of an endpoint.
 struct Places {
     api_key: String,
     model: String,
@@ -24,11 +27,11 @@ pub(super) async fn check(choice: ModelChoice<'_>, settings: &Settings) -> Row {
     let places = Places::of(endpoint, settings);
     let endpoint = match OpenAi::new(config.clone()) {
         Ok(endpoint) => endpoint,
-        Err(error) => return Row::fails("model", format!("{name}: {}", chain(&error))),
+        Err(error) => return Row::fails("model", format!("{name}: {}", error_chain(&error))),
     };
     match endpoint.check().await {
         Ok(found) => row_of(&name, &found, &places),
-        Err(error) => Row::fails("model", format!("{name}: {}", chain(&error)))
+        Err(error) => Row::fails("model", format!("{name}: {}", error_chain(&error)))
             .advise(advice(&error, &places)),
     }
 }
@@ -44,7 +47,7 @@ impl Places {
                 format!("model.{section}.{key}"),
                 format!("{prefix}_{variable}"),
             );
-            place_of(&key, &variable, settings)
+            where_to_fix(&key, &variable, settings)
         };
         Self {
             api_key: place("api_key", "API_KEY"),
@@ -58,7 +61,7 @@ fn row_of(name: &str, found: &ModelCheck, places: &Places) -> Row {
     match found {
         ModelCheck::Listed => Row::works("model", format!("{name}: the endpoint has it")),
         ModelCheck::NotListed { models } => {
-            let found = format!("{name}: the endpoint answers, and does not list this model");
+            let found = format!("{name}: the endpoint responds, and does not list this model");
             let others = match models.len() {
                 0 => "it lists none".to_owned(),
                 1..=MODELS_SHOWN => format!("it lists {}", models.join(", ")),
@@ -68,13 +71,13 @@ fn row_of(name: &str, found: &ModelCheck, places: &Places) -> Row {
                 }
             };
             let place = &places.model;
-            Row::unclear("model", found).advise(format!("see whether {place} is right: {others}"))
+            Row::unclear("model", found).advise(format!("check whether {place} is right: {others}"))
         }
         ModelCheck::NoList => {
-            let found = format!("{name}: the endpoint answers, and has no list of models");
+            let found = format!("{name}: the endpoint responds, and has no list of models");
             let Places { base_url, .. } = places;
             Row::unclear("model", found).advise(format!(
-                "ask it something: the key was not tried, and {base_url} may be wrong"
+                "send a message to try it: the key was not tested, and {base_url} may be wrong"
             ))
         }
     }
@@ -87,10 +90,10 @@ fn advice(error: &CheckError, places: &Places) -> String {
     match error {
         CheckError::Key(_) => format!("put a key that is valid at this endpoint into {api_key}"),
         CheckError::Refused(_) => {
-            "try again later; if that does not help, ask whoever runs the endpoint".to_owned()
+            "try again later; if that does not help, ask the operator of the endpoint".to_owned()
         }
         CheckError::Unreachable(_) => {
-            format!("correct {base_url}, or let this machine reach the endpoint")
+            format!("correct {base_url}, or allow this machine to connect to the endpoint")
         }
     }
 }

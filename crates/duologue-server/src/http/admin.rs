@@ -1,24 +1,22 @@
-//! `GET /v1/admin/status`: how this server is doing, for operators.
+//! `GET /v1/admin/status`: the state of this server, for operators.
 
 use axum::{Json, extract::State, http::HeaderMap};
 use serde_json::{Value, json};
 
 use crate::{
-    auth::AuthError,
-    http::{error::ApiError, gate::Counted},
-    server::App,
+    api_error::ApiError, app::App, auth::AuthError, http::counted_request::CountedRequest,
 };
 
-/// Where there are no operators, there is nothing to find here.
+/// If no operators are configured, the route does not exist.
 pub(crate) async fn status(
     State(app): State<App>,
-    _: Counted,
+    _: CountedRequest,
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
-    if app.auth.admin.is_empty() {
+    if app.authenticator.admin_tokens.is_empty() {
         return Err(ApiError::NoSuchRoute);
     }
-    if !app.auth.admin.admit(&headers) {
+    if !app.authenticator.admin_tokens.accept(&headers) {
         return Err(AuthError::Invalid.into());
     }
     let status = if app.engine.is_draining() {
@@ -30,6 +28,6 @@ pub(crate) async fn status(
         "status": status,
         "version": env!("CARGO_PKG_VERSION"),
         "sessions": app.engine.sessions_count(),
-        "connections": app.places.taken(),
+        "connections": app.connection_slots.taken(),
     })))
 }

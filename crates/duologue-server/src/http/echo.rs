@@ -1,13 +1,13 @@
-//! `GET /testing/echo`: a WebSocket for the conformance suite, upgraded and limited like all others.
+//! `GET /testing/echo`: a WebSocket for the conformance suite, with the limits of all others.
 
 use axum::{
     extract::{State, WebSocketUpgrade},
     response::Response,
 };
 
-use crate::{http::socket::limited, server::App, socket::echo};
+use crate::{app::App, http::socket::limited, socket::echo};
 
-/// Upgrades, and sends back what comes.
+/// Upgrades the connection and sends back every message.
 pub(crate) async fn connect(State(app): State<App>, upgrade: WebSocketUpgrade) -> Response {
     let tasks = app.tasks.clone();
     limited(upgrade, &app.socket)

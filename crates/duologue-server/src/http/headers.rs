@@ -1,15 +1,15 @@
-//! Headers that every response bears.
+//! Headers of every response.
 
 use axum::{
     http::{HeaderValue, header},
     response::Response,
 };
 
-/// What is no page may load nothing, should a browser ever take it for one.
+/// A response that is not a page may load nothing if a browser renders it as one.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
-/// Tells browsers to guess no types, keep no answers, embed no pages and leak no addresses. Pages
-/// have set their own caching and their own policy before.
+/// Tells browsers not to guess types, not to cache responses, not to embed pages and not to send
+/// referrers. Pages set their own caching and their own policy before.
 pub(crate) async fn secure(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(

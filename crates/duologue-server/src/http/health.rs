@@ -1,22 +1,22 @@
-//! `/healthz` and `/readyz`, for whoever restarts and routes.
+//! `/healthz` and `/readyz`: liveness and readiness.
 
 use std::time::Duration;
 
 use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
 use serde_json::json;
 
-use crate::server::App;
+use crate::app::App;
 
-/// How long the store may take to answer before the server counts as not ready.
+/// If the store takes longer, the server is not ready.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// `GET /healthz`: the process is alive. Says nothing about the store, whose absence is no reason
-/// to restart the server.
+/// `GET /healthz`: the process is alive. It does not check the store: an outage of the store is no
+/// reason to restart the server.
 pub(crate) async fn alive() -> impl IntoResponse {
     Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
 }
 
-/// `GET /readyz`: new sessions can be served, which needs the store.
+/// `GET /readyz`: the server can serve new sessions, for which it needs the store.
 pub(crate) async fn ready(State(app): State<App>) -> impl IntoResponse {
     let reason = if app.engine.is_draining() {
         "shutting_down"

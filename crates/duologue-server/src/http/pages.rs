@@ -1,4 +1,4 @@
-//! The pages, embedded in the binary: a small one at `/`, the demo under `/demo/`.
+//! The pages, embedded in the binary: an overview at `/`, the demo under `/demo/`.
 
 use axum::{
     Json,
@@ -10,7 +10,7 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::http::error::ApiError;
+use crate::api_error::ApiError;
 
 /// The folder `web/`. A debug build reads it from disk, so that editing needs no rebuild.
 #[derive(RustEmbed)]
@@ -22,12 +22,12 @@ use crate::http::error::ApiError;
 #[exclude = "e2e/*"]
 struct Web;
 
-/// Nothing inline and nothing from elsewhere; but the demo may talk to a server on another host.
+/// Forbids inline code and foreign resources. The demo may connect to a server on another host.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
 img-src 'self'; connect-src 'self' http: https: ws: wss:; base-uri 'none'; form-action 'none'; \
 frame-ancestors 'none'";
 
-/// `GET /`: what this is, for programs as JSON and for browsers as a page.
+/// `GET /`: an overview of the server, as JSON for programs and as a page for browsers.
 pub(crate) async fn root(headers: HeaderMap) -> Response {
     let wants_page = headers
         .get(header::ACCEPT)
@@ -53,7 +53,7 @@ pub(crate) async fn root(headers: HeaderMap) -> Response {
     response
 }
 
-/// `GET /demo`: the page's own addresses are relative, so it lives in a folder.
+/// `GET /demo`: the links of the page are relative, so it has to be served from a folder.
 pub(crate) async fn demo_redirect() -> Redirect {
     Redirect::permanent("/demo/")
 }
@@ -63,12 +63,12 @@ pub(crate) async fn demo(headers: HeaderMap) -> Response {
     file("index.html", &headers)
 }
 
-/// `GET /demo/{path}`: what the pages are made of.
+/// `GET /demo/{path}`: the files of the pages.
 pub(crate) async fn asset(
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
-    // A path that cannot be read names nothing.
+    // A path that cannot be decoded matches no file.
     match path.ok().and_then(|Path(path)| Web::get(&path)) {
         Some(found) => respond(found, &headers),
         None => ApiError::NoSuchRoute.into_response(),
@@ -100,7 +100,7 @@ fn respond(found: EmbeddedFile, headers: &HeaderMap) -> Response {
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static(CONTENT_SECURITY_POLICY),
     );
-    // Always asked for, seldom sent: the tag changes with the content.
+    // Revalidated each time, and sent only after a change: the tag changes with the content.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     let tag = HeaderValue::from_str(&tag).expect("hexadecimal digits fit into a header");
     headers.insert(header::ETAG, tag);

@@ -1,28 +1,31 @@
-//! A peer that sends back each message, so that the conformance suite meets our limits, our close codes
-//! and our way of parting, with nothing of sessions in between.
+//! A WebSocket that sends back every message, so that the conformance suite tests the limits, the
+//! close codes and the close handshake of the server without a session.
 
 use axum::extract::ws::{Message, WebSocket};
 use duologue_protocol::DisconnectReason;
 use futures_util::{SinkExt, StreamExt};
 
-use super::{End, failure, farewell, part};
+use crate::socket::connection_end::{ConnectionEnd, disconnect_reason, finish_close};
 
 /// Serves the connection until either side closes it.
 pub(crate) async fn run(connection: WebSocket) {
     let (mut sink, mut stream) = connection.split();
     let end = loop {
-        let step = match stream.next().await {
+        let handled = match stream.next().await {
             Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
-                sink.send(message).await.map_err(failure)
+                sink.send(message).await.map_err(ConnectionEnd::of_error)
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
-            Some(Ok(Message::Close(frame))) => Err(End::Left(farewell(frame.as_ref()))),
-            Some(Err(error)) => Err(failure(error)),
-            None => Err(End::Left(DisconnectReason::Lost)),
+            Some(Ok(Message::Close(frame))) => {
+                let reason = disconnect_reason(frame.as_ref());
+                Err(ConnectionEnd::Disconnected(reason))
+            }
+            Some(Err(error)) => Err(ConnectionEnd::of_error(error)),
+            None => Err(ConnectionEnd::Disconnected(DisconnectReason::Lost)),
         };
-        if let Err(end) = step {
+        if let Err(end) = handled {
             break end;
         }
     };
-    part(&mut sink, &mut stream, &end).await;
+    finish_close(&mut sink, &mut stream, &end).await;
 }

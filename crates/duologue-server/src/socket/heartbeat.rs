@@ -1,9 +1,9 @@
-//! Whether the peer is still there, and whether the connection has lived long enough.
+//! Liveness of the client, and the maximum age of a connection.
 //!
-//! TCP alone notices a vanished peer after a quarter of an hour. So each side of a silence is
-//! bounded: we ping after `ping_interval`, and hear something within `pong_timeout`, or the peer is
-//! dead. And no connection lives longer than `age_max`, so that clients spread over servers again
-//! after a deploy, and their way of coming back is in use every day.
+//! TCP alone detects a vanished peer only after about 15 minutes. So the server sends a ping after
+//! `ping_interval`, and treats the client as dead if nothing arrives within `pong_timeout`. A
+//! connection is closed at `age_max`, so that clients are distributed over the servers again after a
+//! deploy, and so that reconnecting is exercised every day.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use tokio::time::Instant;
 
 use crate::config::SocketConfig;
 
-/// What is due.
+/// An event that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Beat {
-    /// Ask the peer for a sign of life.
+pub(super) enum HeartbeatEvent {
+    /// Send a ping.
     Ping,
-    /// It gave none.
+    /// Nothing arrived in time after a ping.
     Dead,
-    /// Tell the peer that the connection will be closed soon.
-    Notice,
+    /// Announce that the connection will be closed soon.
+    AgeNotice,
     /// Close it.
     TooOld,
 }
 
-/// The clock of one connection.
+/// The timers of one connection.
 #[derive(Debug)]
 pub(super) struct Heartbeat {
     ping_interval: Duration,
@@ -49,37 +49,40 @@ impl Heartbeat {
         }
     }
 
-    /// The peer sent something, whatever it was.
-    pub(super) fn heard(&mut self) {
+    /// Notes that the client sent something.
+    pub(super) fn received(&mut self) {
         self.dead_at = None;
     }
 
-    /// Waits for what is due next. Safe to cancel.
-    pub(super) async fn next(&mut self) -> Beat {
-        let (at, beat) = self.due();
+    /// Waits for the next event. Safe to cancel.
+    pub(super) async fn next(&mut self) -> HeartbeatEvent {
+        let (at, event) = self.due();
         tokio::time::sleep_until(at).await;
-        match beat {
-            Beat::Ping => {
+        match event {
+            HeartbeatEvent::Ping => {
                 let now = Instant::now();
                 self.ping_at = now + self.ping_interval;
                 self.dead_at.get_or_insert(now + self.pong_timeout);
             }
-            Beat::Notice => self.notice_at = None,
-            Beat::Dead | Beat::TooOld => {}
+            HeartbeatEvent::AgeNotice => self.notice_at = None,
+            HeartbeatEvent::Dead | HeartbeatEvent::TooOld => {}
         }
-        beat
+        event
     }
 
-    fn due(&self) -> (Instant, Beat) {
-        let dead = self.dead_at.map(|at| (at, Beat::Dead));
-        let notice = self.notice_at.map(|at| (at, Beat::Notice));
-        let always = [(self.ping_at, Beat::Ping), (self.close_at, Beat::TooOld)];
+    fn due(&self) -> (Instant, HeartbeatEvent) {
+        let dead = self.dead_at.map(|at| (at, HeartbeatEvent::Dead));
+        let notice = self.notice_at.map(|at| (at, HeartbeatEvent::AgeNotice));
+        let always = [
+            (self.ping_at, HeartbeatEvent::Ping),
+            (self.close_at, HeartbeatEvent::TooOld),
+        ];
         let due = dead
             .into_iter()
             .chain(notice)
             .chain(always)
             .min_by_key(|(at, _)| *at);
-        due.expect("two of the four are always there")
+        due.expect("two of the four are always set")
     }
 }
 
@@ -95,34 +98,34 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_peer_is_dead_one_ping_and_one_timeout_after_its_last_sign() {
+    async fn a_silent_client_is_dead_one_ping_and_one_timeout_after_its_last_frame() {
         let started = Instant::now();
         let (mut heartbeat, config) = start();
-        assert_eq!(heartbeat.next().await, Beat::Ping);
+        assert_eq!(heartbeat.next().await, HeartbeatEvent::Ping);
         assert_eq!(started.elapsed(), config.ping_interval);
-        assert_eq!(heartbeat.next().await, Beat::Dead);
+        assert_eq!(heartbeat.next().await, HeartbeatEvent::Dead);
         assert_eq!(
             started.elapsed(),
             config.ping_interval + config.pong_timeout
         );
     }
 
-    /// A peer that answers every ping is told of the end in time, and then let go.
+    /// A client that answers every ping receives a notice before the connection is closed.
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_answers_is_pinged_until_the_connection_is_too_old() {
+    async fn a_client_that_answers_is_pinged_until_the_connection_is_too_old() {
         let started = Instant::now();
         let (mut heartbeat, config) = start();
         let mut pings = 0;
         loop {
             match heartbeat.next().await {
-                Beat::Ping => pings += 1,
-                Beat::Notice => {
+                HeartbeatEvent::Ping => pings += 1,
+                HeartbeatEvent::AgeNotice => {
                     assert_eq!(started.elapsed() + config.age_notice, config.age_max);
                 }
-                Beat::TooOld => break,
-                Beat::Dead => panic!("it answered"),
+                HeartbeatEvent::TooOld => break,
+                HeartbeatEvent::Dead => panic!("it answered"),
             }
-            heartbeat.heard();
+            heartbeat.received();
         }
         assert_eq!(started.elapsed(), config.age_max);
         let expected = config.age_max.as_secs() / config.ping_interval.as_secs();

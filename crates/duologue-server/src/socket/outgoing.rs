@@ -1,6 +1,6 @@
-//! Frames in one reader's dialect, gathered until they are written together.
+//! Frames in one reader's dialect, collected until they are written together.
 
-use std::vec::Drain;
+use std::time::Duration;
 
 use axum::{
     body::Bytes,
@@ -8,76 +8,100 @@ use axum::{
 };
 use duologue_engine::SharedFrame;
 use duologue_protocol::{ErrorFrame, ServerFrame, TextFrames};
+use futures_util::{Sink, SinkExt};
 
 use crate::config::Dialect;
 
-/// Spells and gathers.
+/// Serialises and collects frames.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    speller: Speller,
+    serializer: FrameSerializer,
     messages: Vec<Message>,
 }
 
+/// Why frames could not be written.
 #[derive(Debug)]
-enum Speller {
-    /// Spelled once for all readers.
+pub(super) enum WriteError {
+    Failed(axum::Error),
+    /// The client did not receive them in time.
+    TimedOut,
+}
+
+#[derive(Debug)]
+enum FrameSerializer {
+    /// Serialised once for all readers.
     Json,
-    /// Depends on what this reader has been told.
+    /// Depends on what was sent to this reader before.
     Text(TextFrames),
 }
 
 impl Outgoing {
     pub(super) fn new(dialect: Dialect) -> Self {
-        let speller = match dialect {
-            Dialect::Json => Speller::Json,
-            Dialect::Text => Speller::Text(TextFrames::default()),
+        let serializer = match dialect {
+            Dialect::Json => FrameSerializer::Json,
+            Dialect::Text => FrameSerializer::Text(TextFrames::default()),
         };
         Self {
-            speller,
+            serializer,
             messages: Vec::new(),
         }
     }
 
     /// A frame from the session.
     pub(super) fn frame(&mut self, frame: &SharedFrame) {
-        match &mut self.speller {
-            Speller::Json => {
+        match &mut self.serializer {
+            FrameSerializer::Json => {
                 let text = Utf8Bytes::try_from(frame.json()).expect("JSON is UTF-8");
                 self.messages.push(Message::Text(text));
             }
-            Speller::Text(frames) => {
-                let spelled = frames.spell(frame.frame()).into_iter().flatten();
+            FrameSerializer::Text(frames) => {
+                let texts = frames.spell(frame.frame()).into_iter().flatten();
                 self.messages
-                    .extend(spelled.map(|text| Message::Text(text.into())));
+                    .extend(texts.map(|text| Message::Text(text.into())));
             }
         }
     }
 
     /// A frame for this reader alone.
-    pub(super) fn tell(&mut self, frame: ServerFrame) {
+    pub(super) fn send(&mut self, frame: ServerFrame) {
         self.frame(&SharedFrame::new(frame));
     }
 
-    /// A refusal of what this reader asked for.
+    /// A refusal of this reader's request.
     pub(super) fn error(&mut self, error: ErrorFrame) {
-        self.tell(ServerFrame::Error(error));
+        self.send(ServerFrame::Error(error));
     }
 
-    /// The connection has lived long enough; the client may come back at once.
-    pub(super) fn notice(&mut self) {
-        let notice = ServerFrame::GoAway {
+    /// Announces that the connection is closed for its age; the client may reconnect at once.
+    pub(super) fn goaway_for_age(&mut self) {
+        let goaway = ServerFrame::GoAway {
             reason: "age",
             reconnect_after_ms: 0,
         };
-        self.tell(notice);
+        self.send(goaway);
     }
 
     pub(super) fn ping(&mut self) {
         self.messages.push(Message::Ping(Bytes::new()));
     }
 
-    /// All that was gathered, in order.
-    pub(super) fn drain(&mut self) -> Drain<'_, Message> {
-        self.messages.drain(..)
+    /// Writes everything that was collected, with one flush.
+    pub(super) async fn write_to(
+        &mut self,
+        sink: &mut (impl Sink<Message, Error = axum::Error> + Unpin),
+        timeout: Duration,
+    ) -> Result<(), WriteError> {
+        let messages = self.messages.drain(..);
+        let writing = async {
+            for message in messages {
+                sink.feed(message).await?;
+            }
+            sink.flush().await
+        };
+        match tokio::time::timeout(timeout, writing).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(WriteError::Failed(error)),
+            Err(_elapsed) => Err(WriteError::TimedOut),
+        }
     }
 }

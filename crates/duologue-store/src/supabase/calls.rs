@@ -5,14 +5,10 @@
 //! makes that harmless, and whoever wants more patience calls again. An interface that asks for a
 //! pause gets it from all calls together.
 
-use std::{
-    fmt::Write as _,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt::Write as _, sync::Mutex, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use duologue_engine::store::StoreError;
+use duologue_engine::{lock::lock, store::StoreError};
 use reqwest::{Client, Request, Response, redirect, retry};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
@@ -224,10 +220,7 @@ impl Calls {
     }
 
     fn lock_pause(&self) -> std::sync::MutexGuard<'_, Instant> {
-        // Nothing that runs under the lock can panic half-way through a change.
-        self.paused_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.paused_until)
     }
 
     /// Waits for the calls that are under way, and takes no more.

@@ -43,10 +43,10 @@ async fn out_of_the_box_everything_works_without_network() {
     let (table, failures) = look(&[]).await;
     assert_eq!(failures, 0, "{table}");
     insta::assert_snapshot!(table, @"
-    store  works    SQLite, FILE: `duologue serve` will make its tables
-    model  works    mock; OPENAI_API_KEY or GROQ_API_KEY brings a real one
+    store  works    SQLite, FILE: `duologue serve` will create its tables
+    model  works    mock; set OPENAI_API_KEY or GROQ_API_KEY for a real model
     agent  works    duologue (built in)
-    auth   works    none: users are who they say they are
+    auth   works    disabled: the server requires no token
     ");
 }
 
@@ -55,7 +55,7 @@ async fn a_postgres_is_known_by_its_tables_or_by_what_it_lacks() {
     let database = Cluster::get().await.database().await;
     let (table, failures) = look(&[("SUPABASE_DB_URL", &database.url())]).await;
     assert_eq!(failures, 0, "{table}");
-    assert!(table.contains("answers, schema "), "{table}");
+    assert!(table.contains("responds, schema "), "{table}");
 
     let empty = Cluster::get().await.empty_database().await;
     let (table, failures) = look(&[("SUPABASE_DB_URL", &empty.url())]).await;
@@ -112,7 +112,7 @@ async fn everything_that_fails_is_told_at_once_with_what_to_do() {
     model  FAILS    gpt-4o-mini at 127.0.0.1: the endpoint refuses the key: 401: Incorrect API key provided: ***. (error)
            to do:   put a key that is valid at this endpoint into OPENAI_API_KEY
     agent  FAILS    agent.file: cannot read no/such/agent.toml: No such file or directory (os error 2)
-    auth   works    none: users are who they say they are
+    auth   works    disabled: the server requires no token
     ");
 }
 
@@ -135,7 +135,7 @@ async fn a_model_is_found_or_its_neighbours_are_named() {
         "what is not listed may still be there: {table}"
     );
     assert!(table.contains("unclear  gpt-6 at 127.0.0.1"), "{table}");
-    let words = "see whether GROQ_MODEL is right: it lists gpt-5, gpt-5-mini";
+    let words = "check whether GROQ_MODEL is right: it lists gpt-5, gpt-5-mini";
     assert!(table.contains(words), "{table}");
 }
 
@@ -185,5 +185,5 @@ async fn health_tells_a_server_that_is_alive_from_none() {
     let dead = run_to_end(folder.path(), &["health"], &variables).await;
     assert_eq!(dead.status.code(), Some(1), "{dead:?}");
     let words = String::from_utf8_lossy(&dead.stderr);
-    assert!(words.contains("no server answers at 127.0.0.1"), "{words}");
+    assert!(words.contains("no server responds at 127.0.0.1"), "{words}");
 }

@@ -109,7 +109,7 @@ async fn a_poisonous_transcript_stops_nobody_else_and_can_be_tried_again() {
     }
     let (told, code) = run(server.folder(), &["jobs", "retry", "--all-failed"]).await;
     assert_eq!(
-        (told.matches("will be tried again").count(), code),
+        (told.matches("will be retried").count(), code),
         (3, Some(0)),
         "{told}"
     );
@@ -122,7 +122,7 @@ async fn a_poisonous_transcript_stops_nobody_else_and_can_be_tried_again() {
         );
     }
     let (listed, _) = run(server.folder(), &["jobs", "list", "--failed"]).await;
-    assert_eq!(listed, "no job has failed\n");
+    assert_eq!(listed, "no failed jobs\n");
     assert_eq!(
         run(server.folder(), &["verify"]).await,
         (String::new(), Some(0))
@@ -138,11 +138,11 @@ async fn a_job_that_is_not_there_is_not_tried_again() {
     assert_eq!(output.status.code(), Some(1));
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(
-        told.contains("there is no job 7; `duologue jobs list` shows"),
+        told.contains("there is no job 7; `duologue jobs list` lists"),
         "{told}"
     );
     let (listed, code) = run(server.folder(), &["jobs", "list"]).await;
-    let none = "no session has ended yet, so there are no jobs\n";
+    let none = "no jobs: no session has ended yet\n";
     assert_eq!((&*listed, code), (none, Some(0)));
     let (told, code) = run(server.folder(), &["jobs", "retry", "--all-failed"]).await;
     assert_eq!(

@@ -53,7 +53,7 @@ fn found(plant: impl FnOnce(&mut History, &mut Vec<Value>)) -> Vec<FindingKind> 
     kinds
 }
 
-/// Puts an event into the log and gives all events their numbers anew, as a log has them.
+/// Puts an event into the log and gives all events new numbers, as a log has them.
 fn insert(log: &mut Vec<Value>, place: usize, event: Value) {
     log.insert(place, event);
     for (seq, event) in (1..).zip(log.iter_mut()) {

@@ -1,23 +1,24 @@
-//! What the section `[auth]` must hold, so that a server which wants tokens can tell good ones.
+//! Checks of the section `[auth]`.
 
 use std::time::Duration;
 
-use axum::http::Uri;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
-use super::{is_http_url, must_be};
-use crate::{
-    auth::AdminTokens,
-    config::{AuthMode, Authentication, Config, Settings, SigningAlgorithm},
+use crate::config::{
+    admin_token_hash::AdminTokenHash,
+    auth::{AuthConfig, AuthMode, Authentication, SigningAlgorithm},
+    sections::Config,
+    settings::Settings,
+    url::is_safe_url,
 };
 
-/// A shorter secret could be found by trying; RFC 7518 asks for as many bytes as the hash has.
+/// RFC 7518 requires at least as many bytes as the hash has; a shorter secret could be guessed.
 const SECRET_BYTES_MIN: usize = 32;
 
-/// More would let tokens live long after their end.
+/// With more, tokens would be valid long after their expiry.
 const LEEWAY_MAX: Duration = Duration::from_mins(2);
 
-/// Everything that is wrong with it.
+/// All problems of the section.
 pub(super) fn all(config: &Config, settings: &Settings) -> Vec<String> {
     let mut problems = tokens(config, settings);
     let auth = &config.auth;
@@ -27,9 +28,9 @@ pub(super) fn all(config: &Config, settings: &Settings) -> Vec<String> {
     }
     if auth.jwks_max_age > auth.jwks_stale_max {
         let (one, other) = ("auth.jwks_max_age", "auth.jwks_stale_max");
-        problems.push(must_be("at most", settings, one, other));
+        problems.push(settings.must_be("at most", one, other));
     }
-    if AdminTokens::read(&auth.admin_tokens).is_none() {
+    if AdminTokenHash::read_all(&auth.admin_tokens).is_none() {
         let admin_tokens = settings.cite("auth.admin_tokens");
         problems.push(format!(
             "{admin_tokens} must list hashes, each `sha256:` and 64 hexadecimal digits; \
@@ -39,7 +40,7 @@ pub(super) fn all(config: &Config, settings: &Settings) -> Vec<String> {
     problems
 }
 
-/// What tokens are checked by.
+/// The settings of tokens.
 fn tokens(config: &Config, settings: &Settings) -> Vec<String> {
     let auth = &config.auth;
     let Authentication::ByToken(rules) = auth.authentication(&config.store.supabase_url) else {
@@ -49,15 +50,14 @@ fn tokens(config: &Config, settings: &Settings) -> Vec<String> {
     let mut problems = Vec::new();
     match auth.mode {
         AuthMode::Supabase if config.store.supabase_url.is_empty() => {
-            problems.push(format!(
+            return vec![format!(
                 "{mode} needs the project's URL, and `store.supabase_url` is empty; set SUPABASE_URL"
-            ));
-            return problems;
+            )];
         }
         AuthMode::Jwt if rules.secret.is_none() && rules.jwks_url.is_none() => {
             problems.push(format!(
-                "{mode} needs something to check tokens by; set `auth.jwks_url` to where the issuer \
-                 has its public keys, or `auth.jwt_secret` (SUPABASE_JWT_SECRET) to a shared secret"
+                "{mode} needs keys to check tokens; set `auth.jwks_url` to the URL of the issuer's \
+                 public keys, or `auth.jwt_secret` (SUPABASE_JWT_SECRET) to a shared secret"
             ));
         }
         AuthMode::None | AuthMode::Jwt | AuthMode::Supabase => {}
@@ -71,63 +71,49 @@ fn tokens(config: &Config, settings: &Settings) -> Vec<String> {
         }
     }
     if let Some(secret) = &rules.secret {
-        if secret.expose_secret().len() < SECRET_BYTES_MIN {
-            let secret = settings.cite("auth.jwt_secret");
-            problems.push(format!("{secret} must have at least 32 bytes"));
-        }
-        if !auth.algorithms.contains(&SigningAlgorithm::HS256) {
-            let algorithms = settings.cite("auth.algorithms");
-            problems.push(format!(
-                "{algorithms} must have HS256 for `auth.jwt_secret`"
-            ));
-        }
+        problems.extend(secret_problems(auth, secret, settings));
     }
     if let Some(url) = &rules.jwks_url {
-        if !is_safe_url(url) {
-            let cited = match auth.mode {
-                AuthMode::Supabase if auth.jwks_url.is_empty() => "store.supabase_url",
-                AuthMode::None | AuthMode::Jwt | AuthMode::Supabase => "auth.jwks_url",
-            };
-            problems.push(format!(
-                "{} must begin with `https://` where keys are fetched from another machine",
-                settings.cite(cited)
-            ));
-        }
-        let is_public = |algorithm: &SigningAlgorithm| *algorithm != SigningAlgorithm::HS256;
-        if !auth.algorithms.iter().any(is_public) {
-            let algorithms = settings.cite("auth.algorithms");
-            problems.push(format!(
-                "{algorithms} must have ES256, RS256 or EdDSA for the issuer's public keys"
-            ));
-        }
+        problems.extend(jwks_problems(auth, url, settings));
     }
     problems
 }
 
-/// What looks as if tokens were wanted, where they are not.
-pub(in crate::config) fn unused(config: &Config, settings: &Settings) -> Option<String> {
-    let keys = ["auth.jwt_secret", "auth.jwks_url"];
-    let (key, source) = keys
-        .iter()
-        .find_map(|key| Some((key, settings.source(key)?)))?;
-    (config.auth.mode == AuthMode::None).then(|| {
-        format!(
-            "{source} sets `{key}`, which nothing uses while `auth.mode` is \"none\": users are \
-             taken at their word; \"jwt\" or \"supabase\" would ask them for tokens"
-        )
-    })
+/// The settings of a shared secret.
+fn secret_problems(auth: &AuthConfig, secret: &SecretString, settings: &Settings) -> Vec<String> {
+    let mut problems = Vec::new();
+    if secret.expose_secret().len() < SECRET_BYTES_MIN {
+        let secret = settings.cite("auth.jwt_secret");
+        problems.push(format!("{secret} must have at least 32 bytes"));
+    }
+    if !auth.algorithms.contains(&SigningAlgorithm::HS256) {
+        let algorithms = settings.cite("auth.algorithms");
+        problems.push(format!(
+            "{algorithms} must have HS256 for `auth.jwt_secret`"
+        ));
+    }
+    problems
 }
 
-/// Whether nobody on the way can put other keys in place of the issuer's.
-fn is_safe_url(text: &str) -> bool {
-    let is_loopback = |uri: &Uri| {
-        let host = uri.host().unwrap_or_default();
-        let address = host.trim_start_matches('[').trim_end_matches(']');
-        let ip = address.parse::<std::net::IpAddr>();
-        host == "localhost" || ip.is_ok_and(|ip| ip.to_canonical().is_loopback())
-    };
-    is_http_url(text)
-        && text
-            .parse::<Uri>()
-            .is_ok_and(|uri| uri.scheme_str() == Some("https") || is_loopback(&uri))
+/// The settings of public keys.
+fn jwks_problems(auth: &AuthConfig, url: &str, settings: &Settings) -> Vec<String> {
+    let mut problems = Vec::new();
+    if !is_safe_url(url) {
+        let cited = match auth.mode {
+            AuthMode::Supabase if auth.jwks_url.is_empty() => "store.supabase_url",
+            AuthMode::None | AuthMode::Jwt | AuthMode::Supabase => "auth.jwks_url",
+        };
+        problems.push(format!(
+            "{} must begin with `https://`, unless the keys are fetched from this machine",
+            settings.cite(cited)
+        ));
+    }
+    let is_public = |algorithm: &SigningAlgorithm| *algorithm != SigningAlgorithm::HS256;
+    if !auth.algorithms.iter().any(is_public) {
+        let algorithms = settings.cite("auth.algorithms");
+        problems.push(format!(
+            "{algorithms} must have ES256, RS256 or EdDSA for the issuer's public keys"
+        ));
+    }
+    problems
 }

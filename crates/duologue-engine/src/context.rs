@@ -1,0 +1,127 @@
+//! What every task of the engine shares.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use tokio::sync::Notify;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    agent::Agent,
+    budgets::Budgets,
+    clock::Clock,
+    drain_schedule::DrainSchedule,
+    in_flight::InFlightBytes,
+    leases::LeaseRegistry,
+    limits::{
+        GenerationLimits, JobLimits, ProcessLimits, SessionLimits, TokenLimits, TurnLimits,
+        UserLimits,
+    },
+    provider::Provider,
+    store::{ServerId, Store, spawned::SpawnedStore},
+    store_health::StoreHealth,
+};
+
+/// What the engine is built from.
+#[derive(Clone)]
+pub struct Parts {
+    /// Where sessions are stored.
+    pub store: Arc<dyn Store>,
+    /// The model that answers.
+    pub provider: Arc<dyn Provider>,
+    /// How it answers.
+    pub agent: Arc<Agent>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// This run of the server.
+    pub server: ServerId,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts")
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the engine may use.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Per session.
+    pub session: SessionLimits,
+    /// Per turn.
+    pub turn: TurnLimits,
+    /// Per request to a model.
+    pub generation: GenerationLimits,
+    /// For jobs.
+    pub jobs: JobLimits,
+    /// Per user.
+    pub user: UserLimits,
+    /// Tokens per session, user and process.
+    pub tokens: TokenLimits,
+    /// For the whole process.
+    pub process: ProcessLimits,
+}
+
+/// What every task of the engine shares.
+pub(crate) struct Context {
+    /// Runs each operation in a task of its own.
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) agent: Arc<Agent>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) server: ServerId,
+    pub(crate) limits: Limits,
+    /// The turns and tokens of users and of the process.
+    pub(crate) budgets: Arc<Budgets>,
+    /// The bytes queued between sessions and clients.
+    pub(crate) in_flight: Arc<InFlightBytes>,
+    /// All tasks of sessions, turns and jobs. Shutdown waits for them.
+    pub(crate) tasks: TaskTracker,
+    /// Cancelled first: no new sessions and turns; sessions are released between turns.
+    pub(crate) drain: CancellationToken,
+    /// The period over which sessions are released; set before the drain starts.
+    pub(crate) drain_schedule: OnceLock<DrainSchedule>,
+    /// Cancelled at the end of the drain: turns are interrupted, writes are not retried.
+    pub(crate) stop: CancellationToken,
+    /// The leases of the sessions on this server.
+    pub(crate) leases: Arc<LeaseRegistry>,
+    /// Since when the database has answered.
+    pub(crate) health: StoreHealth,
+    /// Notified when a job was enqueued here.
+    pub(crate) jobs_due: Notify,
+}
+
+impl Context {
+    pub(crate) fn new(parts: Parts, limits: Limits) -> Arc<Self> {
+        let Parts {
+            store,
+            provider,
+            agent,
+            clock,
+            server,
+        } = parts;
+        let budgets = Budgets::new(limits.user.clone(), limits.tokens.clone());
+        let in_flight = InFlightBytes::new(&limits.process);
+        Arc::new(Self {
+            store: Arc::new(SpawnedStore::new(store)),
+            provider,
+            agent,
+            clock,
+            server,
+            limits,
+            budgets,
+            in_flight,
+            tasks: TaskTracker::new(),
+            drain: CancellationToken::new(),
+            drain_schedule: OnceLock::new(),
+            stop: CancellationToken::new(),
+            leases: Arc::default(),
+            health: StoreHealth::default(),
+            jobs_due: Notify::new(),
+        })
+    }
+}

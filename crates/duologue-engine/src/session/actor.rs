@@ -1,0 +1,190 @@
+//! The actor of a session: waits for what happens next, and dispatches it.
+//!
+//! [`Session::run`] is the only code that changes a session. It handles commands of readers, events of
+//! the running turn, and deadlines, one at a time.
+
+mod attachment;
+mod inputs;
+mod message;
+#[cfg(feature = "testing")]
+pub mod replay;
+mod storage;
+mod termination;
+mod turn;
+
+use std::sync::Arc;
+
+use duologue_protocol::{ClientFrame, EndReason, ErrorCode, FinishReason, ServerFrame};
+use tokio::time::Instant;
+
+use self::inputs::{Input, Inputs};
+use crate::{
+    context::Context,
+    error_frames::refusal,
+    leases::LeaseGuard,
+    session::{
+        budget::SessionBudget,
+        exit::SessionExit,
+        inbox::{ClientRequest, Command, Inbox},
+        journal::Journal,
+        lifecycle::{Deadline, Lifecycle},
+        readers::Readers,
+        recovery::OpenedSession,
+        turn_slot::{TurnEvent, TurnSlot},
+    },
+    store::{Draft, StoreError},
+};
+
+/// A session, owned by its task.
+pub(super) struct Session {
+    context: Arc<Context>,
+    lease_guard: LeaseGuard,
+    journal: Journal,
+    budget: SessionBudget,
+    inbox: Inbox,
+    inputs: Inputs,
+    readers: Readers,
+    turn: TurnSlot,
+    lifecycle: Lifecycle,
+    agent_name: String,
+    /// Whether the session had ended, and the next reader reopens it.
+    reopened: bool,
+    /// What the last holder saved of an answer in progress.
+    left_draft: Option<Draft>,
+}
+
+impl Session {
+    pub(super) fn new(context: Arc<Context>, opened: OpenedSession, inbox: Inbox) -> Self {
+        let OpenedSession {
+            claimed,
+            lease_guard,
+            transcript,
+            user_budget,
+            grace,
+        } = opened;
+        let limits = &context.limits.session;
+        let times = (limits.resume_grace, limits.idle_timeout);
+        Self {
+            lease_guard,
+            journal: Journal::new(&context, claimed.lease, transcript),
+            budget: SessionBudget::new(Arc::clone(&context), user_budget),
+            inbox,
+            inputs: Inputs::default(),
+            readers: Readers::default(),
+            turn: TurnSlot::default(),
+            lifecycle: Lifecycle::new(times, grace, Instant::now()),
+            agent_name: claimed.session.agent,
+            reopened: claimed.reopened,
+            left_draft: claimed.draft,
+            context,
+        }
+    }
+
+    /// The whole life of the task, and its orderly end.
+    pub(super) async fn live(mut self) {
+        let exit = match self.recover_turn().await {
+            Ok(()) => self.run().await,
+            Err(exit) => exit,
+        };
+        self.close(exit).await;
+    }
+
+    /// Runs until the session ends or is released. Everything that can happen to it is an arm below.
+    async fn run(&mut self) -> SessionExit {
+        let drain = self.context.drain.clone();
+        let stop = self.context.stop.clone();
+        let lost = self.lease_guard.lost();
+        loop {
+            let deadline = self.lifecycle.next_deadline(self.turn.is_running());
+            let result = tokio::select! {
+                biased;
+                () = lost.cancelled() => Err(SessionExit::Failed(StoreError::Conflict)),
+                () = stop.cancelled(), if !self.turn.is_interrupted() => self.interrupt(),
+                () = drain.cancelled(), if !self.lifecycle.is_draining() => self.start_draining(),
+                input = self.inputs.next(&mut self.inbox, &mut self.turn) => match input {
+                    Input::Command(command) => self.handle_command(command).await,
+                    Input::Turn(event) => self.handle_turn_event(event).await,
+                },
+                deadline = elapsed(deadline) => self.handle_deadline(deadline).await,
+            };
+            if let Err(exit) = result {
+                return exit;
+            }
+        }
+    }
+
+    async fn handle_command(&mut self, command: Option<Command>) -> Result<(), SessionExit> {
+        match command {
+            Some(Command::Attach(attach)) => self.attach(attach).await,
+            Some(Command::Detach { connection, reason }) => self.detach(connection, reason).await,
+            Some(Command::Submit(request)) => self.handle_request(request).await,
+            // The registry and all readers are gone, which only happens while stopping.
+            None => Err(SessionExit::Released),
+        }
+    }
+
+    async fn handle_request(&mut self, request: ClientRequest) -> Result<(), SessionExit> {
+        match request.frame {
+            ClientFrame::Message(input) => {
+                self.handle_message(request.connection, input, &request.origin)
+                    .await
+            }
+            ClientFrame::End => self.request_end(EndReason::Requested).await,
+            frame => {
+                self.handle_without_storage(request.connection, &frame);
+                Ok(())
+            }
+        }
+    }
+
+    /// Handles a request that needs no storage.
+    fn handle_without_storage(&mut self, connection: u64, frame: &ClientFrame) {
+        match frame {
+            ClientFrame::Message(_) | ClientFrame::End => {
+                unreachable!("`handle_request` handles what needs storage");
+            }
+            ClientFrame::Cancel => {
+                self.turn.stop(FinishReason::Cancelled);
+            }
+            ClientFrame::Ping => self.readers.send(connection, ServerFrame::Pong),
+            ClientFrame::Auth { .. } => {
+                let message = "authentication is disabled, so there is no token to refresh";
+                let error = refusal(ErrorCode::Unsupported, message, None);
+                self.readers.refuse(connection, error);
+            }
+        }
+    }
+
+    async fn handle_turn_event(&mut self, event: TurnEvent) -> Result<(), SessionExit> {
+        match event {
+            TurnEvent::Outputs(outputs) => self.handle_turn_outputs(outputs).await,
+            TurnEvent::Draft(event) => self.handle_draft_event(event),
+        }
+    }
+
+    async fn handle_deadline(&mut self, deadline: Deadline) -> Result<(), SessionExit> {
+        match deadline {
+            Deadline::Release => Err(SessionExit::Released),
+            Deadline::Grace => {
+                let healthy_since = self.context.health.since();
+                if self.lifecycle.is_grace_over(Instant::now(), healthy_since) {
+                    self.end(EndReason::Abandoned).await
+                } else {
+                    Ok(())
+                }
+            }
+            Deadline::Idle => self.end(EndReason::Idle).await,
+        }
+    }
+}
+
+/// Waits for a deadline; forever if there is none.
+async fn elapsed(deadline: Option<(Instant, Deadline)>) -> Deadline {
+    match deadline {
+        Some((at, deadline)) => {
+            tokio::time::sleep_until(at).await;
+            deadline
+        }
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,164 @@
+//! Attaches and detaches readers.
+
+use std::sync::Arc;
+
+use duologue_protocol::{
+    ClientConnected, ClientDisconnected, DisconnectReason, EndReason, ErrorCode, EventBody, Seq,
+    ServerFrame,
+};
+use tokio::time::Instant;
+
+use crate::{
+    error_frames::refusal,
+    log::NewEvent,
+    reader::{self, CatchUp, SharedFrame, Welcome},
+    session::{
+        actor::Session,
+        exit::SessionExit,
+        inbox::{Attach, AttachError, ReaderSlot},
+    },
+};
+
+impl Session {
+    /// Attaches a reader: stores that it connected, then sends it what it needs to catch up.
+    pub(super) async fn attach(&mut self, attach: Attach) -> Result<(), SessionExit> {
+        if attach.reply.is_closed() {
+            // The requester has given up. Its coming and going would only fill the log.
+            return Ok(());
+        }
+        let slot = match self.reader_slot() {
+            Ok(slot) => slot,
+            Err(error) => {
+                attach.refuse(error);
+                return Ok(());
+            }
+        };
+        let last_seq = self.journal.transcript().last_seq;
+        let connection = self.journal.transcript().connections + 1;
+        let entries = self.arrival(connection);
+        let events = self.append(entries).await?;
+        let arrival: Vec<_> = events
+            .into_iter()
+            .map(|event| SharedFrame::new(ServerFrame::Event(event)))
+            .collect();
+        // The other readers see that it connected.
+        for frame in &arrival {
+            self.readers.broadcast_shared(frame);
+        }
+        let welcome = self.welcome(attach.after, last_seq, arrival);
+        self.lifecycle.reader_attached(Instant::now());
+        let requests = slot.requests(connection);
+        let (limits, in_flight) = (&self.context.limits.session, &self.context.in_flight);
+        let (sink, reader) = reader::open(connection, welcome, requests, limits, in_flight);
+        self.readers.add(sink);
+        // If the requester has given up, the reader is dropped here, which detaches it again.
+        drop(attach.reply.send(Ok(reader)));
+        // Messages that the last holder left in the queue wait for a reader.
+        self.start_queued_turn();
+        Ok(())
+    }
+
+    /// A place for one more reader. Reserved before its coming is stored: from then on its departure
+    /// must be handled as well.
+    fn reader_slot(&self) -> Result<ReaderSlot, AttachError> {
+        if self.lifecycle.is_draining() {
+            return Err(AttachError::ShuttingDown);
+        }
+        if self.lifecycle.is_ending() {
+            // It can be reopened when it has ended.
+            return Err(AttachError::Gone);
+        }
+        if self.readers.len() >= usize::from(self.context.limits.session.readers_max) {
+            return Err(AttachError::Busy);
+        }
+        self.inbox.reader_slot()
+    }
+
+    /// The events of a reader's coming; for the first one, also that the session started.
+    fn arrival(&mut self, connection: u64) -> Vec<NewEvent> {
+        let reopened = std::mem::take(&mut self.reopened);
+        let connected = EventBody::ClientConnected(ClientConnected {
+            connection,
+            reopened,
+        });
+        let start = self.journal.start(&self.agent_name);
+        start.into_iter().chain([(None, connected)]).collect()
+    }
+
+    /// What a reader receives first. Frames that are queued for it from now on follow directly after:
+    /// the log up to now is replayed, or else only its own arrival is sent.
+    fn welcome(
+        &self,
+        after: Option<Seq>,
+        last_seq: Seq,
+        arrival: Vec<Arc<SharedFrame>>,
+    ) -> Welcome {
+        if last_seq == Seq::ZERO {
+            return Welcome {
+                greeting: arrival,
+                catch_up: None,
+            };
+        }
+        let mut greeting = vec![self.resumed_frame(last_seq)];
+        let draft = self.turn.draft_frame().map(SharedFrame::new);
+        if let Some(after) = after.filter(|after| *after <= last_seq) {
+            let catch_up = CatchUp {
+                store: Arc::clone(self.journal.store()),
+                lease: self.journal.lease().clone(),
+                after,
+                until: self.journal.transcript().last_seq,
+                then: draft,
+            };
+            return Welcome {
+                greeting,
+                catch_up: Some(catch_up),
+            };
+        }
+        if let Some(after) = after {
+            let message = format!(
+                "`after` is {after}, but the log ends at {last_seq}; discard what you have"
+            );
+            let error = refusal(ErrorCode::UnknownPosition, message, None);
+            greeting.push(SharedFrame::new(ServerFrame::Error(error)));
+        }
+        greeting.extend(arrival);
+        greeting.extend(draft);
+        Welcome {
+            greeting,
+            catch_up: None,
+        }
+    }
+
+    fn resumed_frame(&self, last_seq: Seq) -> Arc<SharedFrame> {
+        let lease = self.journal.lease();
+        SharedFrame::new(ServerFrame::Resumed {
+            session_id: lease.session_id.clone(),
+            user_id: lease.user_id.clone(),
+            agent: self.agent_name.clone(),
+            last_seq,
+        })
+    }
+
+    /// A reader is gone. If it closed cleanly, its client is done with the session; otherwise the loss
+    /// of the last reader starts the grace.
+    pub(super) async fn detach(
+        &mut self,
+        connection: u64,
+        reason: DisconnectReason,
+    ) -> Result<(), SessionExit> {
+        self.readers.remove(connection);
+        let gone = EventBody::ClientDisconnected(ClientDisconnected { connection, reason });
+        if reason == DisconnectReason::Closed && !self.turn.is_running() {
+            return self.end_with(vec![(None, gone)], EndReason::Closed).await;
+        }
+        let events = self.append(vec![(None, gone)]).await?;
+        self.readers.broadcast_events(events);
+        if reason == DisconnectReason::Closed {
+            return self.request_end(EndReason::Closed).await;
+        }
+        if self.readers.is_empty() {
+            self.lifecycle.last_reader_lost(Instant::now());
+        }
+        Ok(())
+    }
+}

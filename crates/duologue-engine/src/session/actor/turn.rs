@@ -1,0 +1,230 @@
+//! Starts turns, stores what they produce, and recovers the one that a lost server left open.
+
+use std::sync::Arc;
+
+use duologue_protocol::{ErrorCode, EventBody, FinishReason, ServerFrame, TurnId, UserMessage};
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::{
+    budgets::Reservation,
+    error_frames::turn_failure,
+    session::{
+        actor::Session,
+        batch::Batch,
+        drafts::DraftEvent,
+        exit::SessionExit,
+        lifecycle::AfterTurn,
+        recovery::{OpenTurn, closing_events, open_turn, resumed_mark},
+        turn_slot::StartedTurn,
+    },
+    session_id_hash::SessionIdHash,
+    store::StoreError,
+    turn::{Output, Turn, TurnOutcome},
+};
+
+impl Session {
+    /// Starts the turn of a user's message. No turn may be running. Without a reservation the turn
+    /// fails at once, since the tokens are used up.
+    pub(super) fn start_turn(
+        &mut self,
+        message: UserMessage,
+        reservation: Option<Reservation>,
+        origin: &tracing::Span,
+    ) {
+        let transcript = self.journal.transcript();
+        let id = TurnId(transcript.turns + 1);
+        let owner = (self.journal.lease(), self.budget.user());
+        let context = Arc::clone(&self.context);
+        let (turn, outputs) = Turn::new(context, owner, id, &message.text, transcript);
+        let turn = match reservation {
+            Some(_) => turn,
+            None => turn.unaffordable(),
+        };
+        let cancel = self.spawn_turn(id, turn, origin);
+        self.turn.fill(StartedTurn {
+            id,
+            outputs,
+            cancel,
+            message: Some(message),
+            reservation,
+        });
+    }
+
+    /// Starts the turn of the first queued message, if there is one and no turn is running.
+    ///
+    /// It leaves the queue when its `user_message` is stored, so that it is not lost in between.
+    pub(super) fn start_queued_turn(&mut self) {
+        let transcript = self.journal.transcript();
+        if !self.turn.is_running()
+            && let Some(message) = transcript.queue.first()
+        {
+            let reservation = self.budget.begin_accepted(transcript.tokens);
+            self.start_turn(message, reservation, &tracing::Span::none());
+        }
+    }
+
+    /// Sees to it that the turn that a lost server left open gets its end.
+    pub(super) async fn recover_turn(&mut self) -> Result<(), SessionExit> {
+        let draft = self.left_draft.take();
+        let transcript = self.journal.transcript();
+        let (turn_id, draft) = match open_turn(transcript, &self.context.agent, draft) {
+            None => return Ok(()),
+            Some(OpenTurn::Close(turn_id, draft)) => (turn_id, draft),
+            Some(OpenTurn::Resume(turn_id)) => {
+                let (store, lease) = (self.journal.store(), self.journal.lease());
+                store.save_draft(lease, &resumed_mark(turn_id)).await?;
+                let is_resumed = self.resume_turn(turn_id);
+                tracing::info!(turn.id = %turn_id, is_resumed, "turn.taken_up");
+                if is_resumed {
+                    return Ok(());
+                }
+                (turn_id, None)
+            }
+        };
+        let now = self.journal.next_time();
+        let entries = closing_events(self.journal.transcript(), turn_id, draft, now);
+        self.append(entries).await?;
+        Ok(())
+    }
+
+    /// Continues the turn that the last holder left open. `false` if its start is not in the log.
+    fn resume_turn(&mut self, id: TurnId) -> bool {
+        let transcript = self.journal.transcript();
+        let owner = (self.journal.lease(), self.budget.user());
+        let resumed = Turn::resumed(Arc::clone(&self.context), owner, id, transcript);
+        let Some((turn, outputs)): Option<(Turn, mpsc::Receiver<Output>)> = resumed else {
+            return false;
+        };
+        let reservation = self.budget.begin_unchecked(transcript.tokens);
+        let cancel = self.spawn_turn(id, turn, &tracing::Span::none());
+        self.turn.fill(StartedTurn {
+            id,
+            outputs,
+            cancel,
+            message: None,
+            reservation: Some(reservation),
+        });
+        true
+    }
+
+    /// Starts a turn's task, with the ids of its session, its turn and the request that caused it in
+    /// its logs. A queued message may outlive its connection, so its turn has no request.
+    fn spawn_turn(&self, id: TurnId, turn: Turn, origin: &tracing::Span) -> CancellationToken {
+        let session_id = SessionIdHash::from(&self.journal.lease().session_id);
+        let current = tracing::Span::current();
+        let parent = if origin.is_disabled() {
+            &current
+        } else {
+            origin
+        };
+        let span = tracing::info_span!(
+            parent: parent, "turn", session.id = %session_id, turn.id = %id
+        );
+        let cancel = CancellationToken::new();
+        let task = turn.run(cancel.clone());
+        self.context.tasks.spawn(task.instrument(span));
+        cancel
+    }
+
+    /// Stores what the turn produced, all in one commit, and then sends it.
+    pub(super) async fn handle_turn_outputs(
+        &mut self,
+        outputs: Vec<Output>,
+    ) -> Result<(), SessionExit> {
+        let mut batch = Batch::default();
+        let interval = self.context.limits.session.draft_interval;
+        let outcome = self.turn.collect(outputs, interval, &mut batch);
+        let is_over = outcome.is_some();
+        if let Some((turn_id, outcome)) = outcome {
+            self.finish_turn(turn_id, outcome, &mut batch);
+        }
+        self.commit(batch).await?;
+        if is_over {
+            self.turn_ended().await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Adds the end of the running turn to `batch`.
+    fn finish_turn(&mut self, turn_id: TurnId, outcome: TurnOutcome, batch: &mut Batch) {
+        let open_calls = self.journal.transcript().open_calls.clone();
+        let why = "the turn was stopped before the tool answered";
+        batch.close_calls(turn_id, open_calls, why);
+        self.turn.settle(outcome.usage, self.context.clock.now());
+        if let Some(code) = outcome.error {
+            let retry_after = if code == ErrorCode::OverBudget {
+                let refusal = self.budget.check(self.journal.transcript().tokens).err();
+                refusal.and_then(|refusal| refusal.retry_after)
+            } else {
+                None
+            };
+            let error = turn_failure(code, turn_id, retry_after);
+            batch.frame(ServerFrame::Error(error));
+        }
+        let answer = self.turn.answer(outcome);
+        batch.event(Some(turn_id), EventBody::AssistantMessage(answer));
+    }
+
+    /// Continues after the end of a turn.
+    async fn turn_ended(&mut self) -> Result<(), SessionExit> {
+        // Held until the next turn has its own, so that no other turn of the user starts in between.
+        let _reservation = self.turn.clear();
+        match self.lifecycle.turn_ended(Instant::now()) {
+            AfterTurn::Continue => {
+                self.start_queued_turn();
+                Ok(())
+            }
+            AfterTurn::End(reason) => self.end(reason).await,
+            AfterTurn::Release => Err(SessionExit::Released),
+        }
+    }
+
+    /// The server stops now: interrupts the running turn.
+    pub(super) fn interrupt(&mut self) -> Result<(), SessionExit> {
+        self.lifecycle.start_draining(None);
+        if self.turn.stop(FinishReason::Interrupted) {
+            Ok(())
+        } else {
+            Err(SessionExit::Released)
+        }
+    }
+
+    /// Starts a save of the draft, or handles its result.
+    ///
+    /// A save may still be under way when the turn is over. That does no harm: a draft names its turn,
+    /// and counts only while that is open.
+    pub(super) fn handle_draft_event(&mut self, event: DraftEvent) -> Result<(), SessionExit> {
+        match event {
+            DraftEvent::Due => self.save_draft(),
+            DraftEvent::Saved(Err(StoreError::Unavailable(cause))) => {
+                tracing::warn!(error = &*cause as &dyn std::error::Error, "draft.not_saved");
+                // The answer goes on, but its end will have to be stored. So readers are notified now,
+                // and the save is repeated, which also detects the end of the outage.
+                self.set_degraded(true);
+                let interval = self.context.limits.session.draft_interval;
+                self.turn.save_draft_again(interval);
+            }
+            DraftEvent::Saved(saved) => {
+                saved?;
+                self.set_degraded(false);
+            }
+        }
+        Ok(())
+    }
+
+    fn save_draft(&mut self) {
+        let Some(draft) = self.turn.draft() else {
+            return;
+        };
+        let (store, lease) = (
+            Arc::clone(self.journal.store()),
+            self.journal.lease().clone(),
+        );
+        let save = async move { store.save_draft(&lease, &draft).await };
+        let save = self.context.tasks.spawn(save.in_current_span());
+        self.turn.draft_save_started(save);
+    }
+}

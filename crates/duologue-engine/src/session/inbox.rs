@@ -1,0 +1,313 @@
+//! The commands that reach a session, in one bounded queue.
+
+use std::collections::VecDeque;
+
+use duologue_protocol::{ClientFrame, DisconnectReason, Seq};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    in_flight::InFlightGuard,
+    limits::SessionLimits,
+    reader::{Reader, RequestSink, SubmitError},
+    store::StoreError,
+};
+
+/// What is asked of a session.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Attaches a new reader.
+    Attach(Attach),
+    /// A client's request.
+    Submit(ClientRequest),
+    /// A reader is gone.
+    Detach {
+        connection: u64,
+        reason: DisconnectReason,
+    },
+}
+
+/// A request to attach a reader.
+#[derive(Debug)]
+pub(crate) struct Attach {
+    pub(crate) after: Option<Seq>,
+    pub(crate) reply: oneshot::Sender<Result<Reader, AttachError>>,
+}
+
+/// A client's request.
+#[derive(Debug)]
+pub(crate) struct ClientRequest {
+    pub(crate) connection: u64,
+    pub(crate) frame: ClientFrame,
+    /// The span of the connection, for the logs of what the request causes.
+    pub(crate) origin: tracing::Span,
+    /// Released when the session has handled the request.
+    _in_flight: InFlightGuard,
+}
+
+impl ClientRequest {
+    /// A request of the connection in whose span this is called.
+    pub(crate) fn new(connection: u64, frame: ClientFrame, in_flight: InFlightGuard) -> Self {
+        Self {
+            connection,
+            frame,
+            origin: tracing::Span::current(),
+            _in_flight: in_flight,
+        }
+    }
+}
+
+/// Why a reader was not attached.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The session belongs to another user. To be answered as if it did not exist.
+    #[error("the session belongs to another user")]
+    NotFound,
+    /// The session has its maximum number of readers. Try again later.
+    #[error("the session has its maximum number of readers")]
+    Busy,
+    /// The user has the maximum number of sessions on this server. Try again when one has ended.
+    #[error("the user has the maximum number of sessions")]
+    TooManySessions,
+    /// Storage is unavailable. Try again later.
+    #[error("the session's log could not be opened")]
+    Store(#[from] StoreError),
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    ShuttingDown,
+    /// The session's task is ending. The engine itself opens the session again.
+    #[error("the session is being released")]
+    Gone,
+}
+
+impl AttachError {
+    /// The same error for another requester. Its cause was logged, and cannot be shared.
+    fn repeated(&self) -> Self {
+        match self {
+            Self::NotFound => Self::NotFound,
+            Self::Busy => Self::Busy,
+            Self::TooManySessions => Self::TooManySessions,
+            Self::ShuttingDown => Self::ShuttingDown,
+            Self::Gone => Self::Gone,
+            Self::Store(error) => {
+                let cause = error.to_string().into();
+                Self::Store(match error {
+                    StoreError::Conflict => StoreError::Conflict,
+                    StoreError::Unavailable(_) => StoreError::Unavailable(cause),
+                    StoreError::Corrupt(_) => StoreError::Corrupt(cause),
+                })
+            }
+        }
+    }
+}
+
+/// The way to a session's task.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionHandle(mpsc::Sender<Command>);
+
+/// The receiving end, owned by the session's task.
+pub(super) struct Inbox {
+    commands: mpsc::Receiver<Command>,
+    /// Commands that were received during an outage and are handled after it.
+    deferred: VecDeque<Command>,
+    /// For the readers to come.
+    sender: mpsc::WeakSender<Command>,
+}
+
+/// A reader's place in the inbox, with room for its departure.
+pub(super) struct ReaderSlot {
+    commands: mpsc::Sender<Command>,
+    departure: mpsc::OwnedPermit<Command>,
+}
+
+/// Sends one reader's requests, and in the end its departure.
+#[derive(Debug)]
+struct ReaderRequests {
+    connection: u64,
+    commands: mpsc::Sender<Command>,
+    departure: Option<mpsc::OwnedPermit<Command>>,
+}
+
+/// Makes the inbox of a session.
+pub(super) fn channel(limits: &SessionLimits) -> (SessionHandle, Inbox) {
+    // Each reader has a place for its departure; the rest is for requests.
+    with_capacity(usize::from(limits.commands_queued_max) + usize::from(limits.readers_max))
+}
+
+/// Makes an inbox with this many places.
+pub(super) fn with_capacity(places: usize) -> (SessionHandle, Inbox) {
+    let (sender, commands) = mpsc::channel(places);
+    let inbox = Inbox {
+        commands,
+        deferred: VecDeque::new(),
+        sender: sender.downgrade(),
+    };
+    (SessionHandle(sender), inbox)
+}
+
+impl SessionHandle {
+    /// Asks the session to attach a reader. On [`AttachError::Gone`] its task is over.
+    pub(crate) async fn attach(&self, after: Option<Seq>) -> Result<Reader, AttachError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.0.try_send(Command::Attach(Attach { after, reply }));
+        match sent {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => return Err(AttachError::Busy),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(AttachError::Gone),
+        }
+        match answer.await {
+            Ok(Err(AttachError::Gone)) | Err(_) => {
+                self.0.closed().await;
+                Err(AttachError::Gone)
+            }
+            Ok(attached) => attached,
+        }
+    }
+
+    /// Sends a command, and waits until the inbox has room for it.
+    ///
+    /// # Panics
+    ///
+    /// If the session accepts no more commands.
+    #[cfg(feature = "testing")]
+    pub(super) async fn send(&self, command: Command) {
+        let sent = self.0.send(command).await;
+        assert!(sent.is_ok(), "the session accepts commands");
+    }
+
+    /// Whether the session accepts no more commands.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
+impl Inbox {
+    /// Waits for the next command, deferred ones first. `None`: no one can send any more. Safe to
+    /// cancel.
+    pub(super) async fn next(&mut self) -> Option<Command> {
+        match self.deferred.pop_front() {
+            Some(command) => Some(command),
+            None => self.receive().await,
+        }
+    }
+
+    /// Whether commands were deferred.
+    pub(super) fn has_deferred(&self) -> bool {
+        !self.deferred.is_empty()
+    }
+
+    /// Waits for the next new command, leaving the deferred ones. Safe to cancel.
+    pub(super) async fn receive(&mut self) -> Option<Command> {
+        self.commands.recv().await
+    }
+
+    /// Handles a command after the outage. Bounded: one request to end, and one departure of each
+    /// reader.
+    pub(super) fn defer(&mut self, command: Command) {
+        let is_end = |command: &Command| matches!(command, Command::Submit(request) if request.frame == ClientFrame::End);
+        if !(is_end(&command) && self.deferred.iter().any(is_end)) {
+            self.deferred.push_back(command);
+        }
+    }
+
+    /// A place for one more reader, with room for its departure.
+    pub(super) fn reader_slot(&self) -> Result<ReaderSlot, AttachError> {
+        let commands = self.sender.upgrade().ok_or(AttachError::Gone)?;
+        // There is room for a `Detach` of every reader, but a flood of requests may use it.
+        let departure = commands.clone().try_reserve_owned();
+        let departure = departure.map_err(|_full| AttachError::Busy)?;
+        Ok(ReaderSlot {
+            commands,
+            departure,
+        })
+    }
+
+    /// Accepts no more commands, and returns the next one that is left.
+    pub(super) fn drain(&mut self) -> Option<Command> {
+        self.commands.close();
+        self.commands.try_recv().ok()
+    }
+
+    /// Accepts no more commands, and refuses to attach readers. A `Detach` has no effect any more.
+    pub(super) fn refuse_all(&mut self, error: &AttachError) {
+        while let Some(command) = self.drain() {
+            if let Command::Attach(attach) = command {
+                attach.refuse(error.repeated());
+            }
+        }
+    }
+}
+
+impl Attach {
+    /// Refuses to attach a reader. A requester that is gone needs no answer.
+    pub(super) fn refuse(self, error: AttachError) {
+        drop(self.reply.send(Err(error)));
+    }
+}
+
+impl ReaderSlot {
+    /// Binds the place to a connection.
+    pub(super) fn requests(self, connection: u64) -> Box<dyn RequestSink> {
+        Box::new(ReaderRequests {
+            connection,
+            commands: self.commands,
+            departure: Some(self.departure),
+        })
+    }
+}
+
+impl RequestSink for ReaderRequests {
+    fn submit(&self, frame: ClientFrame, in_flight: InFlightGuard) -> Result<(), SubmitError> {
+        let request = ClientRequest::new(self.connection, frame, in_flight);
+        let sent = self.commands.try_send(Command::Submit(request));
+        sent.map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SubmitError::Full,
+            mpsc::error::TrySendError::Closed(_) => SubmitError::Closed,
+        })
+    }
+
+    fn depart(&mut self, reason: DisconnectReason) {
+        if let Some(departure) = self.departure.take() {
+            departure.send(Command::Detach {
+                connection: self.connection,
+                reason,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(frame: ClientFrame) -> Command {
+        let request = ClientRequest::new(1, frame, InFlightGuard::nothing());
+        Command::Submit(request)
+    }
+
+    #[tokio::test]
+    async fn a_departure_has_room_when_requests_fill_the_inbox() {
+        let (_handle, mut inbox) = with_capacity(2);
+        let mut requests = inbox.reader_slot().expect("there is room").requests(1);
+        let ping = || requests.submit(ClientFrame::Ping, InFlightGuard::nothing());
+        assert_eq!(ping(), Ok(()));
+        assert_eq!(ping(), Err(SubmitError::Full));
+        requests.depart(DisconnectReason::Lost);
+        let first = inbox.next().await;
+        assert!(matches!(first, Some(Command::Submit(_))), "{first:?}");
+        let second = inbox.next().await;
+        assert!(
+            matches!(second, Some(Command::Detach { connection: 1, .. })),
+            "{second:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn one_deferred_end_stands_for_all() {
+        let (_handle, mut inbox) = with_capacity(8);
+        inbox.defer(request(ClientFrame::End));
+        inbox.defer(request(ClientFrame::End));
+        assert!(inbox.has_deferred());
+        inbox.next().await;
+        assert!(!inbox.has_deferred());
+    }
+}

@@ -1,0 +1,175 @@
+//! Opens a session: claims it, reads its log, and decides what happens to a turn that its last holder
+//! left open.
+
+use std::{sync::Arc, time::Duration};
+
+use duologue_protocol::{
+    AssistantMessage, EventBody, FinishReason, SessionId, Timestamp, TurnId, UserId,
+};
+
+use crate::{
+    agent::Agent,
+    budgets::UserBudget,
+    clock::milliseconds,
+    context::Context,
+    leases::LeaseGuard,
+    log::{NewEvent, fold},
+    session::{batch::abandoned, inbox::AttachError},
+    store::{Claim, Claimed, Draft},
+    transcript::{Transcript, size_bytes},
+    turn::usage_meter::estimate,
+};
+
+/// Why a session is opened on this server.
+pub(crate) enum Opening {
+    /// A reader requests it.
+    Requested(SessionId, UserId),
+    /// Its server was lost, and this one has claimed it in order to end it.
+    Lapsed(Box<Claimed>),
+}
+
+impl Opening {
+    /// Which session it is, and whose.
+    pub(crate) fn key(&self) -> (SessionId, UserId) {
+        match self {
+            Self::Requested(session_id, user_id) => (session_id.clone(), user_id.clone()),
+            Self::Lapsed(claimed) => {
+                let lease = &claimed.lease;
+                (lease.session_id.clone(), lease.user_id.clone())
+            }
+        }
+    }
+}
+
+/// A session that was claimed, with its log folded.
+pub(super) struct OpenedSession {
+    pub(super) claimed: Claimed,
+    pub(super) lease_guard: LeaseGuard,
+    pub(super) transcript: Transcript,
+    pub(super) user_budget: Arc<UserBudget>,
+    /// How long it waits for its first reader.
+    pub(super) grace: Duration,
+}
+
+/// Claims a session and reads its log.
+pub(super) async fn open(
+    context: &Arc<Context>,
+    opening: Opening,
+) -> Result<OpenedSession, AttachError> {
+    if context.drain.is_cancelled() {
+        return Err(AttachError::ShuttingDown);
+    }
+    let (claimed, grace) = match opening {
+        Opening::Requested(session_id, user_id) => {
+            let claimed = claim(context, session_id, user_id).await?;
+            (claimed, context.limits.session.resume_grace)
+        }
+        // Its grace has passed.
+        Opening::Lapsed(claimed) => (*claimed, Duration::ZERO),
+    };
+    let lease_guard = context.leases.hold(claimed.lease.clone());
+    let empty = Transcript::new(context.limits.turn.prompt_bytes_max);
+    let transcript = match claimed.session.last_seq.0 {
+        0 => empty,
+        _ => fold(&*context.store, &claimed.lease, empty).await?,
+    };
+    let user_id = &claimed.lease.user_id;
+    let now = context.clock.now();
+    let user_budget = context.budgets.open(&*context.store, user_id, now).await?;
+    Ok(OpenedSession {
+        claimed,
+        lease_guard,
+        transcript,
+        user_budget,
+        grace,
+    })
+}
+
+async fn claim(
+    context: &Context,
+    session_id: SessionId,
+    user_id: UserId,
+) -> Result<Claimed, AttachError> {
+    let claim = Claim {
+        session_id,
+        user_id,
+        agent: context.agent.name().to_owned(),
+        server: context.server.clone(),
+        lease: context.limits.session.lease,
+        now: context.clock.now(),
+    };
+    let claimed = context.store.claim(&claim).await?;
+    claimed.ok_or(AttachError::NotFound)
+}
+
+/// What happens to the turn that the last holder left open.
+pub(super) enum OpenTurn {
+    /// It goes on: it was lost during tool calls, all of which may be made twice.
+    Resume(TurnId),
+    /// It is closed with what was saved of its answer.
+    Close(TurnId, Option<Draft>),
+}
+
+/// Finds the open turn, if there is one. `draft` is what was saved last in the session.
+pub(super) fn open_turn(
+    transcript: &Transcript,
+    agent: &Agent,
+    draft: Option<Draft>,
+) -> Option<OpenTurn> {
+    let turn_id = transcript.open_turn?;
+    let draft = draft.filter(|draft| draft.turn_id == turn_id);
+    let calls = &transcript.open_calls;
+    let may_call_again =
+        !calls.is_empty() && calls.iter().all(|call| agent.is_idempotent(&call.name));
+    // A draft, even an empty one, is the mark of a turn that was resumed before.
+    Some(if draft.is_none() && may_call_again {
+        OpenTurn::Resume(turn_id)
+    } else {
+        OpenTurn::Close(turn_id, draft)
+    })
+}
+
+/// The draft that marks a turn as resumed. It is saved before the tools are called: a call that
+/// crashes its server would otherwise crash one server after the other.
+pub(super) fn resumed_mark(turn_id: TurnId) -> Draft {
+    Draft {
+        turn_id,
+        text: String::new(),
+    }
+}
+
+/// The events that close a turn whose task is lost, at the time `now`.
+pub(super) fn closing_events(
+    transcript: &Transcript,
+    turn_id: TurnId,
+    draft: Option<Draft>,
+    now: Timestamp,
+) -> Vec<NewEvent> {
+    let text = draft.map(|draft| draft.text);
+    // The saved text was generated, so it is charged; the exact number of tokens is unknown.
+    let usage = text.as_ref().filter(|text| !text.is_empty()).map(|text| {
+        let request = transcript.messages.iter().map(size_bytes).sum::<usize>();
+        estimate(request as u64, text.len() as u64)
+    });
+    let answer = AssistantMessage {
+        text: text.unwrap_or_default().into(),
+        finish_reason: FinishReason::Interrupted,
+        error: None,
+        usage,
+        ttft_ms: None,
+        duration_ms: duration_ms(transcript.open_turn_started_at, now),
+        model: "none".to_owned(),
+    };
+    let calls = transcript.open_calls.clone();
+    let results = abandoned(calls, "the server stopped before the tool answered");
+    let bodies = results.chain([EventBody::AssistantMessage(answer)]);
+    bodies.map(|body| (Some(turn_id), body)).collect()
+}
+
+/// How long a lost turn was open, by the log's times: from its `user_message` to the event that closes
+/// it. This includes the time until a server opened the session again, since nothing in the log says
+/// when the turn's task was lost.
+fn duration_ms(started_at: Option<Timestamp>, now: Timestamp) -> u64 {
+    let open = started_at.and_then(|started_at| now.duration_since(started_at).try_into().ok());
+    open.map_or(0, milliseconds)
+}

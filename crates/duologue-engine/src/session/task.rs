@@ -1,0 +1,52 @@
+//! The task of a session: opens it, runs it, and closes it.
+
+use std::sync::Arc;
+
+use tracing::Instrument;
+
+use crate::{
+    context::Context,
+    session::{
+        actor::Session,
+        inbox::{self, AttachError, Inbox, SessionHandle},
+        recovery::{Opening, open},
+    },
+    session_id_hash::SessionIdHash,
+};
+
+/// Starts a session's task. The result of `enter` is dropped when the task is over, also after a
+/// panic.
+pub(crate) fn spawn<E: Send>(
+    context: Arc<Context>,
+    opening: Opening,
+    enter: impl FnOnce() -> E + Send + 'static,
+) -> SessionHandle {
+    let (handle, inbox) = inbox::channel(&context.limits.session);
+    let span = tracing::info_span!("session", session.id = %SessionIdHash::from(&opening.key().0));
+    let tasks = context.tasks.clone();
+    let task = async move {
+        let registration = enter();
+        run(context, opening, inbox).await;
+        drop(registration);
+    };
+    tasks.spawn(task.instrument(span));
+    handle
+}
+
+async fn run(context: Arc<Context>, opening: Opening, mut inbox: Inbox) {
+    match open(&context, opening).await {
+        Err(error) => {
+            if let AttachError::Store(error) = &error {
+                tracing::warn!(
+                    error = error as &dyn std::error::Error,
+                    "session.not_opened"
+                );
+            }
+            inbox.refuse_all(&error);
+        }
+        Ok(opened) => {
+            tracing::info!(last_seq = opened.transcript.last_seq.0, "session.opened");
+            Session::new(context, opened, inbox).live().await;
+        }
+    }
+}

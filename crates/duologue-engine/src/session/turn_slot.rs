@@ -1,0 +1,283 @@
+//! The running turn of a session, of which there is at most one.
+
+use std::time::Duration;
+
+use duologue_protocol::{
+    AssistantMessage, ErrorCode, FinishReason, ServerFrame, Timestamp, TurnId, Usage, UserMessage,
+};
+use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::{
+    budgets::Reservation,
+    clock::milliseconds,
+    session::{
+        batch::Batch,
+        drafts::{DraftEvent, DraftSchedule},
+    },
+    store::{Draft, StoreError},
+    turn::{Output, TurnOutcome},
+};
+
+/// Outputs received from a turn at a time, so that one commit and one flush serve many.
+const OUTPUTS_BATCH: usize = 64;
+
+/// A turn whose task was started.
+pub(super) struct StartedTurn {
+    pub(super) id: TurnId,
+    pub(super) outputs: mpsc::Receiver<Output>,
+    /// Stops the turn's task.
+    pub(super) cancel: CancellationToken,
+    /// The user's message, unless it is stored already.
+    pub(super) message: Option<UserMessage>,
+    /// The turn's share of its user's budget; `None` if nothing can be spent.
+    pub(super) reservation: Option<Reservation>,
+}
+
+/// What happens to the running turn.
+pub(super) enum TurnEvent {
+    /// It produced outputs.
+    Outputs(Vec<Output>),
+    /// The text of its answer has to be saved, or was.
+    Draft(DraftEvent),
+}
+
+/// The place of the running turn. Dropping it stops the turn's task.
+#[derive(Default)]
+pub(super) struct TurnSlot(Option<RunningTurn>);
+
+struct RunningTurn {
+    id: TurnId,
+    outputs: mpsc::Receiver<Output>,
+    cancel: CancellationToken,
+    _cancel_on_drop: DropGuard,
+    stop_reason: Option<FinishReason>,
+    /// The user's message, until it is stored together with the turn's first output.
+    unrecorded: Option<UserMessage>,
+    started: Instant,
+    ttft: Option<Duration>,
+    text: String,
+    next_index: u64,
+    drafts: DraftSchedule,
+    reservation: Option<Reservation>,
+}
+
+impl TurnSlot {
+    /// Fills the slot, which must be empty.
+    pub(super) fn fill(&mut self, turn: StartedTurn) {
+        debug_assert!(self.0.is_none(), "one turn runs at a time");
+        self.0 = Some(RunningTurn {
+            id: turn.id,
+            outputs: turn.outputs,
+            _cancel_on_drop: turn.cancel.clone().drop_guard(),
+            cancel: turn.cancel,
+            stop_reason: None,
+            unrecorded: turn.message,
+            started: Instant::now(),
+            ttft: None,
+            text: String::new(),
+            next_index: 0,
+            drafts: DraftSchedule::default(),
+            reservation: turn.reservation,
+        });
+    }
+
+    /// Empties the slot. The turn's place among its user's turns stays taken until the reservation is
+    /// dropped.
+    pub(super) fn clear(&mut self) -> Option<Reservation> {
+        self.0.take().and_then(|turn| turn.reservation)
+    }
+
+    /// Whether a turn is running.
+    pub(super) fn is_running(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Whether the running turn is being stopped because the server stops.
+    pub(super) fn is_interrupted(&self) -> bool {
+        let turn = self.0.as_ref();
+        turn.is_some_and(|turn| turn.stop_reason == Some(FinishReason::Interrupted))
+    }
+
+    /// Stops the running turn; `false` if none runs. The first reason counts, but
+    /// `interrupted` replaces a cancel.
+    pub(super) fn stop(&mut self, reason: FinishReason) -> bool {
+        let Some(turn) = &mut self.0 else {
+            return false;
+        };
+        if reason == FinishReason::Interrupted {
+            turn.stop_reason = Some(reason);
+        }
+        turn.stop_reason.get_or_insert(reason);
+        turn.cancel.cancel();
+        true
+    }
+
+    /// Waits for what happens next to the running turn; forever if none runs. Safe to cancel.
+    pub(super) async fn next(&mut self) -> TurnEvent {
+        let Some(turn) = &mut self.0 else {
+            return std::future::pending().await;
+        };
+        let mut outputs = Vec::new();
+        tokio::select! {
+            biased;
+            event = turn.drafts.next() => return TurnEvent::Draft(event),
+            count = turn.outputs.recv_many(&mut outputs, OUTPUTS_BATCH) => if count == 0 {
+                // A turn always sends `Done` last; one that did not was aborted from outside.
+                outputs.push(Output::Done(TurnOutcome::failed(ErrorCode::Internal)));
+            },
+        }
+        TurnEvent::Outputs(outputs)
+    }
+
+    /// The user's message of the running turn, until it is stored.
+    pub(super) fn unrecorded(&self) -> Option<&UserMessage> {
+        self.0.as_ref()?.unrecorded.as_ref()
+    }
+
+    /// Adds the running turn's message to `batch`, unless it was added before.
+    pub(super) fn record_start(&mut self, batch: &mut Batch) {
+        if let Some(turn) = &mut self.0
+            && let Some(message) = turn.unrecorded.take()
+        {
+            batch.turn_start(turn.id, message);
+        }
+    }
+
+    /// Adds outputs of the running turn to `batch`. Returns the turn's outcome once it is over.
+    pub(super) fn collect(
+        &mut self,
+        outputs: Vec<Output>,
+        draft_interval: Duration,
+        batch: &mut Batch,
+    ) -> Option<(TurnId, TurnOutcome)> {
+        self.record_start(batch);
+        let turn = self.0.as_mut().expect("outputs come from the running turn");
+        for output in outputs {
+            match output {
+                Output::Event(body) => batch.event(Some(turn.id), body),
+                Output::Text(text) => batch.frame(turn.extend(text, draft_interval)),
+                Output::Barrier(barrier) => batch.barrier(barrier),
+                Output::Done(outcome) => return Some((turn.id, outcome)),
+            }
+        }
+        None
+    }
+
+    /// Charges what the running turn has used in place of its reservation.
+    pub(super) fn settle(&mut self, usage: Option<Usage>, now: Timestamp) {
+        let reservation = self.0.as_mut().and_then(|turn| turn.reservation.as_mut());
+        if let Some(reservation) = reservation {
+            reservation.settle(usage.map_or(0, Usage::total), now);
+        }
+    }
+
+    /// The whole answer of a turn that is over. Its text is moved out.
+    pub(super) fn answer(&mut self, outcome: TurnOutcome) -> AssistantMessage {
+        let turn = self.0.as_mut().expect("a turn that is over has run");
+        let finish_reason = match outcome.finish_reason {
+            FinishReason::Cancelled => turn.stop_reason.unwrap_or(FinishReason::Cancelled),
+            other => other,
+        };
+        AssistantMessage {
+            text: std::mem::take(&mut turn.text).into(),
+            finish_reason,
+            error: outcome.error,
+            usage: outcome.usage,
+            ttft_ms: turn.ttft.map(milliseconds),
+            duration_ms: milliseconds(turn.started.elapsed()),
+            model: outcome.model.unwrap_or_else(|| "none".to_owned()),
+        }
+    }
+
+    /// The answer so far, for a reader that comes during the turn. `None` before the user's message is
+    /// stored: the reader receives the turn from its start.
+    pub(super) fn draft_frame(&self) -> Option<ServerFrame> {
+        let turn = self.0.as_ref()?;
+        turn.unrecorded.is_none().then(|| ServerFrame::Draft {
+            turn_id: turn.id,
+            text: turn.text.as_str().into(),
+            next_index: turn.next_index,
+        })
+    }
+
+    /// The answer so far, to be saved.
+    pub(super) fn draft(&self) -> Option<Draft> {
+        self.0.as_ref().map(|turn| Draft {
+            turn_id: turn.id,
+            text: turn.text.clone(),
+        })
+    }
+
+    /// The task that saves the draft has started.
+    pub(super) fn draft_save_started(&mut self, save: JoinHandle<Result<(), StoreError>>) {
+        if let Some(turn) = &mut self.0 {
+            turn.drafts.started(save);
+        }
+    }
+
+    /// The draft has to be saved again after `interval`.
+    pub(super) fn save_draft_again(&mut self, interval: Duration) {
+        if let Some(turn) = &mut self.0 {
+            turn.drafts.changed(interval);
+        }
+    }
+}
+
+impl RunningTurn {
+    /// Adds a piece to the answer, and returns its frame.
+    fn extend(&mut self, text: String, draft_interval: Duration) -> ServerFrame {
+        self.ttft.get_or_insert_with(|| self.started.elapsed());
+        self.drafts.changed(draft_interval);
+        self.text.push_str(&text);
+        let index = self.next_index;
+        self.next_index += 1;
+        ServerFrame::Token {
+            turn_id: self.id,
+            text,
+            index,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A running turn, and a function that lets it produce a word.
+    pub(in crate::session) fn running() -> (TurnSlot, impl FnMut()) {
+        let (sender, outputs) = mpsc::channel(64);
+        let mut slot = TurnSlot::default();
+        slot.fill(StartedTurn {
+            id: TurnId(1),
+            outputs,
+            cancel: CancellationToken::new(),
+            message: None,
+            reservation: None,
+        });
+        let speak = move || {
+            let word = Output::Text("word ".to_owned());
+            sender.try_send(word).expect("the turn has room");
+        };
+        (slot, speak)
+    }
+
+    /// The user's cancel came first, but it is the server that ends the turn.
+    #[tokio::test]
+    async fn the_servers_reason_to_stop_overrides_the_users() {
+        let (mut slot, _) = running();
+        assert!(slot.stop(FinishReason::Cancelled));
+        assert!(!slot.is_interrupted());
+        slot.stop(FinishReason::Interrupted);
+        slot.stop(FinishReason::Cancelled);
+        assert!(slot.is_interrupted());
+        let outcome = TurnOutcome {
+            finish_reason: FinishReason::Cancelled,
+            error: None,
+            usage: None,
+            model: None,
+        };
+        let answer = slot.answer(outcome);
+        assert_eq!(answer.finish_reason, FinishReason::Interrupted);
+    }
+}

@@ -1,0 +1,106 @@
+//! How a connection ends, and the close handshake.
+
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use duologue_protocol::{CloseCode, DisconnectReason};
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use tokio_tungstenite::tungstenite;
+
+/// How long the client may take to answer a close frame.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How a connection ends.
+pub(super) enum ConnectionEnd {
+    /// The client disconnected, with a close frame or without one.
+    Disconnected(DisconnectReason),
+    /// The server closes the connection with a code; the reason is for the session's log.
+    Close(CloseCode, DisconnectReason),
+}
+
+impl ConnectionEnd {
+    /// Distinguishes a client that broke the protocol from one that was lost.
+    pub(super) fn of_error(error: axum::Error) -> Self {
+        let error = match error.into_inner().downcast::<tungstenite::Error>() {
+            Ok(error) => error,
+            Err(_unknown) => return Self::Disconnected(DisconnectReason::Lost),
+        };
+        tracing::debug!(%error, "socket.failed");
+        match *error {
+            tungstenite::Error::Capacity(_) => {
+                Self::Close(CloseCode::TooBig, DisconnectReason::Protocol)
+            }
+            tungstenite::Error::Utf8(_) => {
+                Self::Close(CloseCode::InvalidText, DisconnectReason::Protocol)
+            }
+            tungstenite::Error::Protocol(
+                tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+            ) => Self::Disconnected(DisconnectReason::Lost),
+            tungstenite::Error::Protocol(_) => {
+                Self::Close(CloseCode::Protocol, DisconnectReason::Protocol)
+            }
+            _ => Self::Disconnected(DisconnectReason::Lost),
+        }
+    }
+
+    pub(super) fn reason(&self) -> DisconnectReason {
+        let (Self::Disconnected(reason) | Self::Close(_, reason)) = self;
+        *reason
+    }
+}
+
+/// A client that sends 1000, or closes without a code, is done with the session. After any other code
+/// (a page that is reloaded sends 1001) the client may come back.
+pub(super) fn disconnect_reason(frame: Option<&CloseFrame>) -> DisconnectReason {
+    match frame {
+        None => DisconnectReason::Closed,
+        Some(frame) if frame.code == 1000 => DisconnectReason::Closed,
+        Some(_) => DisconnectReason::Lost,
+    }
+}
+
+/// Completes the close handshake that the end requires.
+pub(super) async fn finish_close(
+    sink: &mut SplitSink<WebSocket, Message>,
+    stream: &mut SplitStream<WebSocket>,
+    end: &ConnectionEnd,
+) {
+    match end {
+        ConnectionEnd::Close(code, _) => close(sink, stream, *code).await,
+        // tungstenite has queued the answer to a close frame, and sends it with the next flush.
+        ConnectionEnd::Disconnected(_) => {
+            match tokio::time::timeout(CLOSE_TIMEOUT, sink.flush()).await {
+                Ok(Ok(())) => {}
+                // A client that disconnected without a close frame receives no answer either.
+                Ok(Err(error)) => tracing::debug!(%error, "close_answer.failed"),
+                Err(_elapsed) => tracing::debug!("close_answer.timed_out"),
+            }
+        }
+    }
+}
+
+/// Sends a close frame and waits a moment for the answer, so that earlier frames arrive.
+pub(super) async fn close(
+    sink: &mut SplitSink<WebSocket, Message>,
+    stream: &mut SplitStream<WebSocket>,
+    code: CloseCode,
+) {
+    let frame = CloseFrame {
+        code: code.number(),
+        reason: code.reason().into(),
+    };
+    let handshake = async {
+        sink.send(Message::Close(Some(frame))).await?;
+        while let Some(Ok(_unread)) = stream.next().await {}
+        Ok::<_, axum::Error>(())
+    };
+    match tokio::time::timeout(CLOSE_TIMEOUT, handshake).await {
+        Ok(Ok(())) => {}
+        // In both cases the connection is dropped now.
+        Ok(Err(error)) => tracing::debug!(%error, "close.failed"),
+        Err(_elapsed) => tracing::debug!("close.timed_out"),
+    }
+}
