@@ -11,7 +11,8 @@ use std::sync::{
 
 use bytes::Bytes;
 use duologue_protocol::{
-    ClientFrame, CloseCode, DisconnectReason, ErrorCode, ErrorFrame, MessageId, Seq, ServerFrame,
+    ClientFrame, CloseCode, ConnectionId, DisconnectReason, ErrorCode, ErrorFrame, MessageId, Seq,
+    ServerFrame,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -93,7 +94,7 @@ struct Queued {
 /// The receiving end: belongs to one socket or mirror. Dropping it detaches the reader.
 #[derive(Debug)]
 pub struct Reader {
-    connection: u64,
+    connection: ConnectionId,
     queue: mpsc::Receiver<Queued>,
     /// What was taken from the queue at once. Empty but within `receive`.
     taken: Vec<Queued>,
@@ -212,13 +213,9 @@ impl Reader {
 
 /// The answer to a message that cannot be taken now.
 fn busy(id: Option<MessageId>, message: &str) -> ErrorFrame {
-    ErrorFrame {
-        code: ErrorCode::Busy,
-        message: message.into(),
-        id,
-        turn_id: None,
-        retry_after_ms: Some(milliseconds(BUSY_RETRY_DELAY)),
-    }
+    ErrorFrame::new(ErrorCode::Busy, message)
+        .with_id(id)
+        .with_retry_after_ms(Some(milliseconds(BUSY_RETRY_DELAY)))
 }
 
 impl Drop for Reader {
@@ -283,7 +280,7 @@ impl Delivery {
 /// The sending end: belongs to the session.
 #[derive(Debug)]
 pub(crate) struct Outlet {
-    pub(crate) connection: u64,
+    pub(crate) connection: ConnectionId,
     queue: mpsc::Sender<Queued>,
     queued_bytes: Arc<AtomicU64>,
     bytes_max: u64,
@@ -309,7 +306,7 @@ impl Outlet {
         let is_too_much = queued > self.bytes_max || (is_behind && self.in_flight.is_full());
         if is_too_much || self.queue.try_send(delivery).is_err() {
             self.cut.cancel();
-            tracing::info!(connection = self.connection, queued, "reader.cut_off");
+            tracing::info!(connection = %self.connection, queued, "reader.cut_off");
         }
     }
 
@@ -327,7 +324,7 @@ impl Outlet {
 
 /// What a new reader is told before it goes live.
 pub(crate) struct Welcome {
-    pub(crate) connection: u64,
+    pub(crate) connection: ConnectionId,
     pub(crate) greeting: Vec<Arc<SharedFrame>>,
     pub(crate) catch_up: Option<CatchUp>,
 }

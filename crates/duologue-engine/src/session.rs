@@ -38,8 +38,8 @@ mod tests;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use duologue_protocol::{
-    ClientFrame, CloseCode, DisconnectReason, EndReason, ErrorCode, ErrorFrame, FinishReason,
-    MessageId, Seq, ServerFrame,
+    ClientFrame, CloseCode, ConnectionId, DisconnectReason, EndReason, ErrorCode, ErrorFrame,
+    FinishReason, MessageId, Seq, ServerFrame,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -76,14 +76,14 @@ pub(crate) enum Command {
     Attach(Attach),
     /// A client's request.
     Submit {
-        connection: u64,
+        connection: ConnectionId,
         frame: ClientFrame,
         /// Lands when the session has looked at it.
         load: InFlightGuard,
     },
     /// A reader is gone.
     Detach {
-        connection: u64,
+        connection: ConnectionId,
         reason: DisconnectReason,
     },
 }
@@ -223,7 +223,7 @@ impl Session {
         }
     }
 
-    async fn answer(&mut self, connection: u64, frame: ClientFrame) -> Step {
+    async fn answer(&mut self, connection: ConnectionId, frame: ClientFrame) -> Step {
         match frame {
             ClientFrame::Message(input) => return self.hear(connection, input).await,
             ClientFrame::End => return self.request_end(EndReason::Requested).await,
@@ -233,7 +233,7 @@ impl Session {
     }
 
     /// Answers what needs no store.
-    fn answer_at_once(&mut self, connection: u64, frame: &ClientFrame) {
+    fn answer_at_once(&mut self, connection: ConnectionId, frame: &ClientFrame) {
         match frame {
             ClientFrame::Message(_) | ClientFrame::End => {
                 unreachable!("what needs the store is answered by `answer`");
@@ -254,35 +254,37 @@ impl Session {
     }
 
     /// Answers one reader's request with an error; the connection stays.
-    fn refuse(&self, connection: u64, code: ErrorCode, message: &str, id: Option<MessageId>) {
+    fn refuse(
+        &self,
+        connection: ConnectionId,
+        code: ErrorCode,
+        message: &str,
+        id: Option<MessageId>,
+    ) {
         let retry_after = (code == ErrorCode::Busy).then_some(BUSY_RETRY_DELAY);
         self.refuse_until(connection, (code, message, retry_after), id);
     }
 
     /// Answers one reader's message that may not have its turn now.
-    fn refuse_turn(&self, connection: u64, refusal: &Refusal, id: Option<MessageId>) {
+    fn refuse_turn(&self, connection: ConnectionId, refusal: &Refusal, id: Option<MessageId>) {
         let why = (refusal.code, refusal.message, refusal.retry_after);
         self.refuse_until(connection, why, id);
     }
 
     fn refuse_until(
         &self,
-        connection: u64,
+        connection: ConnectionId,
         (code, message, retry_after): (ErrorCode, &str, Option<Duration>),
         id: Option<MessageId>,
     ) {
-        let error = ErrorFrame {
-            code,
-            message: message.to_owned(),
-            id,
-            turn_id: None,
-            retry_after_ms: retry_after.map(milliseconds),
-        };
+        let error = ErrorFrame::new(code, message)
+            .with_id(id)
+            .with_retry_after_ms(retry_after.map(milliseconds));
         self.tell(connection, ServerFrame::Error(error));
     }
 
     /// Tells one reader. One that cannot keep up is cut off, and reports its departure.
-    fn tell(&self, connection: u64, frame: ServerFrame) {
+    fn tell(&self, connection: ConnectionId, frame: ServerFrame) {
         let frame = SharedFrame::new(frame);
         if let Some(outlet) = self
             .readers

@@ -10,7 +10,8 @@ mod queue;
 use std::sync::Arc;
 
 use duologue_protocol::{
-    Event, EventBody, FollowUp, Seq, Timestamp, ToolCall, ToolOutcome, ToolResult, TurnId, Usage,
+    ConnectionId, Event, EventBody, FollowUp, Seq, Timestamp, ToolCall, ToolOutcome, ToolResult,
+    TurnId, Usage,
 };
 
 use crate::{
@@ -30,7 +31,7 @@ pub(crate) struct Transcript {
     /// Turns so far; the next one has the next number.
     pub(crate) turns: u32,
     /// Readers so far; the next one has the next number.
-    pub(crate) connections: u64,
+    pub(crate) connections: ConnectionId,
     /// The end of the conversation, as models know it: with each turn's end, what no model will be
     /// shown again is forgotten.
     pub(crate) messages: Vec<Message>,

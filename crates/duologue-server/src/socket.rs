@@ -114,21 +114,15 @@ impl Socket {
         let refused = match message {
             Some(Ok(Message::Text(text))) => match ClientFrame::read(&text) {
                 Ok(frame) => self.pace.allow(&frame).and_then(|()| self.submit(frame)),
-                Err(error) => self.pace.allow_any(error.id.clone()).and(Err(ErrorFrame {
-                    code: error.code,
-                    message: error.message,
-                    id: error.id,
-                    turn_id: None,
-                    retry_after_ms: None,
-                })),
+                Err(error) => self
+                    .pace
+                    .allow_any(error.id.clone())
+                    .and(Err(ErrorFrame::from(error))),
             },
-            Some(Ok(Message::Binary(_))) => self.pace.allow_any(None).and(Err(ErrorFrame {
-                code: ErrorCode::BinaryUnsupported,
-                message: "send text frames; binary ones carry nothing here".into(),
-                id: None,
-                turn_id: None,
-                retry_after_ms: None,
-            })),
+            Some(Ok(Message::Binary(_))) => self.pace.allow_any(None).and(Err(ErrorFrame::new(
+                ErrorCode::BinaryUnsupported,
+                "send text frames; binary frames are not supported",
+            ))),
             Some(Ok(Message::Ping(_))) => self.pace.allow_any(None),
             Some(Ok(Message::Pong(_))) => Ok(()),
             Some(Ok(Message::Close(frame))) => return Err(End::Left(farewell(frame.as_ref()))),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use duologue_protocol::{
-    ClientConnected, ClientDisconnected, DisconnectReason, EndReason, ErrorCode, ErrorFrame,
-    EventBody, Seq, ServerFrame, SessionStarted,
+    ClientConnected, ClientDisconnected, ConnectionId, DisconnectReason, EndReason, ErrorCode,
+    ErrorFrame, Event, EventBody, Seq, ServerFrame, SessionOpened, SessionStarted,
 };
 use tokio::{sync::mpsc, time::Instant};
 
@@ -13,6 +13,18 @@ use crate::{
     reader::{self, CatchUp, SharedFrame, Welcome},
     session::{Attach, AttachError, Command, Session, Step, running::RunningTurn},
 };
+
+/// The frame that a new reader receives for an event of its arrival.
+fn first_frame(event: Event) -> ServerFrame {
+    match event.body {
+        EventBody::SessionStarted(started) => ServerFrame::Opened(SessionOpened::new_session(
+            event.seq,
+            event.occurred_at,
+            started,
+        )),
+        _ => ServerFrame::Event(event),
+    }
+}
 
 /// What a reader needs from the session's inbox.
 struct Place {
@@ -36,14 +48,14 @@ impl Session {
             }
         };
         let last_seq = self.transcript.last_seq;
-        let connection = self.transcript.connections + 1;
+        let connection = self.transcript.connections.next();
         let events = {
             let entries = self.arrival(connection);
             self.append(entries).await?
         };
         let mut frames: Vec<_> = events
             .into_iter()
-            .map(|event| SharedFrame::new(ServerFrame::Event(event)))
+            .map(|event| SharedFrame::new(first_frame(event)))
             .collect();
         for outlet in &self.readers {
             // `client_connected` is news for those who were here before.
@@ -105,7 +117,7 @@ impl Session {
     }
 
     /// What the log says of a reader's coming; for the first one, that the session began.
-    fn arrival(&mut self, connection: u64) -> Vec<Entry> {
+    fn arrival(&mut self, connection: ConnectionId) -> Vec<Entry> {
         let reopened = std::mem::take(&mut self.reopened);
         let connected = EventBody::ClientConnected(ClientConnected {
             connection,
@@ -134,18 +146,22 @@ impl Session {
     /// directly after: the log up to now is replayed, or else only its own arrival is told.
     fn welcome_back(
         &self,
-        connection: u64,
+        connection: ConnectionId,
         after: Option<Seq>,
         last_seq: Seq,
         arrival: &mut Vec<Arc<SharedFrame>>,
     ) -> Welcome {
         let lease = self.log.lease();
-        let mut greeting = vec![SharedFrame::new(ServerFrame::Resumed {
+        let mut greeting = vec![SharedFrame::new(ServerFrame::Opened(SessionOpened {
+            seq: None,
+            occurred_at: None,
             session_id: lease.session_id.clone(),
             user_id: lease.user_id.clone(),
             agent: self.agent_name.clone(),
+            resumed: true,
             last_seq,
-        })];
+            message_bytes_max: None,
+        }))];
         let draft = self.turn.as_ref().and_then(RunningTurn::draft_frame);
         let draft = draft.map(SharedFrame::new);
         if let Some(after) = after.filter(|after| *after <= last_seq) {
@@ -166,13 +182,7 @@ impl Session {
             let message =
                 format!("`after` is {after}, but the log ends at {last_seq}; forget what you have");
             let code = ErrorCode::UnknownPosition;
-            let error = ErrorFrame {
-                code,
-                message,
-                id: None,
-                turn_id: None,
-                retry_after_ms: None,
-            };
+            let error = ErrorFrame::new(code, message);
             greeting.push(SharedFrame::new(ServerFrame::Error(error)));
         }
         greeting.append(arrival);
@@ -186,7 +196,11 @@ impl Session {
 
     /// A reader is gone. One that closed cleanly is done with the session; otherwise the last one's
     /// loss starts the grace.
-    pub(super) async fn detach(&mut self, connection: u64, reason: DisconnectReason) -> Step {
+    pub(super) async fn detach(
+        &mut self,
+        connection: ConnectionId,
+        reason: DisconnectReason,
+    ) -> Step {
         self.readers
             .retain(|outlet| outlet.connection != connection);
         let gone = EventBody::ClientDisconnected(ClientDisconnected { connection, reason });

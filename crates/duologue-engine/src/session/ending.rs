@@ -1,8 +1,8 @@
 //! How a session ends, and how one is let go of without ending.
 
 use duologue_protocol::{
-    AssistantMessage, CloseCode, EndReason, EventBody, FinishReason, ServerFrame, SessionEnded,
-    TurnId,
+    AssistantMessage, CloseCode, EndReason, EventBody, FinishReason, GoAwayReason, ServerFrame,
+    SessionEnded, TurnId,
 };
 use tokio::time::Instant;
 
@@ -84,7 +84,7 @@ impl Session {
         let session_id = &self.log.lease().session_id;
         let reconnect_after = self.drain_schedule().reconnect_after(session_id);
         self.broadcast(ServerFrame::GoAway {
-            reason: "restart",
+            reason: GoAwayReason::Restart,
             reconnect_after_ms: milliseconds(reconnect_after),
         });
         self.close_readers(CloseCode::Restart);

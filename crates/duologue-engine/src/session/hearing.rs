@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use duologue_protocol::{
-    ErrorCode, Event, EventBody, FinishReason, MessageQueued, OnBusy, Seq, ServerFrame, UserInput,
-    UserMessage,
+    ConnectionId, ErrorCode, Event, EventBody, FinishReason, MessageQueued, OnBusy, Seq,
+    ServerFrame, UserInput, UserMessage,
 };
 
 use crate::{
@@ -18,7 +18,7 @@ const RECEIPT_PAGE_EVENTS: u32 = 16;
 
 impl Session {
     /// Takes a user's message: starts its turn, or does what the message wants of a busy session.
-    pub(super) async fn hear(&mut self, connection: u64, input: UserInput) -> Step {
+    pub(super) async fn hear(&mut self, connection: ConnectionId, input: UserInput) -> Step {
         if let Some(heard) = self.heard_before(&input) {
             self.repeat_receipt(connection, input, heard).await;
             return Ok(());
@@ -52,7 +52,7 @@ impl Session {
     }
 
     /// Starts the turn of a message, if its user may have one now.
-    fn begin(&mut self, connection: u64, input: UserInput) {
+    fn begin(&mut self, connection: ConnectionId, input: UserInput) {
         self.refresh_account();
         match self
             .context
@@ -106,7 +106,7 @@ impl Session {
     }
 
     /// Answers a message that was sent before: by what is stored of it, up to the end of its turn.
-    async fn repeat_receipt(&mut self, connection: u64, input: UserInput, heard: Heard) {
+    async fn repeat_receipt(&mut self, connection: ConnectionId, input: UserInput, heard: Heard) {
         let said = match heard {
             // Its receipt is about to come.
             Heard::Starts(text) => Ok((text, Vec::new())),

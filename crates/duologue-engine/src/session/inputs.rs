@@ -65,14 +65,14 @@ pub(super) async fn next(
 
 #[cfg(test)]
 mod tests {
-    use duologue_protocol::ClientFrame;
+    use duologue_protocol::{ClientFrame, ConnectionId};
 
     use super::*;
     use crate::{in_flight::InFlightGuard, session::running::tests::running};
 
     fn ping() -> Command {
         Command::Submit {
-            connection: 1,
+            connection: ConnectionId(1),
             frame: ClientFrame::Ping,
             load: InFlightGuard::nothing(),
         }

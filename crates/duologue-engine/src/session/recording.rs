@@ -1,7 +1,8 @@
 //! What a turn puts out becomes events and deltas: stored in one commit, and then told.
 
 use duologue_protocol::{
-    ErrorCode, ErrorFrame, EventBody, ServerFrame, ToolCall, ToolOutcome, ToolResult, TurnId, Usage,
+    ErrorCode, ErrorFrame, EventBody, Role, ServerFrame, ToolCall, ToolOutcome, ToolResult, TurnId,
+    Usage,
 };
 use tokio::sync::oneshot;
 
@@ -31,7 +32,10 @@ impl Moment {
     pub(super) fn begin(&mut self, turn: &mut RunningTurn) {
         if let Some(message) = turn.unrecorded.take() {
             self.event(Some(turn.id), EventBody::UserMessage(message));
-            self.frame(ServerFrame::Start { turn_id: turn.id });
+            self.frame(ServerFrame::Start {
+                role: Role::Assistant,
+                turn_id: turn.id,
+            });
         }
     }
 
@@ -123,22 +127,14 @@ impl Session {
                         reservation.settle(tokens, self.context.clock.now());
                     }
                     if let Some(code) = outcome.error {
-                        moment.frame(ServerFrame::Error(ErrorFrame {
-                            code,
-                            message: explain(code).to_owned(),
-                            id: None,
-                            turn_id: Some(turn.id),
-                            retry_after_ms: (code == ErrorCode::OverBudget)
-                                .then(|| {
-                                    self.context
-                                        .budgets
-                                        .check(&self.user_budget, budget_query)
-                                        .err()
-                                })
-                                .flatten()
-                                .and_then(|refusal| refusal.retry_after)
-                                .map(milliseconds),
-                        }));
+                        let retry_after = (code == ErrorCode::OverBudget)
+                            .then(|| self.context.budgets.check(&self.user_budget, budget_query))
+                            .and_then(Result::err)
+                            .and_then(|refusal| refusal.retry_after);
+                        let error = ErrorFrame::new(code, explain(code))
+                            .with_turn(Some(turn.id))
+                            .with_retry_after_ms(retry_after.map(milliseconds));
+                        moment.frame(ServerFrame::Error(error));
                     }
                     let answer = turn.answer(outcome);
                     moment.event(Some(turn.id), EventBody::AssistantMessage(answer));

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use duologue_protocol::{ClientFrame, ErrorCode, ErrorFrame, Event, ServerFrame};
+use duologue_protocol::{ClientFrame, DegradedReason, ErrorCode, ErrorFrame, Event, ServerFrame};
 
 use crate::{
     log::Entry,
@@ -106,7 +106,9 @@ impl Session {
         if !self.is_degraded {
             self.is_degraded = true;
             tracing::warn!("session.degraded");
-            self.broadcast(ServerFrame::Degraded { reason: "storage" });
+            self.broadcast(ServerFrame::Degraded {
+                reason: DegradedReason::Storage,
+            });
         }
     }
 
@@ -115,19 +117,18 @@ impl Session {
         if self.is_degraded {
             self.is_degraded = false;
             tracing::info!("session.recovered");
-            self.broadcast(ServerFrame::Recovered { reason: "storage" });
+            self.broadcast(ServerFrame::Recovered {
+                reason: DegradedReason::Storage,
+            });
         }
     }
 
     /// Tells readers that the store was waited for in vain, and which turn stays without its end for
     /// now: the session's next holder closes it.
     pub(super) fn report_unstored(&self) {
-        self.broadcast(ServerFrame::Error(ErrorFrame {
-            code: ErrorCode::StorageUnavailable,
-            message: "the store does not answer; what was not acknowledged was not stored".into(),
-            id: None,
-            turn_id: self.transcript.open_turn,
-            retry_after_ms: None,
-        }));
+        let message = "the store does not answer; what was not acknowledged was not stored";
+        let error = ErrorFrame::new(ErrorCode::StorageUnavailable, message)
+            .with_turn(self.transcript.open_turn);
+        self.broadcast(ServerFrame::Error(error));
     }
 }

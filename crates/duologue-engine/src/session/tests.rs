@@ -3,7 +3,7 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use async_trait::async_trait;
-use duologue_protocol::{OnBusy, SessionId, UserId, UserInput};
+use duologue_protocol::{ConnectionId, OnBusy, SessionId, UserId, UserInput};
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -250,7 +250,7 @@ async fn live(context: &Arc<Context>, store: &MemoryStore, (actions, end): Life)
     assert!(repaired.is_ok(), "{repaired:?}");
     let life = async {
         act(&actions, &commands, store).await;
-        let (connection, frame) = (0, ClientFrame::End);
+        let (connection, frame) = (ConnectionId::default(), ClientFrame::End);
         if let End::Requested = end {
             let load = InFlightGuard::nothing();
             let request = Command::Submit {

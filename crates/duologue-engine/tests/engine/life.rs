@@ -6,8 +6,8 @@ use duologue_engine::{
     store::{SessionStatus, Store},
 };
 use duologue_protocol::{
-    ClientFrame, CloseCode, DisconnectReason, EndReason, ErrorCode, EventBody, FinishReason,
-    MessageId, Seq, ServerFrame, SummaryStatus, UserId,
+    ClientFrame, CloseCode, ConnectionId, DisconnectReason, EndReason, ErrorCode, EventBody,
+    FinishReason, MessageId, Seq, ServerFrame, SummaryStatus, UserId,
 };
 
 use crate::harness::{
@@ -227,7 +227,7 @@ async fn an_ended_session_is_reopened_by_whoever_connects_again() {
         panic!("it is connected");
     };
     assert!(connected.reopened);
-    assert_eq!(connected.connection, 2);
+    assert_eq!(connected.connection, ConnectionId(2));
 
     world.provider.will_say("Hello.");
     world

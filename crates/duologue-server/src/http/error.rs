@@ -108,13 +108,8 @@ impl ApiError {
     /// What a client is told after the upgrade, when there is no status any more.
     pub(crate) fn after_upgrade(&self) -> (ErrorFrame, CloseCode) {
         let told = self.tell();
-        let frame = ErrorFrame {
-            retry_after_ms: self.wait(told.status).map(milliseconds),
-            code: told.code,
-            message: told.message,
-            id: None,
-            turn_id: None,
-        };
+        let frame = ErrorFrame::new(told.code, told.message)
+            .with_retry_after_ms(self.wait(told.status).map(milliseconds));
         (frame, told.close)
     }
 

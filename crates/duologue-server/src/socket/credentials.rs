@@ -63,13 +63,8 @@ impl Credentials {
     /// Takes a token to be checked. [`next`](Self::next) tells what came of it.
     pub(super) fn take(&mut self, token: String) -> Result<(), ErrorFrame> {
         if self.checking.is_some() {
-            return Err(ErrorFrame {
-                code: ErrorCode::Busy,
-                message: "a token is being checked; wait for its answer".into(),
-                id: None,
-                turn_id: None,
-                retry_after_ms: None,
-            });
+            let message = "a token is being checked; wait for its answer";
+            return Err(ErrorFrame::new(ErrorCode::Busy, message));
         }
         let (auth, user_id) = (Arc::clone(&self.auth), self.user_id.clone());
         let token = token.into();

@@ -7,7 +7,7 @@ use axum::{
     extract::ws::{Message, Utf8Bytes},
 };
 use duologue_engine::SharedFrame;
-use duologue_protocol::{ErrorFrame, ServerFrame, TextFrames};
+use duologue_protocol::{ErrorFrame, GoAwayReason, ServerFrame, TextFrames};
 
 use crate::config::Dialect;
 
@@ -66,7 +66,7 @@ impl Outgoing {
     /// The connection has lived long enough; the client may come back at once.
     pub(super) fn notice(&mut self) {
         let notice = ServerFrame::GoAway {
-            reason: "age",
+            reason: GoAwayReason::Age,
             reconnect_after_ms: 0,
         };
         self.tell(notice);
