@@ -17,8 +17,8 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use crate::{
-    external::{cargo, complaint, program, succeeds},
-    steps::Outcome,
+    external::{cargo, complaint, program, succeeds, target_folder},
+    outcome::Outcome,
 };
 
 const REQUIREMENTS: &str = "xtask/src/autobahn/requirements.txt";
@@ -36,7 +36,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<Outcome> {
                 .to_owned(),
         ));
     };
-    let folder = folder()?;
+    let folder = target_folder()?.join("autobahn");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     if let Some(complaint) = install(root, &python, &folder)? {
         return Ok(Outcome::NotRun(format!(
@@ -74,14 +74,6 @@ fn python(root: &Path) -> Option<PathBuf> {
     let in_pyenv = versions.into_iter().flatten().flatten();
     let in_pyenv = in_pyenv.map(|version| version.path().join("bin/python2.7"));
     on_path.into_iter().chain(in_pyenv).find(is_fit)
-}
-
-/// Beside what cargo builds.
-fn folder() -> anyhow::Result<PathBuf> {
-    let program = std::env::current_exe().context("cannot tell where this program is")?;
-    let target = program.ancestors().nth(2);
-    let target = target.context("cargo puts programs into <target>/<profile>")?;
-    Ok(target.join("autobahn"))
 }
 
 /// Installs the suite into `folder`, unless it is there. The last words of pip, if it could not.

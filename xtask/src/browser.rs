@@ -13,8 +13,8 @@ use anyhow::Context;
 
 use crate::{
     external::{cargo, program, run as run_external},
+    outcome::Outcome,
     setup,
-    steps::Outcome,
 };
 
 /// A debug build that creates its database, on a machine that is busy compiling.

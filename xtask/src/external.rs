@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     fmt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
 };
 
@@ -52,6 +52,14 @@ pub(crate) fn cargo(root: &Path, arguments: &str) -> Command {
         }
     }
     command
+}
+
+/// Cargo's target folder, in which this program was built.
+pub(crate) fn target_folder() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe().context("cannot tell where this program is")?;
+    let target = program.ancestors().nth(2);
+    let target = target.context("cargo puts programs into <target>/<profile>")?;
+    Ok(target.to_path_buf())
 }
 
 /// Runs it in sight and fails with [`Failed`] unless it succeeds.

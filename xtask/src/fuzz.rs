@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use crate::{
     external::{program, run as run_program, succeeds},
-    steps::Outcome,
+    outcome::Outcome,
 };
 
 /// How long each target is fuzzed unless told otherwise.

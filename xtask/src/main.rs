@@ -12,6 +12,7 @@ mod autobahn;
 mod browser;
 mod external;
 mod fuzz;
+mod outcome;
 mod schema;
 mod settings;
 mod setup;
@@ -24,7 +25,7 @@ use std::{
     process::ExitCode,
 };
 
-use crate::{external::Failed, steps::Outcome};
+use crate::{external::Failed, outcome::Outcome};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);

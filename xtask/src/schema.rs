@@ -8,7 +8,7 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::Context;
 
-use crate::steps::Outcome;
+use crate::outcome::Outcome;
 
 /// Where the migrations are, each a file `NNNN_description.sql`.
 pub(crate) const MIGRATIONS: &str = "crates/duologue-store/migrations/postgres/";

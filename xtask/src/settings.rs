@@ -7,7 +7,7 @@ use std::{fmt::Write as _, fs, path::Path};
 use anyhow::Context;
 use toml::{Table, Value};
 
-use crate::steps::Outcome;
+use crate::outcome::Outcome;
 
 /// Where the settings and their comments are.
 pub(crate) const DEFAULTS: &str = "config/default.toml";

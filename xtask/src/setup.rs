@@ -1,7 +1,9 @@
-//! What the tests need besides Rust: programs of the system, npm packages, cargo-deny.
+//! What the tests need besides Rust: programs of the system, packages of other languages, cargo-deny.
 //!
 //! As root on a machine with `apt-get`, which is what CI is, missing programs are installed;
 //! anywhere else the command that installs them is named, since a person's machine is theirs.
+
+mod python;
 
 use std::{
     fs,
@@ -12,7 +14,7 @@ use anyhow::Context;
 
 use crate::{
     external::{self, cargo, output, program, succeeds},
-    steps::Outcome,
+    outcome::Outcome,
 };
 
 /// Fixed, so that a new release cannot fail a change that has nothing to do with it.
@@ -58,13 +60,8 @@ const NEEDS: &[Need] = &[
         found: |_| on_path("strace"),
     },
     Need {
-        package: "python3-websockets",
-        found: |root| {
-            // Debian's own Python sees Debian's packages, and need not be the first on the path.
-            ["/usr/bin/python3", "python3"]
-                .iter()
-                .any(|python| succeeds(program(python, root).args(["-c", "import websockets"])))
-        },
+        package: "python3-venv",
+        found: |root| python::interpreter(root).is_some(),
     },
 ];
 
@@ -72,6 +69,7 @@ const NEEDS: &[Need] = &[
 pub(crate) fn run(root: &Path) -> anyhow::Result<Outcome> {
     programs(root)?;
     npm_packages(root)?;
+    python::environment(root)?;
     if !succeeds(&mut cargo(root, "deny --version")) {
         external::run(&mut cargo(root, &format!("install --locked {CARGO_DENY}")))?;
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{
     external::{cargo, run},
-    steps::Outcome,
+    outcome::Outcome,
 };
 
 /// Seeds that CI runs. What they find, they find each time; other seeds are for the nights.

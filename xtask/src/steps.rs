@@ -10,17 +10,9 @@ use std::{
 use crate::{
     autobahn, browser,
     external::{cargo, complaint, run},
+    outcome::Outcome,
     setup, simulate, tidy,
 };
-
-/// What came of a step that did not fail.
-#[derive(Debug)]
-pub(crate) enum Outcome {
-    /// It ran and is content.
-    Done,
-    /// It could not run here, which is no failure; why.
-    NotRun(String),
-}
 
 /// One step, which is also a command of its own.
 pub(crate) struct Step {

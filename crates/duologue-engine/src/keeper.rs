@@ -23,7 +23,7 @@ use crate::{
 /// Abandoned sessions taken up at a time, so that a great many do not crowd out the living.
 const SWEEP_SESSIONS_MAX: u32 = 32;
 
-/// LeaseRegistry renewed by one call, so that none takes long, whatever the server holds.
+/// Leases renewed by one call, so that none takes long, whatever the server holds.
 const RENEWED_HOLDS_MAX: usize = 1000;
 
 /// Stops the keeper. Dropping it does so as well, without waiting.

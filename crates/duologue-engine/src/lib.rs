@@ -29,6 +29,8 @@ mod transcript;
 mod turn;
 pub mod verify;
 
+#[cfg(feature = "testing")]
+pub use crate::session::replay;
 pub use crate::{
     engine::{Engine, Limits, Parts},
     reader::{Delivery, Reader, SharedFrame},

@@ -1,9 +1,6 @@
 //! The seam to language models: whoever can stream an answer.
 
 pub mod attempt;
-pub mod mock;
-#[cfg(feature = "testing")]
-pub mod scripted;
 
 use std::{sync::Arc, time::Duration};
 

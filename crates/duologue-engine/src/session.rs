@@ -30,10 +30,10 @@ mod interrupted;
 mod lease_guard;
 mod opening;
 mod recording;
+#[cfg(feature = "testing")]
+pub mod replay;
 mod running;
 mod storing;
-#[cfg(test)]
-mod tests;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 

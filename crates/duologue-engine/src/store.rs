@@ -4,11 +4,7 @@
 //! names its epoch and is refused under an old one. So a server that lost a session without
 //! noticing can do no harm. Leases are compared by the database's clock only.
 
-#[cfg(feature = "testing")]
-pub mod conformance;
 pub mod inspect;
-#[cfg(feature = "testing")]
-pub mod memory;
 pub mod normalize;
 mod spawned;
 
@@ -27,7 +23,7 @@ use crate::BoxError;
 /// Where sessions outlive the process.
 ///
 /// One implementation per backend, chosen by configuration and shared as `Arc<dyn Store>`. An
-/// implementation is correct when it passes the contract suite (`store::conformance`); nothing else
+/// implementation is correct when it passes the contract suite (`duologue-conformance`); nothing else
 /// defines it.
 ///
 /// Every write may be repeated by a caller that lost the answer: a repetition of what succeeded

@@ -48,7 +48,7 @@ pub enum OutputTokensField {
 pub enum ConfigError {
     /// `base_url` is not what it must be.
     #[error(
-        "`base_url` must be a URL that begins with `https://` or `http://`, and lease no user name \
+        "`base_url` must be a URL that begins with `https://` or `http://`, and hold no user name \
          or password"
     )]
     BaseUrl,

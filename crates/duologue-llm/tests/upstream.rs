@@ -87,7 +87,7 @@ async fn each_piece_is_passed_on_when_it_comes() {
     upstream.will(
         Script::stream()
             .say("Hello, ")
-            .lease("half-way")
+            .hold("half-way")
             .say("world")
             .finish("stop"),
     );
@@ -213,21 +213,21 @@ async fn an_answer_that_breaks_off_is_passed_on_as_far_as_it_came() {
     for (what, script) in [
         (
             "closed",
-            Script::stream().say("Hello, ").lease("read").close(),
+            Script::stream().say("Hello, ").hold("read").close(),
         ),
         (
             "reset",
-            Script::stream().say("Hello, ").lease("read").reset(),
+            Script::stream().say("Hello, ").hold("read").reset(),
         ),
         (
             "ended without a reason",
-            Script::stream().say("Hello, ").lease("read"),
+            Script::stream().say("Hello, ").hold("read"),
         ),
         (
             "cut in the middle of an event",
             Script::stream()
                 .say("Hello, ")
-                .lease("read")
+                .hold("read")
                 .bytes("data: {\"choices\":[{\"del")
                 .close(),
         ),
@@ -235,7 +235,7 @@ async fn an_answer_that_breaks_off_is_passed_on_as_far_as_it_came() {
             "half a tool call",
             Script::stream()
                 .say("Hello, ")
-                .lease("read")
+                .hold("read")
                 .delta(&json!({"tool_calls": [
                     {"index": 0, "id": "a", "function": {"name": "pay", "arguments": "{}"}}]}))
                 .close(),

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use duologue_engine::provider::{Provider, mock::Mock};
+use duologue_engine::provider::Provider;
 use duologue_llm::{ConfigError, OpenAi};
+use duologue_mock::Mock;
 
 use crate::config::{Endpoint, ModelChoice};
 

@@ -105,7 +105,7 @@ pub enum OpenError {
     SupabaseUrl,
     /// The key cannot be one.
     #[error(
-        "`store.supabase_key` (SUPABASE_SERVICE_ROLE_KEY) leases characters that no key has; copy it \
+        "`store.supabase_key` (SUPABASE_SERVICE_ROLE_KEY) holds characters that no key has; copy it \
          again"
     )]
     SupabaseKey,

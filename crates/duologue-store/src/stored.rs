@@ -36,7 +36,7 @@ struct HoldRow {
     epoch: u64,
 }
 
-/// LeaseRegistry as a renewal takes them.
+/// Leases as a renewal takes them.
 pub(crate) fn holds_json(leases: &[Lease]) -> String {
     let rows: Vec<_> = leases.iter().map(HoldRow::of).collect();
     serde_json::to_string(&rows).expect("texts and numbers can be written")

@@ -15,33 +15,46 @@ use tokio::{
     task::JoinSet,
 };
 
+use crate::postgres::Database;
+
 /// A running proxy. It ends, and cuts its connections, when it is dropped.
+///
+/// It owns the database, so that the database is not dropped while a server uses it through the
+/// proxy.
 #[derive(Debug)]
 pub struct DatabaseProxy {
+    database: Database,
     port: u16,
     delay_ms: Arc<AtomicU64>,
     _accepting: JoinSet<()>,
 }
 
 impl DatabaseProxy {
-    /// Starts a proxy before the server at `port` of loopback.
-    pub async fn start(port: u16) -> Self {
+    /// Starts a proxy in front of the database's cluster.
+    pub async fn start(database: Database) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await;
         let listener = listener.expect("there is a free port");
         let own_port = listener.local_addr().expect("it is bound").port();
         let delay_ms = Arc::new(AtomicU64::new(0));
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, port, Arc::clone(&delay_ms)));
+        let target_port = database.cluster().port();
+        accepting.spawn(accept(listener, target_port, Arc::clone(&delay_ms)));
         Self {
+            database,
             port: own_port,
             delay_ms,
             _accepting: accepting,
         }
     }
 
-    /// Where it listens on loopback.
-    pub fn port(&self) -> u16 {
-        self.port
+    /// The URL for the database's owner, by way of this proxy.
+    pub fn url(&self) -> String {
+        self.database.url_at(self.port)
+    }
+
+    /// The database behind it.
+    pub fn database(&self) -> &Database {
+        &self.database
     }
 
     /// From now on, whatever a client sends is passed on only after `delay`, so that every round

@@ -14,7 +14,8 @@ use std::{
     time::Duration,
 };
 
-use duologue_engine::store::{Store, memory::MemoryStore};
+use duologue_doubles::memory::MemoryStore;
+use duologue_engine::store::Store;
 use fastrand::Rng;
 use futures_util::FutureExt;
 

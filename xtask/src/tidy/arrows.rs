@@ -5,52 +5,55 @@
 
 use toml::{Table, Value};
 
-use super::{Rule, Tree, Violation};
+use super::tree::{Rule, Tree, Violation};
 
-/// Each crate, and whom of ours it may know. A crate may always know itself, which is how its tests
-/// switch its features on.
-const ARROWS: &[(&str, &[&str])] = &[
-    ("duologue-protocol", &[]),
-    ("duologue-engine", &["duologue-protocol"]),
-    ("duologue-store", INNER),
-    ("duologue-llm", INNER),
-    ("duologue-tools", INNER),
-    ("duologue-bus", INNER),
-    ("duologue-server", PARTS),
-    ("duologue-fuzz", EVERYTHING),
-    ("duologue-fuzzer", &["duologue-fuzz"]),
-    ("duologue-integration", TESTS),
-    ("duologue-simulation", EVERYTHING),
-    ("xtask", &[]),
+/// Each crate, whom of ours it may know, and whom its tests may know besides. A crate may always
+/// know itself, which is how its tests switch its features on.
+const ARROWS: &[(&str, &[&str], &[&str])] = &[
+    ("duologue-protocol", &[], &[]),
+    ("duologue-engine", &["duologue-protocol"], ENGINE_TESTS),
+    ("duologue-store", INNER, &[]),
+    ("duologue-llm", INNER, &[]),
+    ("duologue-mock", INNER, &[]),
+    ("duologue-tools", INNER, &[]),
+    ("duologue-bus", INNER, &[]),
+    ("duologue-server", PARTS, &[]),
+    ("duologue-conformance", INNER, &[]),
+    ("duologue-doubles", INNER, &["duologue-conformance"]),
+    ("duologue-fuzz", PRODUCT, &[]),
+    ("duologue-fuzzer", &["duologue-fuzz"], &[]),
+    ("duologue-integration", PRODUCT, APPARATUS),
+    ("duologue-simulation", SIMULATED, &[]),
+    ("xtask", &[], &[]),
 ];
 const INNER: &[&str] = &["duologue-protocol", "duologue-engine"];
+const ENGINE_TESTS: &[&str] = &["duologue-doubles", "duologue-mock"];
 const PARTS: &[&str] = &[
     "duologue-protocol",
     "duologue-engine",
     "duologue-store",
     "duologue-llm",
+    "duologue-mock",
     "duologue-tools",
     "duologue-bus",
 ];
-const EVERYTHING: &[&str] = &[
+const PRODUCT: &[&str] = &[
     "duologue-protocol",
     "duologue-engine",
     "duologue-store",
     "duologue-llm",
+    "duologue-mock",
     "duologue-tools",
     "duologue-bus",
     "duologue-server",
 ];
-const TESTS: &[&str] = &[
+const SIMULATED: &[&str] = &[
     "duologue-protocol",
     "duologue-engine",
-    "duologue-store",
-    "duologue-llm",
-    "duologue-tools",
-    "duologue-bus",
     "duologue-server",
-    "duologue-fuzz",
+    "duologue-doubles",
 ];
+const APPARATUS: &[&str] = &["duologue-conformance", "duologue-doubles", "duologue-fuzz"];
 
 pub(super) fn check(tree: &Tree) -> Vec<Violation> {
     let manifests = tree.0.iter().filter(|text| {
@@ -74,14 +77,16 @@ fn in_manifest(path: &str, text: &str) -> Vec<Violation> {
     let Some(name) = name.and_then(Value::as_str) else {
         return vec![violation(1, "`package.name` is missing".to_owned())];
     };
-    let Some((_, allowed)) = ARROWS.iter().find(|(of, _)| *of == name) else {
+    let Some((_, allowed, in_tests)) = ARROWS.iter().find(|(of, ..)| *of == name) else {
         let message = format!("`{name}` is new: say in xtask/src/tidy/arrows.rs whom it may know");
         return vec![violation(1, message)];
     };
     let mut violations = Vec::new();
-    for known in dependencies(&table) {
+    for (known, is_for_tests) in dependencies(&table) {
         let is_ours = known == "xtask" || known.starts_with("duologue-");
-        if is_ours && known != name && !allowed.contains(&known.as_str()) {
+        let is_allowed =
+            allowed.contains(&known.as_str()) || is_for_tests && in_tests.contains(&known.as_str());
+        if is_ours && known != name && !is_allowed {
             let line = text
                 .lines()
                 .position(|line| line.contains(&known))
@@ -96,18 +101,22 @@ fn in_manifest(path: &str, text: &str) -> Vec<Violation> {
     violations
 }
 
-/// The names of all packages depended on, also for tests, builds and single targets.
-fn dependencies(manifest: &Table) -> Vec<String> {
+/// The names of all packages depended on, also for tests, builds and single targets; and whether it
+/// is for tests only.
+fn dependencies(manifest: &Table) -> Vec<(String, bool)> {
     let tables = ["dependencies", "dev-dependencies", "build-dependencies"];
     let mut names = Vec::new();
-    for dependencies in tables
+    for (kind, dependencies) in tables
         .iter()
-        .filter_map(|kind| manifest.get(*kind)?.as_table())
+        .filter_map(|kind| Some((*kind, manifest.get(*kind)?.as_table()?)))
     {
         for (key, value) in dependencies {
             // `x = { package = "y" }` depends on y.
             let package = value.get("package").and_then(Value::as_str);
-            names.push(package.unwrap_or(key).to_owned());
+            names.push((
+                package.unwrap_or(key).to_owned(),
+                kind == "dev-dependencies",
+            ));
         }
     }
     let targets = manifest.get("target").and_then(Value::as_table);
@@ -159,6 +168,18 @@ mod tests {
             [dependencies]\nserde = \"1\"\nduologue-engine.workspace = true\n\
             [dev-dependencies]\nduologue-store = { path = \".\", features = [\"testing\"] }\n";
         assert_eq!(found(manifest), []);
+    }
+
+    #[test]
+    fn what_only_tests_may_know_is_found_elsewhere() {
+        let manifest = |table: &str| {
+            format!(
+                "[package]\nname = \"duologue-engine\"\n[{table}]\nduologue-doubles.workspace = true\n"
+            )
+        };
+        assert_eq!(found(&manifest("dev-dependencies")), []);
+        assert_eq!(found(&manifest("dependencies")).len(), 1);
+        assert_eq!(found(&manifest("target.'cfg(unix)'.dependencies")).len(), 1);
     }
 
     #[test]

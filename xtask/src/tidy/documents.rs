@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::settings::{self, DEFAULTS, DOCUMENT};
 
-use super::{Rule, Text, Tree, Violation};
+use super::tree::{Rule, Text, Tree, Violation};
 
 /// Every setting has a comment, and a row in the operators' table that says the same.
 pub(super) fn settings(tree: &Tree) -> Vec<Violation> {

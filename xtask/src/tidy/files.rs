@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Rule, Text, Tree, Violation};
+use super::tree::{Rule, Text, Tree, Violation};
 
 const LINES_MAX: usize = 500;
 

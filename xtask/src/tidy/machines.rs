@@ -1,7 +1,7 @@
 //! Nothing in the project may depend on the machine or the network where it was written: no
 //! absolute paths of people's folders, no hosts of package registries.
 
-use super::{Rule, Text, Tree, Violation};
+use super::tree::{Rule, Text, Tree, Violation};
 
 /// Folders that are there on some machines only.
 const FOLDERS: &[&str] = &[

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Rule, Tree, Violation};
+use super::tree::{Rule, Tree, Violation};
 use crate::schema::{self, MIGRATIONS, SCHEMA};
 
 const FOLDERS: [&str; 2] = ["crates/duologue-store/migrations/sqlite/", MIGRATIONS];

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use super::{Rule, Text, Tree, Violation};
+use super::tree::{Rule, Text, Tree, Violation};
 
 const DOCUMENT: &str = "docs/reliability.md";
 

@@ -5,7 +5,7 @@
 //! too, for then this file has fallen behind. That the explanations are right is for the tests of
 //! `duologue-protocol` to say, which read the document's examples.
 
-use super::{Rule, Text, Tree, Violation};
+use super::tree::{Rule, Text, Tree, Violation};
 
 const DOCUMENT: &str = "docs/protocol.md";
 

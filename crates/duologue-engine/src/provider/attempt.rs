@@ -14,9 +14,6 @@
 //!   answer is over.
 //! * However often it is tried, it is over within `total_timeout`.
 
-#[cfg(test)]
-mod tests;
-
 use std::{error::Error, sync::Arc};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};

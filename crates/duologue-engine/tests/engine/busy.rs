@@ -1,7 +1,7 @@
 //! A message that comes while a turn runs: it waits, is refused, or takes the turn's place, as it
 //! wants, or as the server is set.
 
-use duologue_engine::provider::scripted::Step;
+use duologue_doubles::scripted::Step;
 use duologue_protocol::{ErrorCode, EventBody, FinishReason, OnBusy, ServerFrame};
 
 use crate::harness::{
@@ -18,7 +18,7 @@ async fn half_way() -> (World, Client) {
     let world = World::start();
     world
         .provider
-        .will([Step::Say("Half".to_owned()), Step::Lease("first")]);
+        .will([Step::Say("Half".to_owned()), Step::Hold("first")]);
     let mut client = world.connect("s").await;
     client.say_as("m1", "one");
     client
@@ -133,8 +133,8 @@ async fn the_setting_holds_unless_the_message_says_otherwise() {
         (OnBusy::Queue, Some(OnBusy::Interrupt), "interrupts"),
     ] {
         let world = World::with(|limits| limits.session.on_busy = setting);
-        world.provider.will([Step::Lease("first")]);
-        world.provider.will([Step::Lease("second")]);
+        world.provider.will([Step::Hold("first")]);
+        world.provider.will([Step::Hold("second")]);
         let mut client = world.connect("s").await;
         client.say("one");
         world.provider.wait_for_requests(1).await;
@@ -255,7 +255,7 @@ async fn a_message_whose_turn_begins_makes_room_for_another() {
         client.say(&format!("waits {number}"));
     }
     client.settle().await;
-    world.provider.will([Step::Lease("second")]);
+    world.provider.will([Step::Hold("second")]);
     world.provider.release("first");
     client.until(is_done).await;
     client.say_as("m9", "last");
@@ -284,18 +284,19 @@ async fn a_tool_is_interrupted_like_an_answer() {
     world.log("s").await;
 }
 
-/// Both wait in the inbox: the turn has not begun when it is interrupted. Its message is stored, and
-/// has its end.
+/// Both messages are in the inbox before the first turn starts, so the second interrupts a turn whose
+/// message is not yet stored. It is stored all the same, and its turn gets its end.
 #[tokio::test(start_paused = true)]
 async fn a_turn_that_has_hardly_begun_is_interrupted_all_the_same() {
     let world = World::start();
+    world.provider.will([Step::Hold("first")]);
     world.provider.will_say("Two.");
     let mut client = world.connect("s").await;
     client.say("one");
     client.say_with("m2", "two", OnBusy::Interrupt);
     let turns = turns(&mut client, 2).await;
     assert_eq!(turns, [stopped("one"), answered("two")]);
-    assert_eq!(world.provider.requests().len(), 1);
+    assert_eq!(world.provider.streams_dropped(), 1);
     world.log("s").await;
 }
 

@@ -1,6 +1,7 @@
 //! A turn can be cancelled at every moment, and ends exactly once.
 
-use duologue_engine::provider::{ModelCall, ProviderError, StopReason, scripted::Step};
+use duologue_doubles::scripted::Step;
+use duologue_engine::provider::{ModelCall, ProviderError, StopReason};
 use duologue_protocol::{
     ClientFrame, DisconnectReason, ErrorCode, EventBody, FinishReason, ServerFrame, ToolOutcome,
     Usage,
@@ -148,7 +149,7 @@ async fn the_loss_of_the_socket_is_none() {
     let world = World::start();
     world.provider.will([
         Step::Say("Half".to_owned()),
-        Step::Lease("half-way"),
+        Step::Hold("half-way"),
         Step::Say(" and half.".to_owned()),
     ]);
     let mut client = world.connect("s").await;

@@ -1,6 +1,6 @@
 //! A turn costs as many commits as it has moments, and nothing is told before it is stored.
 
-use duologue_engine::provider::scripted::Step;
+use duologue_doubles::scripted::Step;
 use duologue_protocol::ServerFrame;
 
 use crate::harness::{

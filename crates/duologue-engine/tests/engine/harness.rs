@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use duologue_doubles::scripted::ScriptedProvider;
 use duologue_engine::{
     AttachError, Engine, Limits, Parts,
     agent::Agent,
@@ -20,7 +21,7 @@ use duologue_engine::{
         GenerationLimits, JobLimits, ProcessLimits, RetryDelay, SessionLimits, TokenLimits,
         TurnLimits, UserLimits,
     },
-    provider::{Provider, scripted::ScriptedProvider},
+    provider::Provider,
     store::{ServerId, SessionRecord, SessionStatus, Store},
 };
 use duologue_protocol::{Event, OnBusy, Seq, SessionId, UserId};

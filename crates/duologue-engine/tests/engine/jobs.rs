@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use duologue_doubles::scripted::Step;
 use duologue_engine::{
     Limits,
     limits::RetryDelay,
-    provider::{Message, ProviderError, Purpose, Request, scripted::Step},
+    provider::{Message, ProviderError, Purpose, Request},
     store::{ServerId, SessionStatus, Store},
 };
 use duologue_protocol::{ClientFrame, SummaryStatus};
@@ -29,8 +30,8 @@ fn refuses() -> [Step; 1] {
     ))]
 }
 
-fn leases() -> [Step; 2] {
-    [Step::Lease("summary"), Step::Say("Too late.".to_owned())]
+fn held_summary() -> [Step; 2] {
+    [Step::Hold("summary"), Step::Say("Too late.".to_owned())]
 }
 
 /// A session in which one thing was said, and that has ended.
@@ -170,7 +171,7 @@ async fn a_worker_that_lost_its_lease_changes_nothing() {
         limits.generation.total_timeout = Duration::from_mins(5);
         limits.jobs.workers = 1;
     });
-    world.provider.will_summarize(leases());
+    world.provider.will_summarize(held_summary());
     world.store.set(Weather::Away, [Call::RenewJob]);
     session(&world, "s", "hi").await;
     pass(LEASE + seconds(1)).await;
@@ -198,7 +199,7 @@ async fn a_worker_that_hears_of_its_loss_stops() {
         limits.generation.first_token_timeout = Duration::from_mins(5);
         limits.generation.total_timeout = Duration::from_mins(5);
     });
-    world.provider.will_summarize(leases());
+    world.provider.will_summarize(held_summary());
     world.store.set(Weather::Away, [Call::RenewJob]);
     session(&world, "s", "hi").await;
     pass(LEASE + seconds(1)).await;
@@ -218,7 +219,7 @@ async fn a_worker_keeps_its_lease_as_long_as_it_works() {
         limits.generation.first_token_timeout = Duration::from_mins(5);
         limits.generation.total_timeout = Duration::from_mins(5);
     });
-    world.provider.will_summarize(leases());
+    world.provider.will_summarize(held_summary());
     session(&world, "s", "hi").await;
     pass(LEASE * 4).await;
     let thief = ServerId("thief".to_owned());
@@ -233,7 +234,7 @@ async fn a_worker_keeps_its_lease_as_long_as_it_works() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_stops_gives_its_jobs_back_at_once() {
     let world = World::start();
-    world.provider.will_summarize(leases());
+    world.provider.will_summarize(held_summary());
     session(&world, "s", "hi").await;
     world.provider.wait_for_requests(2).await;
     world
@@ -251,7 +252,7 @@ async fn a_server_that_stops_gives_its_jobs_back_at_once() {
 #[tokio::test(start_paused = true)]
 async fn the_summary_of_a_session_that_was_reopened_is_not_applied() {
     let world = World::start();
-    world.provider.will_summarize(leases());
+    world.provider.will_summarize(held_summary());
     world
         .provider
         .will_summarize([Step::Say("The whole.".to_owned())]);

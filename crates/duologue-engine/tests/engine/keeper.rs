@@ -1,8 +1,9 @@
 //! Sessions whose server was lost are ended by another, and no others are.
 
+use duologue_doubles::memory::Fault;
 use duologue_engine::{
     AttachError,
-    store::{Claim, Lease, ServerId, SessionStatus, Store, memory::Fault},
+    store::{Claim, Lease, ServerId, SessionStatus, Store},
 };
 use duologue_protocol::{
     CloseCode, EndReason, Event, EventBody, FinishReason, Seq, SessionStarted, TurnId, UserMessage,

@@ -1,8 +1,9 @@
 //! How sessions begin, end, and begin again; and whose they are.
 
+use duologue_doubles::scripted::Step;
 use duologue_engine::{
     AttachError,
-    provider::{ProviderError, scripted::Step},
+    provider::ProviderError,
     store::{SessionStatus, Store},
 };
 use duologue_protocol::{
@@ -25,7 +26,7 @@ async fn a_session_begins_with_its_start_and_its_readers_coming() {
     let mut client = world.connect("s").await;
     let frames = client.settle().await;
     assert_eq!(names(&frames), ["session_started", "client_connected"]);
-    let Some(EventBody::SessionStarted(started)) = body(&frames[0]) else {
+    let ServerFrame::Opened(started) = &frames[0] else {
         panic!("it starts");
     };
     assert_eq!(started.agent, "test");
@@ -103,7 +104,7 @@ async fn the_loss_of_all_readers_does_not_cut_an_answer_short() {
     let world = World::start();
     world
         .provider
-        .will([Step::Lease("slow"), Step::Say("At last.".to_owned())]);
+        .will([Step::Hold("slow"), Step::Say("At last.".to_owned())]);
     world
         .provider
         .will_summarize([Step::Say("Done.".to_owned())]);
@@ -378,11 +379,11 @@ async fn a_logs_time_does_not_go_back_when_the_clock_does() {
     let world = World::with(|limits| limits.jobs.retry_delays.clear());
     world
         .provider
-        .will([Step::Lease("half-way"), Step::Say("Hello.".to_owned())]);
+        .will([Step::Hold("half-way"), Step::Say("Hello.".to_owned())]);
     let refusal = ProviderError::Refused("the test refuses".into());
     world
         .provider
-        .will_summarize([Step::Lease("summary"), Step::Fail(refusal)]);
+        .will_summarize([Step::Hold("summary"), Step::Fail(refusal)]);
     pass(seconds(10)).await;
     let mut client = world.connect("s").await;
     client.say("hi");

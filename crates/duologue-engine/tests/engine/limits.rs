@@ -3,9 +3,10 @@
 
 use std::num::{NonZeroU32, NonZeroU64};
 
+use duologue_doubles::scripted::Step;
 use duologue_engine::{
     AttachError, Delivery, Limits,
-    provider::{ModelCall, StopReason, scripted::Step},
+    provider::{ModelCall, StopReason},
 };
 use duologue_protocol::{
     CloseCode, DisconnectReason, ErrorCode, ErrorFrame, EventBody, FinishReason, OnBusy,
@@ -175,7 +176,7 @@ async fn turns_at_once_spend_no_more_than_the_budget_and_what_is_reserved() {
             estimated: false,
         };
         let finish = Step::Finish(StopReason::Stop, Some(usage));
-        world.provider.will([Step::Lease("go"), finish]);
+        world.provider.will([Step::Hold("go"), finish]);
     }
     let mut clients = Vec::new();
     for number in 0..10 {
@@ -237,7 +238,7 @@ async fn a_message_that_waited_for_tokens_in_vain_ends_at_once() {
         estimated: false,
     };
     let finish = Step::Finish(StopReason::Stop, Some(usage));
-    world.provider.will([Step::Lease("go"), finish]);
+    world.provider.will([Step::Hold("go"), finish]);
     let mut client = world.connect("s").await;
     client.say("one");
     world.provider.wait_for_requests(1).await;
@@ -313,7 +314,7 @@ async fn a_user_has_so_many_turns_running_and_no_more() {
     let world = World::with(|limits| limits.user.turns_running_max = 2);
     let mut clients = Vec::new();
     for name in ["a", "b", "c"] {
-        world.provider.will([Step::Lease("go")]);
+        world.provider.will([Step::Hold("go")]);
         clients.push(world.connect(name).await);
     }
     clients[0].say("one");

@@ -3,6 +3,7 @@
 //! Time passes only while everything waits for it, so a test may wait for an hour at no cost and
 //! still sees every timer fire in its order.
 
+mod attempt;
 mod busy;
 mod cancelling;
 mod commits;
@@ -14,6 +15,7 @@ mod limits;
 mod messages;
 mod model_tools;
 mod readers;
+mod replay;
 mod resuming;
 mod shutdown;
 mod storage;

@@ -1,6 +1,6 @@
 //! Messages: each is stored once and answered once, and a flood of them is refused, not suffered.
 
-use duologue_engine::provider::scripted::Step;
+use duologue_doubles::scripted::Step;
 use duologue_protocol::{ClientFrame, ErrorCode, FinishReason, ServerFrame};
 
 use crate::harness::{
@@ -30,7 +30,7 @@ async fn messages_have_their_turns_one_after_the_other() {
 #[tokio::test(start_paused = true)]
 async fn only_so_many_messages_wait_for_the_running_turn() {
     let world = World::start();
-    world.provider.will([Step::Lease("first")]);
+    world.provider.will([Step::Hold("first")]);
     let mut client = world.connect("s").await;
     for number in 0..6 {
         client.say_as(&format!("m{number}"), "hi");
@@ -157,7 +157,7 @@ async fn a_message_id_stands_for_one_text() {
 #[tokio::test(start_paused = true)]
 async fn a_message_that_is_sent_again_while_it_waits_is_answered_once() {
     let world = World::start();
-    world.provider.will([Step::Lease("first")]);
+    world.provider.will([Step::Hold("first")]);
     world.provider.will_say("Two.");
     let mut client = world.connect("s").await;
     client.say_as("m1", "one");

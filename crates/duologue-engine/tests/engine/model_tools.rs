@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use duologue_engine::provider::{
-    Message, ModelCall, StopReason,
-    scripted::{ScriptedProvider, Step},
-};
+use duologue_doubles::scripted::{ScriptedProvider, Step};
+use duologue_engine::provider::{Message, ModelCall, StopReason};
 use duologue_protocol::{ErrorCode, EventBody, FinishReason, Usage};
 use serde_json::{Value, json};
 use tokio::sync::Barrier;

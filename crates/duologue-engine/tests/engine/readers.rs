@@ -1,6 +1,7 @@
 //! Readers: served alike, each at its own risk.
 
-use duologue_engine::{Delivery, provider::scripted::Step};
+use duologue_doubles::scripted::Step;
+use duologue_engine::Delivery;
 use duologue_protocol::{
     CloseCode, ConnectionId, DisconnectReason, ErrorCode, EventBody, ServerFrame,
 };
@@ -175,7 +176,7 @@ async fn what_happens_during_a_replay_follows_it() {
     let world = World::start();
     world.provider.will([
         Step::Say("Half".to_owned()),
-        Step::Lease("half-way"),
+        Step::Hold("half-way"),
         Step::Say(" and half.".to_owned()),
     ]);
     let mut client = world.connect("s").await;

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use duologue_doubles::scripted::Step;
 use duologue_engine::{
     AttachError,
-    provider::scripted::Step,
     store::{ServerId, SessionStatus, Store},
 };
 use duologue_protocol::{ClientFrame, CloseCode, EventBody, FinishReason, ServerFrame};
@@ -65,7 +65,7 @@ async fn a_running_turn_may_finish() {
     let world = World::start();
     world
         .provider
-        .will([Step::Lease("slow"), Step::Say("At last.".to_owned())]);
+        .will([Step::Hold("slow"), Step::Say("At last.".to_owned())]);
     let mut client = world.connect("s").await;
     client.say("one");
     client.say("two");
@@ -172,7 +172,7 @@ async fn a_turn_that_is_cancelled_and_interrupted_ends_once() {
 #[tokio::test(start_paused = true)]
 async fn nobody_is_let_in_any_more() {
     let world = World::start();
-    world.provider.will([Step::Lease("slow")]);
+    world.provider.will([Step::Hold("slow")]);
     let client = world.connect("s").await;
     client.say("hi");
     world.provider.wait_for_requests(1).await;
@@ -216,7 +216,7 @@ async fn leases_are_kept_while_answers_finish() {
     });
     world
         .provider
-        .will([Step::Lease("slow"), Step::Say("At last.".to_owned())]);
+        .will([Step::Hold("slow"), Step::Say("At last.".to_owned())]);
     let mut client = world.connect("s").await;
     client.say("hi");
     world.provider.wait_for_requests(1).await;

@@ -1,9 +1,9 @@
 //! A store that fails: what is retried, what is given up, and what is true afterwards.
 
+use duologue_doubles::{memory::Fault, scripted::Step};
 use duologue_engine::{
     AttachError,
-    provider::scripted::Step,
-    store::{SessionStatus, StoreError, memory::Fault},
+    store::{SessionStatus, StoreError},
 };
 use duologue_protocol::{
     ClientFrame, CloseCode, DisconnectReason, EndReason, EventBody, FinishReason, ServerFrame,
@@ -81,7 +81,7 @@ async fn a_store_that_stays_away_costs_the_turn_and_not_the_session() {
     let world = World::start();
     world.provider.will([
         Step::Say("Half".to_owned()),
-        Step::Lease("half-way"),
+        Step::Hold("half-way"),
         Step::Say(" more.".to_owned()),
     ]);
     let mut client = world.connect("s").await;
@@ -248,7 +248,7 @@ async fn a_takeover_in_mid_answer_stops_the_answer() {
     let world = World::start();
     world.provider.will([
         Step::Say("Half".to_owned()),
-        Step::Lease("half-way"),
+        Step::Hold("half-way"),
         Step::Stall,
     ]);
     let mut client = world.connect("s").await;
@@ -278,7 +278,7 @@ async fn a_draft_that_cannot_be_kept_costs_nothing() {
     let world = World::start();
     world.provider.will([
         Step::Say("Half".to_owned()),
-        Step::Lease("half-way"),
+        Step::Hold("half-way"),
         Step::Say(" and half.".to_owned()),
     ]);
     world.store.set(Weather::Away, [Call::SaveDraft]);

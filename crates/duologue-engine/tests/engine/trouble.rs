@@ -8,9 +8,10 @@ use std::{
     time::Duration,
 };
 
+use duologue_doubles::scripted::Step;
 use duologue_engine::{
     AttachError,
-    provider::{Chunk, Provider, ProviderError, Request, StopReason, scripted::Step},
+    provider::{Chunk, Provider, ProviderError, Request, StopReason},
     store::{SessionStatus, StoreError},
 };
 use duologue_protocol::{
@@ -241,10 +242,9 @@ async fn a_model_that_is_faster_than_the_store_waits_for_it() {
 async fn clients_are_told_which_turn_the_store_has_cost_them() {
     for weather in [Weather::Away, Weather::Hanging] {
         let world = World::start();
-        world.provider.will([
-            Step::Lease("a while"),
-            Step::Say("Never stored.".to_owned()),
-        ]);
+        world
+            .provider
+            .will([Step::Hold("a while"), Step::Say("Never stored.".to_owned())]);
         let mut client = world.connect("s").await;
         client.say("hi");
         client
@@ -262,6 +262,9 @@ async fn clients_are_told_which_turn_the_store_has_cost_them() {
         assert_eq!(errors[0].code, ErrorCode::StorageUnavailable);
         assert_eq!(errors[0].turn_id, Some(TurnId(1)));
         assert!(is_degraded(&frames[0]) || is_degraded(&frames[1]));
+        // Requests that still hang fail before the store is back, so they have no effect.
+        world.store.set_all(Weather::Away);
+        pass(Duration::from_millis(1)).await;
         world.store.set_all(Weather::Fair);
         let mut client = world.resume("s", 0).await;
         let frames = client.until(is_done).await;

@@ -1,10 +1,8 @@
 //! A message that waits is in the log: nothing that happens to readers or servers loses it, and it
 //! has one end, whatever it is.
 
-use duologue_engine::{
-    provider::scripted::Step,
-    store::{SessionStatus, memory::Fault},
-};
+use duologue_doubles::{memory::Fault, scripted::Step};
+use duologue_engine::store::SessionStatus;
 use duologue_protocol::{
     AssistantMessage, ClientFrame, CloseCode, DisconnectReason, EndReason, ErrorCode, Event,
     EventBody, FinishReason, ServerFrame,
@@ -26,7 +24,7 @@ async fn two_waiting() -> (World, Client) {
         limits.generation.first_token_timeout = seconds(600);
         limits.generation.total_timeout = seconds(600);
     });
-    world.provider.will([Step::Lease("first")]);
+    world.provider.will([Step::Hold("first")]);
     let mut client = world.connect("s").await;
     client.say_as("m1", "one");
     client.say_as("m2", "two");
@@ -288,7 +286,7 @@ async fn a_message_that_waited_is_answered_from_the_log_when_it_is_sent_again() 
     let waiting = client.settle().await;
     assert_eq!(names(&waiting), ["message_queued"]);
 
-    world.provider.will([Step::Lease("second")]);
+    world.provider.will([Step::Hold("second")]);
     world.provider.release("first");
     world.provider.wait_for_requests(2).await;
     client.settle().await;

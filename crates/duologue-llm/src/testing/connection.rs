@@ -85,7 +85,7 @@ async fn play(socket: &mut TcpStream, script: &Script, shared: &Shared) -> Playe
             match step {
                 Step::Head { status, headers } => head(&mut writing, *status, headers).await?,
                 Step::Bytes(bytes) => chunk(&mut writing, bytes).await?,
-                Step::Lease(name) => lease(shared, name).await,
+                Step::Hold(name) => hold(shared, name).await,
                 Step::Stall => pending().await,
                 Step::Close => return Ok(Played::Close),
                 Step::Reset => return Ok(Played::Reset),
@@ -108,7 +108,7 @@ async fn play(socket: &mut TcpStream, script: &Script, shared: &Shared) -> Playe
     }
 }
 
-async fn lease(shared: &Shared, name: &str) {
+async fn hold(shared: &Shared, name: &str) {
     let mut changes = shared.subscribe();
     let released = changes
         .wait_for(|state| state.released.contains(name))

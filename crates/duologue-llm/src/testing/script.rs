@@ -20,7 +20,7 @@ pub(super) enum Step {
     /// A piece of its body, as one chunk.
     Bytes(Vec<u8>),
     /// Goes on when the name is released, or was before.
-    Lease(String),
+    Hold(String),
     /// Sends nothing for ever.
     Stall,
     /// Closes the connection in the middle of the response.
@@ -155,8 +155,8 @@ impl Script {
     }
 
     /// Waits for [`ScriptedUpstream::release`](super::ScriptedUpstream::release).
-    pub fn lease(self, name: &str) -> Self {
-        self.then(Step::Lease(name.to_owned()))
+    pub fn hold(self, name: &str) -> Self {
+        self.then(Step::Hold(name.to_owned()))
     }
 
     /// Sends nothing more, and keeps the connection open.

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use axum::http::Uri;
-use duologue_engine::provider::mock::MockConfig;
 use duologue_llm::OpenAiConfig;
+use duologue_mock::MockConfig;
 use serde::Deserialize;
 
 /// Who answers, and the settings of all who could.

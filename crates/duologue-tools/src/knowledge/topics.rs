@@ -42,7 +42,7 @@ pub(super) const TOPICS: &[Topic] = &[
             "footprint",
         ],
         answer: "Carbon dioxide is the greenhouse gas that burning coal, oil and gas sets free; \
-                 the air now leases more than 420 parts per million of it, half as much again as \
+                 the air now holds more than 420 parts per million of it, half as much again as \
                  before industry. For software, the largest lever is to run less of it: a server \
                  that does more with one core needs fewer of them.",
     },

@@ -16,10 +16,9 @@ mod schema;
 mod sqlite;
 
 mod memory {
-    use duologue_engine::{
-        store::{Store, memory::MemoryStore},
-        store_conformance,
-    };
+    use duologue_conformance::store_conformance;
+    use duologue_doubles::memory::MemoryStore;
+    use duologue_engine::store::Store;
 
     async fn open() -> Box<dyn Store> {
         Box::new(MemoryStore::new())

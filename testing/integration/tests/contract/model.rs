@@ -11,7 +11,8 @@ mod world;
 
 use std::{cell::RefCell, sync::Arc};
 
-use duologue_engine::store::{Store, inspect::Inspect, memory::MemoryStore};
+use duologue_doubles::memory::MemoryStore;
+use duologue_engine::store::{Store, inspect::Inspect};
 use duologue_integration::{
     postgres::{Cluster, Database},
     store::OpenStore,

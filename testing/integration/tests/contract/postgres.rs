@@ -5,7 +5,7 @@ mod rights;
 
 use std::time::Duration;
 
-use duologue_engine::{inspect_conformance, store_conformance};
+use duologue_conformance::{inspect_conformance, store_conformance};
 use duologue_integration::{
     postgres::{Cluster, Database},
     store::{OpenStore, config},

@@ -1,6 +1,6 @@
 //! Postgres behind a transaction pooler: the contract.
 
-use duologue_engine::{inspect_conformance, store_conformance};
+use duologue_conformance::{inspect_conformance, store_conformance};
 use duologue_integration::{
     pgbouncer::PgBouncer,
     postgres::{Cluster, Database},

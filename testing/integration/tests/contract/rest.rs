@@ -1,6 +1,6 @@
 //! Supabase's REST interface, with a real PostgREST: the contract.
 
-use duologue_engine::{inspect_conformance, store_conformance};
+use duologue_conformance::{inspect_conformance, store_conformance};
 use duologue_integration::{store::OpenStore, supabase::Project};
 
 async fn open() -> OpenStore<Project> {

@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use duologue_engine::{inspect_conformance, store::StoreError, store_conformance};
+use duologue_conformance::{inspect_conformance, store_conformance};
+use duologue_engine::store::StoreError;
 use duologue_integration::store::{OpenStore, config};
 use duologue_protocol::Seq;
 use duologue_store::StoreConfig;

@@ -121,10 +121,9 @@ async fn pings_are_answered_while_every_query_takes_two_seconds() {
     const PROMPT: Duration = Duration::from_millis(500);
 
     let database = Cluster::get().await.database().await;
-    let proxy = DatabaseProxy::start(database.cluster().port()).await;
-    let url = database.url_at(proxy.port());
+    let proxy = DatabaseProxy::start(database).await;
     let server = TestServer::builder()
-        .set("DATABASE_URL", &url)
+        .set("DATABASE_URL", &proxy.url())
         // A new connection takes some round trips too.
         .set("DUOLOGUE_STORE__ACQUIRE_TIMEOUT", "20s")
         .without_file()

@@ -19,10 +19,10 @@ const DONE_DELAY_MAX: Duration = Duration::from_secs(3);
 #[tokio::test]
 async fn more_answers_than_connections_on_a_database_20_ms_away_all_end_in_time() {
     let database = Cluster::get().await.database().await;
-    let proxy = DatabaseProxy::start(database.cluster().port()).await;
+    let proxy = DatabaseProxy::start(database).await;
     proxy.delay(ROUND_TRIP);
     let server = TestServer::builder()
-        .set("DATABASE_URL", &database.url_at(proxy.port()))
+        .set("DATABASE_URL", &proxy.url())
         .set("DUOLOGUE_STORE__CONNECTIONS_MAX", "10")
         .without_file()
         .start()

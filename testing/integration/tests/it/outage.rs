@@ -16,9 +16,9 @@ const AWAY: Duration = Duration::from_mins(10);
 /// A server with little patience, and the way to its database.
 async fn builder() -> (ServerBuilder, DatabaseProxy) {
     let database = Cluster::get().await.database().await;
-    let proxy = DatabaseProxy::start(database.cluster().port()).await;
+    let proxy = DatabaseProxy::start(database).await;
     let builder = TestServer::builder()
-        .set("DATABASE_URL", &database.url_at(proxy.port()))
+        .set("DATABASE_URL", &proxy.url())
         .set("DUOLOGUE_STORE__STATEMENT_TIMEOUT", "500ms")
         .set("DUOLOGUE_SESSION__ATTACH_TIMEOUT", "500ms")
         .without_file();

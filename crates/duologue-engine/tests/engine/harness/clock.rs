@@ -2,7 +2,8 @@
 
 use std::{sync::Mutex, time::Duration};
 
-use duologue_engine::clock::{Clock, TestClock};
+use duologue_doubles::clock::TestClock;
+use duologue_engine::clock::Clock;
 use jiff::Timestamp;
 
 /// Follows paused time, behind it by what it was set back.

@@ -3,9 +3,9 @@
 use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
+use duologue_doubles::memory::MemoryStore;
 use duologue_engine::store::{
     Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, Store, StoreError,
-    memory::MemoryStore,
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use tokio::{sync::watch, time::Instant};

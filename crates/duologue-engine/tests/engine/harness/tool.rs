@@ -22,7 +22,7 @@ pub(crate) enum Act {
     Panic,
     /// Never answers.
     Hang,
-    /// LeaseRegistry its thread, as no tool should, until the sender is dropped.
+    /// Holds its thread, as no tool should, until the sender is dropped.
     Block(std::sync::mpsc::Receiver<()>),
     /// Answers once so many calls have come to the barrier.
     Meet(Arc<Barrier>),

@@ -3,10 +3,10 @@
 use std::{collections::HashMap, sync::Mutex, time::Duration};
 
 use async_trait::async_trait;
+use duologue_doubles::memory::MemoryStore;
 use duologue_engine::store::{
     Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, Store, StoreError,
     inspect::{Head, Inspect, JobRecord, Jobs, Retry, StoredEvent},
-    memory::MemoryStore,
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 

@@ -1,0 +1,329 @@
+//! Properties of claims and leases.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use duologue_protocol::{Seq, UserId};
+use futures_util::future::join_all;
+
+use super::fixture::{
+    LONG, SHORT, alice, assert_conflict, claim, claim_of, ended, log, moment, record, said, server,
+    session_id, start, start_and_end, until,
+};
+use duologue_engine::store::{Claim, Claimed, Lease, SessionStatus, Store};
+
+/// A new session has an empty log, and what the claim said.
+pub async fn a_claim_creates_the_session(store: &dyn Store) {
+    let claimed = claim(store, "s", "here").await;
+    assert_eq!(claimed.lease.session_id, session_id("s"));
+    assert_eq!(claimed.lease.user_id, alice());
+    assert!(!claimed.reopened);
+    assert_eq!(claimed.draft, None);
+    let session = claimed.session;
+    assert_eq!(session.session_id, session_id("s"));
+    assert_eq!(session.user_id, alice());
+    assert_eq!(session.status, SessionStatus::Active);
+    assert_eq!(session.start_time, moment(0));
+    assert_eq!(session.end_time, None);
+    assert_eq!(session.duration_seconds, None);
+    assert_eq!(session.summary, None);
+    assert_eq!(session.summary_status, None);
+    assert_eq!(session.end_reason, None);
+    assert_eq!(session.agent, "guide");
+    assert_eq!(session.metadata, serde_json::json!({}));
+    assert_eq!(session.last_seq, Seq::ZERO);
+    assert_eq!(record(store, "s").await, session);
+    assert_eq!(log(store, "s").await, []);
+}
+
+/// The old holder is locked out; what the session is does not change with its holder.
+pub async fn a_claim_takes_a_session_over_and_raises_its_epoch(store: &dyn Store) {
+    let old = start(store, "s").await;
+    let claim = Claim {
+        agent: "another".to_owned(),
+        now: moment(50),
+        ..claim_of("s", "there")
+    };
+    let new = store.claim(&claim).await.unwrap().unwrap();
+    assert!(new.lease.epoch > old.epoch);
+    assert!(!new.reopened);
+    assert_eq!(new.session.agent, "guide");
+    assert_eq!(new.session.start_time, moment(0));
+    assert_eq!(new.session.last_seq, Seq(1));
+    assert_conflict(&store.append(&old, Seq(1), &[said(2, "old")]).await);
+    store
+        .append(&new.lease, Seq(1), &[said(2, "new")])
+        .await
+        .unwrap();
+}
+
+/// An ended session is active again, without what its ending left, and takes events.
+pub async fn a_claim_reopens_an_ended_session(store: &dyn Store) {
+    start_and_end(store, "s").await;
+    let claimed = claim(store, "s", "there").await;
+    assert!(claimed.reopened);
+    assert_eq!(claimed.session.status, SessionStatus::Active);
+    assert_eq!(claimed.session.end_time, None);
+    assert_eq!(claimed.session.duration_seconds, None);
+    assert_eq!(claimed.session.end_reason, None);
+    assert_eq!(claimed.session.summary_status, None);
+    assert_eq!(claimed.session.last_seq, Seq(2));
+    assert_eq!(record(store, "s").await, claimed.session);
+    let again = said(3, "again");
+    store
+        .append(&claimed.lease, Seq(2), &[again])
+        .await
+        .unwrap();
+    assert_eq!(log(store, "s").await.len(), 3);
+}
+
+/// Whoever lost the answer to a claim and repeats it must still learn that the log ends with an
+/// ending; once an event follows, it is an open session like any other.
+pub async fn a_repeated_claim_still_says_that_the_session_was_reopened(store: &dyn Store) {
+    start_and_end(store, "s").await;
+    claim(store, "s", "here").await;
+    let repeated = claim(store, "s", "here").await;
+    assert!(repeated.reopened);
+    store
+        .append(&repeated.lease, Seq(2), &[said(3, "again")])
+        .await
+        .unwrap();
+    assert!(!claim(store, "s", "here").await.reopened);
+}
+
+/// Another user learns nothing of a session, not even that it exists, and cannot take it away.
+pub async fn a_foreign_user_gets_nothing_and_disturbs_nothing(store: &dyn Store) {
+    let lease = start(store, "s").await;
+    let mallory = UserId::new("mallory").expect("a user id");
+    let claim = Claim {
+        user_id: mallory.clone(),
+        ..claim_of("s", "there")
+    };
+    assert!(store.claim(&claim).await.unwrap().is_none());
+    let read = store.read(&mallory, &session_id("s"), Seq::ZERO, 10).await;
+    assert_eq!(read.unwrap(), []);
+    let session = store.session(&mallory, &session_id("s")).await;
+    assert_eq!(session.unwrap(), None);
+
+    let mut stolen = lease.clone();
+    stolen.user_id = mallory;
+    assert_conflict(&store.append(&stolen, Seq(1), &[said(2, "mine")]).await);
+    assert_conflict(&store.end(&stolen, Seq(1), &[ended(2)]).await);
+    store
+        .append(&lease, Seq(1), &[said(2, "still Alice's")])
+        .await
+        .unwrap();
+}
+
+/// Claims at the same time queue up: no two get one epoch, and the last one holds the session.
+pub async fn of_many_claims_each_gets_an_epoch_of_its_own(store: &dyn Store) {
+    let claims = join_all((0..12).map(|n| async move {
+        let by = format!("server-{n}");
+        claim(store, "s", &by).await.lease
+    }))
+    .await;
+    let epochs: BTreeSet<_> = claims.iter().map(|lease| lease.epoch).collect();
+    assert_eq!(epochs.len(), claims.len());
+    let last = epochs.last().expect("there are some");
+    for lease in &claims {
+        let appended = store.append(lease, Seq::ZERO, &[said(1, "me")]).await;
+        if lease.epoch == *last {
+            appended.unwrap();
+        } else {
+            assert_conflict(&appended);
+        }
+    }
+}
+
+/// A server that stops leaves its sessions to whoever looks next.
+pub async fn a_released_session_lapses_at_once(store: &dyn Store) {
+    let lease = start(store, "s").await;
+    store.release(&lease).await.unwrap();
+    store.release(&lease).await.unwrap();
+    let found = swept(store, "there", Duration::ZERO).await;
+    assert_eq!(found.session.session_id, session_id("s"));
+    assert_eq!(found.session.status, SessionStatus::Active);
+    assert!(found.lease.epoch > lease.epoch);
+}
+
+/// A release that comes late does not take the session from its new holder.
+pub async fn an_old_epoch_releases_nothing(store: &dyn Store) {
+    let old = start(store, "s").await;
+    let new = claim(store, "s", "there").await.lease;
+    store.release(&old).await.unwrap();
+    // Lapses meanwhile, so that the sweep finds what there is to find.
+    let other = start(store, "other").await;
+    store.release(&other).await.unwrap();
+    let found = swept(store, "sweeper", Duration::ZERO).await;
+    assert_eq!(found.session.session_id, session_id("other"));
+    store
+        .append(&new, Seq(1), &[said(2, "mine")])
+        .await
+        .unwrap();
+}
+
+/// Two sessions lapse, and only a sweep without grace finds them: the other asks for more patience
+/// than any test has.
+pub async fn a_lapsed_session_is_claimed_only_after_the_grace(store: &dyn Store) {
+    let lease = start(store, "s").await;
+    store.release(&lease).await.unwrap();
+    let lapsed = until("the lease has lapsed", async || {
+        let patient = store.claim_lapsed(&server("patient"), LONG, LONG, 10).await;
+        assert_eq!(patient.unwrap().len(), 0);
+        let hasty = store
+            .claim_lapsed(&server("hasty"), LONG, Duration::ZERO, 10)
+            .await;
+        hasty.unwrap().pop()
+    })
+    .await;
+    assert_eq!(lapsed.session.session_id, session_id("s"));
+}
+
+/// Sweepers that look at the same time share what there is, and share it out once.
+pub async fn a_lapsed_session_is_claimed_by_one_sweeper_only(store: &dyn Store) {
+    let names: Vec<_> = (0..8).map(|n| format!("s{n}")).collect();
+    for name in &names {
+        let lease = start(store, name).await;
+        store.release(&lease).await.unwrap();
+    }
+    let mut found = Vec::new();
+    until("all are found", async || {
+        let sweeps = join_all((0..4).map(|n| async move {
+            let sweeper = server(&format!("sweeper-{n}"));
+            store
+                .claim_lapsed(&sweeper, LONG, Duration::ZERO, 10)
+                .await
+                .unwrap()
+        }));
+        let claimed = sweeps.await.into_iter().flatten();
+        found.extend(claimed.map(|claimed| claimed.session.session_id));
+        (found.len() >= names.len()).then_some(())
+    })
+    .await;
+    found.sort();
+    let expected: Vec<_> = names.iter().map(|name| session_id(name)).collect();
+    assert_eq!(found, expected);
+}
+
+/// No sweep takes more than it can look after; later ones take the rest.
+pub async fn lapsed_sessions_are_claimed_up_to_the_limit(store: &dyn Store) {
+    for name in ["one", "two", "three"] {
+        let lease = start(store, name).await;
+        store.release(&lease).await.unwrap();
+    }
+    let mut found = 0;
+    until("all three are found", async || {
+        let sweep = store
+            .claim_lapsed(&server("sweeper"), LONG, Duration::ZERO, 2)
+            .await
+            .unwrap();
+        assert!(sweep.len() <= 2, "the limit is two");
+        found += sweep.len();
+        (found == 3).then_some(())
+    })
+    .await;
+}
+
+/// Of two sessions that one server holds with short leases, the one that it does not name lapses:
+/// so a claim lapses whose answer was lost.
+pub async fn renewing_keeps_what_is_named_from_lapsing(store: &dyn Store) {
+    for session in ["kept", "left"] {
+        let claim = Claim {
+            lease: SHORT,
+            ..claim_of(session, "here")
+        };
+        let lease = store.claim(&claim).await.unwrap().unwrap().lease;
+        if session == "kept" {
+            let lost = store.renew(&server("here"), &[lease], LONG).await.unwrap();
+            assert_eq!(lost, []);
+        }
+    }
+    let found = swept(store, "sweeper", Duration::ZERO).await;
+    assert_eq!(found.session.session_id, session_id("left"));
+    let rest = store
+        .claim_lapsed(&server("sweeper"), LONG, Duration::ZERO, 10)
+        .await;
+    assert_eq!(rest.unwrap().len(), 0);
+}
+
+/// What was released is neither renewed nor lost; what another has claimed since is lost, and does
+/// not get the longer lease.
+pub async fn renewing_tells_what_is_lost_and_leaves_what_was_released(store: &dyn Store) {
+    let released = start(store, "released").await;
+    store.release(&released).await.unwrap();
+    let taken = start(store, "taken").await;
+    let kept = start(store, "kept").await;
+    let claim = Claim {
+        lease: SHORT,
+        ..claim_of("taken", "there")
+    };
+    store.claim(&claim).await.unwrap().unwrap();
+    let gone = Lease {
+        session_id: session_id("never"),
+        ..kept.clone()
+    };
+    let leases = [kept, taken.clone(), released, gone.clone()];
+    let mut lost = store.renew(&server("here"), &leases, LONG).await.unwrap();
+    lost.sort_by(|a, b| a.session_id.cmp(&b.session_id));
+    assert_eq!(lost, [gone, taken]);
+    let mut found = Vec::new();
+    until("both have lapsed", async || {
+        let sweep = store
+            .claim_lapsed(&server("sweeper"), LONG, Duration::ZERO, 10)
+            .await;
+        found.extend(
+            sweep
+                .unwrap()
+                .into_iter()
+                .map(|claimed| claimed.session.session_id),
+        );
+        (found.len() == 2).then_some(())
+    })
+    .await;
+    found.sort();
+    assert_eq!(found, [session_id("released"), session_id("taken")]);
+}
+
+/// An epoch is one claim of one server: under another's name it renews nothing.
+pub async fn nobody_renews_what_another_server_holds(store: &dyn Store) {
+    let claim = Claim {
+        lease: SHORT,
+        ..claim_of("s", "here")
+    };
+    let lease = store.claim(&claim).await.unwrap().unwrap().lease;
+    let lost = store.renew(&server("there"), &[lease], LONG).await.unwrap();
+    assert_eq!(lost, []);
+    swept(store, "sweeper", Duration::ZERO).await;
+}
+
+/// More than a page of anything, in one call.
+pub async fn a_thousand_holds_are_renewed_at_once(store: &dyn Store) {
+    let lease = start(store, "s").await;
+    let stale = |number| Lease {
+        session_id: session_id(&format!("gone-{number}")),
+        ..lease.clone()
+    };
+    let mut leases: Vec<_> = (0..999).map(stale).collect();
+    leases.push(lease.clone());
+    let lost = store.renew(&server("here"), &leases, LONG).await.unwrap();
+    assert_eq!(lost.len(), 999);
+    assert!(!lost.contains(&lease));
+    let lost = store.renew(&server("here"), &[], LONG).await.unwrap();
+    assert_eq!(lost, []);
+}
+
+/// One harmless round trip.
+pub async fn a_store_answers_a_ping(store: &dyn Store) {
+    store.ping().await.unwrap();
+}
+
+/// Sweeps until one lapsed session is found.
+async fn swept(store: &dyn Store, by: &str, grace: Duration) -> Claimed {
+    until("a session has lapsed", async || {
+        let mut found = store
+            .claim_lapsed(&server(by), LONG, grace, 1)
+            .await
+            .unwrap();
+        found.pop()
+    })
+    .await
+}

@@ -1,0 +1,245 @@
+//! The store in memory: the simplest correct one, for tests.
+//!
+//! Its "database clock" is tokio's, so leases lapse in paused time too. It keeps rows as databases
+//! do, so that what cannot be written or read back shows here first. A test may let writes fail.
+
+use std::{
+    fmt,
+    sync::{Mutex, MutexGuard},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use duologue_engine::store::{
+    Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, Store, StoreError,
+    normalize::{Ending, stored_text},
+};
+use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
+use tokio::time::Instant;
+
+use self::{job_row::JobRow, session::Session, state::State};
+
+mod inspect;
+mod job_row;
+mod jobs;
+mod session;
+mod state;
+
+pub use self::state::Fault;
+
+/// See the module.
+#[derive(Default)]
+pub struct MemoryStore {
+    state: Mutex<State>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets the next `count` writes fail as unavailable. Zero ends an outage early.
+    pub fn fail_next_writes(&self, count: u32, fault: Fault) {
+        let mut state = self.state();
+        state.fault = Some(fault);
+        state.faults_left = count;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder of this lock panics")
+    }
+
+    fn write<T>(
+        &self,
+        change: impl FnOnce(&mut State) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut state = self.state();
+        let Some(left) = state.faults_left.checked_sub(1) else {
+            return change(&mut state);
+        };
+        state.faults_left = left;
+        if state.fault == Some(Fault::AfterEffect) {
+            // The caller must learn nothing of how it went.
+            let _lost_answer = change(&mut state);
+        }
+        Err(StoreError::Unavailable(
+            "a test made this write fail".into(),
+        ))
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
+        self.write(|state| {
+            let session = state
+                .sessions
+                .entry(claim.session_id.clone())
+                .or_insert_with(|| Session::new(claim));
+            if session.record.user_id != claim.user_id {
+                return Ok(None);
+            }
+            session.reopen();
+            Ok(Some(session.claim(&claim.server, claim.lease)))
+        })
+    }
+
+    async fn claim_lapsed(
+        &self,
+        server: &ServerId,
+        lease: Duration,
+        grace: Duration,
+        limit: u32,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        self.write(|state| {
+            let now = Instant::now();
+            let mut lapsed: Vec<_> = state
+                .sessions
+                .values_mut()
+                .filter(|session| session.is_active() && session.lease_until + grace < now)
+                .collect();
+            lapsed.sort_by_key(|session| session.lease_until);
+            let claimed = lapsed.into_iter().take(limit as usize);
+            Ok(claimed
+                .map(|session| session.claim(server, lease))
+                .collect())
+        })
+    }
+
+    async fn renew(
+        &self,
+        server: &ServerId,
+        leases: &[Lease],
+        lease: Duration,
+    ) -> Result<Vec<Lease>, StoreError> {
+        self.write(|state| {
+            let mut lost = Vec::new();
+            for held in leases {
+                match state.sessions.get_mut(&held.session_id) {
+                    Some(session) if session.epoch == held.epoch => {
+                        if session.is_active() && session.owner.as_ref() == Some(server) {
+                            session.lease_until = Instant::now() + lease;
+                        }
+                    }
+                    _ => lost.push(held.clone()),
+                }
+            }
+            Ok(lost)
+        })
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.write(|state| {
+            if let Ok(session) = state.held(lease) {
+                session.give_up();
+            }
+            Ok(())
+        })
+    }
+
+    async fn append(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        self.write(|state| {
+            if state.has_events(lease, after, events) {
+                return Ok(());
+            }
+            state.held(lease)?.append(after, events)
+        })
+    }
+
+    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        self.write(|state| {
+            if state.has_events(lease, after, events) {
+                return Ok(());
+            }
+            let session = state.held(lease)?;
+            session.append(after, events)?;
+            session.end(Ending::of(events));
+            let job = JobRow::new(session);
+            state.jobs.push(job);
+            Ok(())
+        })
+    }
+
+    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
+        self.write(|state| {
+            state.held(lease)?.draft = Some(Draft {
+                turn_id: draft.turn_id,
+                text: stored_text(&draft.text).into_owned(),
+            });
+            Ok(())
+        })
+    }
+
+    async fn read(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        after: Seq,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        let state = self.state();
+        let Some(session) = state.of_user(user, session) else {
+            return Ok(Vec::new());
+        };
+        let rows = (1..).map(Seq).zip(&session.events);
+        rows.filter(|(seq, _)| *seq > after)
+            .take(limit as usize)
+            .map(|(seq, row)| row.event(seq))
+            .collect()
+    }
+
+    async fn session(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+    ) -> Result<Option<SessionRecord>, StoreError> {
+        let state = self.state();
+        Ok(state
+            .of_user(user, session)
+            .map(|session| session.record.clone()))
+    }
+
+    async fn tokens_spent(&self, user: &UserId, since: Timestamp) -> Result<u64, StoreError> {
+        let state = self.state();
+        let sessions = state.sessions.values();
+        let of_user = sessions.filter(|session| session.record.user_id == *user);
+        let mut spent: u64 = 0;
+        for session in of_user {
+            spent = spent.saturating_add(session.tokens_spent(since)?);
+        }
+        Ok(spent)
+    }
+
+    async fn claim_job(
+        &self,
+        worker: &ServerId,
+        lease: Duration,
+    ) -> Result<Option<Job>, StoreError> {
+        self.write(|state| Ok(state.claim_job(worker, lease)))
+    }
+
+    async fn renew_job(&self, job: &Job, lease: Duration) -> Result<(), StoreError> {
+        self.write(|state| state.renew_job(job, lease))
+    }
+
+    async fn finish_job(&self, job: &Job, summarized: &Event) -> Result<JobEnd, StoreError> {
+        self.write(|state| state.finish_job(job, summarized))
+    }
+
+    async fn retry_job(&self, job: &Job, delay: Duration, why: &str) -> Result<(), StoreError> {
+        self.write(|state| state.retry_job(job, delay, why))
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn close(&self) {}
+}

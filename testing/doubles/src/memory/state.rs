@@ -1,0 +1,62 @@
+//! The tables of the store in memory.
+
+use std::collections::BTreeMap;
+
+use duologue_engine::store::{Lease, StoreError};
+use duologue_protocol::{Event, Seq, SessionId, UserId};
+
+use super::{
+    job_row::JobRow,
+    session::{EventRow, Session},
+};
+
+/// How a write fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is written.
+    BeforeEffect,
+    /// All is written, but the answer is lost.
+    AfterEffect,
+}
+
+/// Every table, and the writes that will fail.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) sessions: BTreeMap<SessionId, Session>,
+    pub(super) jobs: Vec<JobRow>,
+    pub(super) fault: Option<Fault>,
+    pub(super) faults_left: u32,
+}
+
+impl State {
+    /// The session, if `lease` is still the right to write to it.
+    pub(super) fn held(&mut self, lease: &Lease) -> Result<&mut Session, StoreError> {
+        self.sessions
+            .get_mut(&lease.session_id)
+            .filter(|session| session.record.user_id == lease.user_id)
+            .filter(|session| session.epoch == lease.epoch && session.is_active())
+            .ok_or(StoreError::Conflict)
+    }
+
+    pub(super) fn of_user(&self, user: &UserId, session: &SessionId) -> Option<&Session> {
+        let session = self.sessions.get(session);
+        session.filter(|session| session.record.user_id == *user)
+    }
+
+    /// Whether `lease` has stored just these events: then the call is a repetition.
+    pub(super) fn has_events(&self, lease: &Lease, after: Seq, events: &[Event]) -> bool {
+        let Some(session) = self.of_user(&lease.user_id, &lease.session_id) else {
+            return false;
+        };
+        let stored = session.events.iter().skip(index(after));
+        let rows = events.iter().map(|event| EventRow::new(lease.epoch, event));
+        !events.is_empty()
+            && stored
+                .take(events.len())
+                .eq(rows.collect::<Vec<_>>().iter())
+    }
+}
+
+pub(super) fn index(seq: Seq) -> usize {
+    usize::try_from(seq.0).unwrap_or(usize::MAX)
+}
