@@ -108,13 +108,8 @@ impl ApiError {
     /// The error frame and the close code that a client receives after the upgrade.
     pub(crate) fn after_upgrade(&self) -> (ErrorFrame, CloseCode) {
         let reply = self.reply();
-        let frame = ErrorFrame {
-            retry_after_ms: self.wait(reply.status).map(milliseconds),
-            code: reply.code,
-            message: self.message().to_owned(),
-            id: None,
-            turn_id: None,
-        };
+        let frame = ErrorFrame::new(reply.code, self.message())
+            .with_retry_after_ms(self.wait(reply.status).map(milliseconds));
         (frame, reply.close)
     }
 

@@ -92,13 +92,12 @@ impl AttachedSocket {
     ) -> Result<(), ConnectionEnd> {
         let handled = match message {
             Some(Ok(Message::Text(text))) => self.handle_text(&text),
-            Some(Ok(Message::Binary(_))) => self.rate_limiter.count(None).and(Err(ErrorFrame {
-                code: ErrorCode::BinaryUnsupported,
-                message: "binary frames are not supported; send text frames".into(),
-                id: None,
-                turn_id: None,
-                retry_after_ms: None,
-            })),
+            Some(Ok(Message::Binary(_))) => {
+                self.rate_limiter.count(None).and(Err(ErrorFrame::new(
+                    ErrorCode::BinaryUnsupported,
+                    "binary frames are not supported; send text frames",
+                )))
+            }
             Some(Ok(Message::Ping(_))) => self.rate_limiter.count(None),
             Some(Ok(Message::Pong(_))) => Ok(()),
             Some(Ok(Message::Close(frame))) => {
@@ -128,13 +127,7 @@ impl AttachedSocket {
             }
             Err(error) => {
                 self.rate_limiter.count(error.id.clone())?;
-                Err(ErrorFrame {
-                    code: error.code,
-                    message: error.message,
-                    id: error.id,
-                    turn_id: None,
-                    retry_after_ms: None,
-                })
+                Err(ErrorFrame::from(error))
             }
         }
     }

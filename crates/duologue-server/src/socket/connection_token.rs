@@ -63,13 +63,8 @@ impl ConnectionToken {
     /// Starts the check of a new token. [`next`](Self::next) returns its result.
     pub(super) fn refresh(&mut self, token: String) -> Result<(), ErrorFrame> {
         if self.checking.is_some() {
-            return Err(ErrorFrame {
-                code: ErrorCode::Busy,
-                message: "another token is being checked; wait for the result".into(),
-                id: None,
-                turn_id: None,
-                retry_after_ms: None,
-            });
+            let message = "another token is being checked; wait for the result";
+            return Err(ErrorFrame::new(ErrorCode::Busy, message));
         }
         let (authenticator, user_id) = (Arc::clone(&self.authenticator), self.user_id.clone());
         let token = token.into();

@@ -72,12 +72,9 @@ impl FrameRateLimiter {
             return Ok(());
         };
         self.refusals += 1;
-        Err(ErrorFrame {
-            code: ErrorCode::TooManyRequests,
-            message: "too many frames; send this again later".to_owned(),
-            id,
-            turn_id: None,
-            retry_after_ms: Some(milliseconds(wait)),
-        })
+        let message = "too many frames; send this again later";
+        Err(ErrorFrame::new(ErrorCode::TooManyRequests, message)
+            .with_id(id)
+            .with_retry_after_ms(Some(milliseconds(wait))))
     }
 }

@@ -6,6 +6,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use duologue_protocol::{Received, ServerFrame};
 use futures_util::{SinkExt, StreamExt};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -325,7 +326,7 @@ impl Tab {
                 let what = format!("event {seq} came after {last_seq}");
                 self.history.breach(FindingKind::Gap, what);
             }
-            self.history.events.insert(seq, frame.clone());
+            self.history.events.insert(seq, event_in_log(frame));
             if frame["type"] == "done" {
                 self.summed_up(frame);
             }
@@ -400,6 +401,17 @@ impl Tab {
             let what = format!("{done} sums up {forming:?}");
             self.history.breach(FindingKind::DiffersFromLog, what);
         }
+    }
+}
+
+/// The event as a replay spells it: the first frame of a new session says more than its event does.
+fn event_in_log(frame: &Value) -> Value {
+    match ServerFrame::read(&frame.to_string()) {
+        Ok(Received::Frame(ServerFrame::Opened(opened))) => opened
+            .event()
+            .and_then(|event| serde_json::from_str(&ServerFrame::Event(event).to_json()).ok())
+            .unwrap_or_else(|| frame.clone()),
+        _ => frame.clone(),
     }
 }
 
