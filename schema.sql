@@ -1,9 +1,9 @@
 -- Duologue's tables and functions in Postgres: paste all of it into Supabase's SQL editor and run it.
 --
 -- It may be run again at any time: what is in place is left alone. It is one transaction: if anything
--- fails, nothing has changed. Tables `sessions` and `session_events` of this server's predecessors
--- are upgraded; docs/operations.md says what becomes of them. `duologue migrate` does the same over
--- a connection, and either may follow the other.
+-- fails, nothing has changed. A database that was made before the first release is brought over, and so
+-- are tables `sessions` and `session_events` of this server's predecessors; docs/operations.md says what
+-- becomes of them. `duologue migrate` does the same over a connection, and either may follow the other.
 --
 -- Written by `cargo xtask schema` from crates/duologue-store/migrations/postgres; edits here are lost.
 
@@ -44,6 +44,17 @@ create table if not exists duologue_migrations (
     execution_time bigint      not null
 );
 
+-- Runs a script that brings other tables over, if `find.sql` has found such.
+create or replace function pg_temp.duologue_upgrade(kind text, script text)
+returns text language plpgsql as $$
+begin
+    if current_setting('duologue.found') <> kind then
+        return kind || ': not found';
+    end if;
+    execute replace(script, e'\r', '');
+    return kind || ': brought over';
+end $$;
+
 -- Applies a migration, unless it has been.
 create or replace function pg_temp.duologue_apply(its_version bigint, its_name text, given text)
 returns text language plpgsql as $$
@@ -68,11 +79,84 @@ begin
     return its_name || ': in place';
 end $$;
 
-select pg_temp.duologue_apply(0, 'former_layouts', $migration$-- Sets aside the tables of this server's predecessors, so that ours can be made.
+-- Finds out what is in the schema, before anything is created or changed: `duologue.found` becomes
+-- `ours` (migrations follow the numbers that are applied), `nothing`, `unreleased` (the seven migrations
+-- from before the first release) or `predecessors` (tables of this server's predecessors). Anything else
+-- is refused.
+select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
+
+do $$
+declare
+    here       constant regnamespace := quote_ident(current_schema())::regnamespace;
+    -- The seven, as `duologue migrate` and schema.sql recorded them.
+    unreleased constant text := '0 former_layouts, 1 sessions, 2 jobs, 3 former_rows, 4 renew_holds, '
+        '5 operators, 6 tokens';
+    applied    text;
+    kind       text;
+    tables     text;
+begin
+    if to_regclass('duologue_migrations') is not null then
+        select string_agg(version || ' ' || description
+                || case when success then '' else ' (failed)' end, ', ' order by version)
+        into applied from duologue_migrations;
+    end if;
+    select string_agg(relname, ', ' order by relname) into tables from pg_class
+    where relnamespace = here and relname in
+        ('sessions', 'session_events', 'session_drafts', 'session_jobs', 'duologue_installation');
+
+    if applied = unreleased then
+        kind := 'unreleased';
+    elsif applied = '1 schema' or starts_with(applied, '1 schema, ') then
+        kind := 'ours';
+    elsif applied is not null then
+        raise exception 'schema % has tables of a Duologue that this one does not know (migrations: %)',
+                here, applied
+            using hint = 'Nothing was changed. Bring them up to date with the build that made them, or choose '
+                'another schema.';
+    elsif tables is null then
+        kind := 'nothing';
+    elsif tables ~ '^session(s|_events)(, sessions)?$' then
+        kind := 'predecessors';
+    else
+        raise exception 'schema % already has tables that this script does not know: %', here, tables
+            using hint = 'Nothing was changed. Choose another schema, or rename those tables.';
+    end if;
+    perform set_config('duologue.found', kind, true);
+end $$;
+
+select pg_temp.duologue_upgrade('unreleased', $migration$-- Alters the tables of a database that was made before the first release, by seven migrations, so that the
+-- schema (0001) can complete them: columns that are new, and without the functions, which it creates again.
+select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
+
+-- Each row gets an id of its own, since the default is random.
+alter table sessions
+    add column tenant text not null default '',
+    add column log_id text not null default replace(gen_random_uuid()::text, '-', '');
+
+-- All rows get the transaction of this upgrade; among them the order is that of their ids.
+alter table session_events add column txid xid8 not null default pg_current_xact_id();
+
+do $$
+declare
+    the_function regprocedure;
+begin
+    for the_function in
+        select oid from pg_proc
+        where pronamespace = quote_ident(current_schema())::regnamespace and proname like 'duologue\_%'
+    loop
+        execute format('drop function %s', the_function);
+    end loop;
+end $$;
+
+-- The numbers begin again.
+delete from duologue_migrations;
+$migration$);
+
+select pg_temp.duologue_upgrade('predecessors', $migration$-- Sets aside the tables of this server's predecessors, so that the schema (0001) can be created.
 --
 -- Two layouts are known; both call their tables `sessions` and `session_events`, as we do. They are
--- renamed, not changed and not dropped: 0003 copies their rows, and whoever owns the database drops
--- them when the copy has been looked at. Without such tables nothing happens here.
+-- renamed, not changed and not dropped: after.sql copies their rows, and the owner of the database drops
+-- them when the copy has been checked. A new database never runs this.
 select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
 
 do $$
@@ -164,18 +248,23 @@ begin
 end $$;
 $migration$);
 
-select pg_temp.duologue_apply(1, 'sessions', $migration$-- Sessions, their logs, and the answers that are forming.
+select pg_temp.duologue_apply(1, 'schema', $migration$-- The whole schema, version 1: sessions, their logs, drafts and jobs, and the functions that servers call.
+-- Later changes are migrations of their own.
 --
--- The server touches these tables through functions only: one call, one statement, one transaction.
+-- The server uses these tables through functions only: one call, one statement, one transaction.
 -- So the same schema serves a direct connection, a transaction pooler, and PostgREST. Functions run
--- with their owner's rights and nobody else has any on the tables; row level security is forced on
--- top, so that a grant given by mistake shows nothing.
+-- with their owner's rights and nobody else has any rights on the tables; row level security is forced
+-- as well, so that a grant given by mistake shows nothing.
 --
--- Everything goes to the first schema of the search path, and each function keeps that path, so
--- that no caller can slip another table under it.
+-- Everything is created in the first schema of the search path, and each function keeps that path, so
+-- that no caller can substitute another table.
+--
+-- Tables and indexes are created `if not exists`, since those of a database that was made before the
+-- first release are altered in place (unreleased/before.sql) and already exist. find.sql refuses any
+-- other database that has tables with these names.
 select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
 
-create table sessions (
+create table if not exists sessions (
     session_id       text             not null primary key,
     user_id          text             not null,
     status           text             not null default 'active'
@@ -192,14 +281,16 @@ create table sessions (
     last_seq         bigint           not null default 0 check (last_seq >= 0),
     epoch            bigint           not null default 1,
     owner            text,
-    lease_until      timestamptz      not null
+    lease_until      timestamptz      not null,
+    tenant           text             not null default '',
+    log_id           text             not null default replace(gen_random_uuid()::text, '-', '')
 )
 -- Rows change with every append and every renewal; room on the page keeps that out of the indexes.
 with (fillfactor = 80);
 
 comment on table sessions is 'One row per conversation.';
 comment on column sessions.user_id is
-    'Bound by the first claim; nobody else ever sees the session.';
+    'Set by the first claim; no other user ever sees the session.';
 comment on column sessions.status is
     'active -> ended -> completed, and back to active when the session is reopened.';
 comment on column sessions.duration_seconds is 'From start to end, to the millisecond; pauses count.';
@@ -212,18 +303,24 @@ comment on column sessions.last_seq is
 comment on column sessions.epoch is
     'Raised by every claim. A write under an older one is refused.';
 comment on column sessions.owner is
-    'The server that holds the session; null when it was released or has ended.';
+    'The server that holds the lease; null when it was released or the session has ended. A write by '
+    'another server is refused, even under the current epoch.';
 comment on column sessions.lease_until is
-    'When others may take it over, by the clock of this database.';
+    'When other servers may take the session over, by the clock of this database.';
+comment on column sessions.tenant is
+    'The tenant that the user belongs to; empty where there is only one.';
+comment on column sessions.log_id is
+    'Random, made with the session: names this history of it. A restore from a backup makes a new one, so '
+    'that a client cannot resume from a position in a history that is gone.';
 
--- For renewing what a server holds, and for finding what has lapsed: few sessions are active. The
--- lease itself stays out of the index, since renewing it would then move the row every time.
-create index sessions_active on sessions (owner) where status = 'active';
+-- For renewing a server's leases, and for finding those that have expired: few sessions are active. The
+-- lease itself is not in the index, since each renewal would then move the row.
+create index if not exists sessions_active on sessions (owner) where status = 'active';
 
--- For users who list what is theirs: the row level security below asks for the user first.
-create index sessions_user on sessions (user_id, start_time);
+-- For users who list their sessions: the row level security below compares the user first.
+create index if not exists sessions_user on sessions (user_id, start_time);
 
-create table session_events (
+create table if not exists session_events (
     id          bigint      not null generated always as identity primary key,
     session_id  text        not null references sessions (session_id) on delete cascade,
     seq         bigint      not null check (seq > 0),
@@ -231,9 +328,13 @@ create table session_events (
     event_type  text        not null,
     payload     jsonb       not null,
     occurred_at timestamptz not null,
+    txid        xid8        not null default pg_current_xact_id(),
 
     unique (session_id, seq)
 );
+
+-- The order in which events of all sessions can be read without gaps.
+create index if not exists session_events_feed on session_events (txid, id);
 
 comment on table session_events is
     'The log of everything that happened in a session. Rows are inserted, and never changed.';
@@ -244,8 +345,11 @@ comment on column session_events.epoch is
     'Of the claim that wrote it. Tells a repeated append from another writer''s.';
 comment on column session_events.occurred_at is
     'By the clock of the server that wrote it; never earlier than the event before.';
+comment on column session_events.txid is
+    'The transaction that wrote it. Ids are assigned before the commit, so a reader that remembers the '
+    'highest id misses what commits later; (txid, id) below the xmin of its snapshot is complete.';
 
-create table session_drafts (
+create table if not exists session_drafts (
     session_id text        not null primary key references sessions (session_id) on delete cascade,
     turn_id    text        not null,
     text       text        not null,
@@ -253,10 +357,68 @@ create table session_drafts (
 );
 
 comment on table session_drafts is
-    'The text of an answer that is forming, for whoever takes the session over.';
+    'The text of an answer in progress, for the server that takes the session over.';
 
 comment on column session_drafts.turn_id is 'As the events of the log name it: turn-1, turn-2, ….';
 comment on column session_drafts.saved_at is 'By the clock of this database.';
+
+create table if not exists session_jobs (
+    id          bigint      not null generated always as identity primary key,
+    session_id  text        not null references sessions (session_id) on delete cascade,
+    user_id     text        not null,
+    last_seq    bigint      not null,
+    attempt     integer     not null default 0,
+    worker      text,
+    due_at      timestamptz not null,
+    outcome     text        check (outcome in ('applied', 'superseded')),
+    finished_at timestamptz,
+    last_error  text,
+
+    unique (session_id, last_seq)
+);
+
+comment on table session_jobs is
+    'Work that outlives its session. So far there is one kind: make the session''s summary.';
+comment on column session_jobs.attempt is
+    'Raised by every claim, before the work: a job that kills its worker runs out of attempts too.';
+comment on column session_jobs.worker is
+    'Who has it; null when nobody does. Together with the attempt it fences the result.';
+comment on column session_jobs.due_at is
+    'When it may be claimed next: at once, after a delay, or when its worker''s lease lapses.';
+comment on column session_jobs.outcome is 'Null while the job is open.';
+comment on column session_jobs.last_error is 'Why the last attempt failed, for operators.';
+
+create index if not exists session_jobs_due on session_jobs (due_at, id) where outcome is null;
+
+comment on column session_jobs.last_seq is
+    'The session_ended that it is about, or the failed session_summarized that an operator has tried '
+    'again. If the log has gone on since, the result is dropped.';
+
+-- For the tokens that a user has used since a moment: few events complete an answer.
+create index if not exists session_events_answers on session_events (session_id, occurred_at)
+    where event_type = 'assistant_message';
+
+create table if not exists duologue_installation (
+    one_row    boolean not null primary key default true check (one_row),
+    id         uuid    not null default gen_random_uuid(),
+    -- Three random UUIDs have 366 random bits.
+    key        bytea   not null check (octet_length(key) = 32) default sha256(
+                   uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())
+                   || uuid_send(gen_random_uuid())),
+    generation bigint  not null default 1,
+    origin     jsonb   not null default '{}'
+);
+
+comment on table duologue_installation is
+    'Facts about this installation, which are the same for all of its servers. One row.';
+comment on column duologue_installation.id is 'Names the installation. Never changes.';
+comment on column duologue_installation.key is
+    'Secret, random: for signatures and keyed hashes that all servers must agree on.';
+comment on column duologue_installation.generation is
+    'Raised when the database is found to be restored from a backup: positions from before are void.';
+comment on column duologue_installation.origin is
+    'The cluster, timeline, database and table in which these rows were last seen. If they differ, the '
+    'database was restored or has failed over; see duologue_check_origin.';
 
 comment on table duologue_migrations is
     'Which parts of this schema are in place. Kept by `duologue migrate` and by schema.sql alike.';
@@ -264,7 +426,7 @@ comment on column duologue_migrations.checksum is
     'SHA-384 of the script. One that was changed after it was applied is reported.';
 comment on column duologue_migrations.execution_time is 'In nanoseconds; zero or less if not measured.';
 
--- Who may do what. Every migration ends with these. All may be repeated.
+-- Rights. Every migration ends with these functions, which may be repeated.
 
 create function duologue_secure_table(the_table regclass) returns void
 language plpgsql set search_path from current as $$
@@ -287,8 +449,8 @@ begin
     end loop;
 end $$;
 
--- Lets users who have signed in at Supabase read what is theirs, and whoever bears the service key
--- reach the functions. Elsewhere there are no such roles, and nothing happens.
+-- Lets users who have signed in at Supabase read their own rows, and holders of the service key call the
+-- functions. Other databases have no such roles, and nothing happens.
 create function duologue_admit_api_roles() returns void
 language plpgsql set search_path from current as $$
 begin
@@ -329,7 +491,7 @@ begin
             select rolname from pg_roles where rolname in ('anon', 'authenticated', 'service_role')
         loop
             execute format('revoke all on function %s from %I', ours, api_role);
-            -- Whoever bears the service key is a server of ours. Browsers are not.
+            -- Only servers have the service key. Browsers do not.
             if is_entry and api_role = 'service_role' then
                 execute format('grant execute on function %s to %I', ours, api_role);
             end if;
@@ -337,8 +499,8 @@ begin
     end loop;
 end $$;
 
--- What the functions below share. These are not for callers, who get nothing but entries: the
--- functions that are `security definer`.
+-- Helpers of the functions below. Callers may not use them, only the entries: the functions that are
+-- `security definer`.
 
 create function duologue_time(moment timestamptz) returns text
 language sql stable set search_path from current as $$
@@ -352,17 +514,16 @@ language sql stable set search_path from current as $$
         'start_time', duologue_time(s.start_time), 'end_time', duologue_time(s.end_time),
         'duration_seconds', s.duration_seconds, 'summary', s.summary,
         'summary_status', s.summary_status, 'end_reason', s.end_reason, 'agent', s.agent,
-        'metadata', s.metadata, 'last_seq', s.last_seq
+        'metadata', s.metadata, 'last_seq', s.last_seq, 'log_id', s.log_id
     )
 $$;
 
--- A session as its new holder needs it. It counts as reopened as long as its log ends with an
--- ending, so that a claim whose answer was lost may be repeated.
+-- A session as the server that claimed it needs it. It counts as reopened as long as its log ends with
+-- an ending, so that a claim whose answer was lost may be repeated.
 create function duologue_claimed_json(s sessions) returns jsonb
 language sql stable set search_path from current as $$
     select jsonb_build_object(
-        'session', duologue_session_json(s),
-        'epoch', s.epoch,
+        'session', duologue_session_json(s), 'epoch', s.epoch, 'owner', s.owner,
         'reopened', exists (
             select from session_events as e
             where e.session_id = s.session_id and e.seq = s.last_seq
@@ -387,7 +548,7 @@ language sql set search_path from current as $$
     from jsonb_array_elements(new_events) with ordinality as new (event, position)
 $$;
 
--- Whether this hold has stored just these events: then the call is a repetition.
+-- Whether exactly these events are stored under this epoch: then the call is a repetition.
 create function duologue_has_events(
     for_session text, for_user text, at_epoch bigint, after_seq bigint, new_events jsonb
 ) returns boolean
@@ -404,7 +565,7 @@ $$;
 -- Entries: one per operation of the store. `Store` in the engine says what each must do. Time
 -- comes from `clock_timestamp()`, since a transaction may wait for a lock after it began.
 
-create function duologue_schema_version() returns bigint
+create function duologue_version() returns bigint
 language sql stable security definer set search_path from current as $$
     select max(version) from duologue_migrations where success
 $$;
@@ -441,7 +602,7 @@ language sql security definer set search_path from current as $$
         where status = 'active'
             and lease_until < clock_timestamp() - make_interval(secs => grace_seconds)
         order by lease_until limit at_most
-        -- Sweepers of other servers share the work instead of waiting for each other.
+        -- Sweepers of several servers share the work instead of waiting for each other.
         for update skip locked
     ), claimed as (
         update sessions as s set epoch = s.epoch + 1, owner = by_server,
@@ -452,33 +613,25 @@ language sql security definer set search_path from current as $$
     select coalesce(jsonb_agg(duologue_claimed_json(held)), '[]') from claimed
 $$;
 
-create function duologue_renew(by_server text, lease_seconds double precision) returns bigint
-language sql security definer set search_path from current as $$
-    with renewed as (
-        update sessions set lease_until = clock_timestamp() + make_interval(secs => lease_seconds)
-        where owner = by_server and status = 'active'
-        returning 1
-    )
-    select count(*) from renewed
-$$;
-
-create function duologue_release(for_session text, for_user text, at_epoch bigint) returns boolean
+create function duologue_release(
+    for_session text, for_user text, by_server text, at_epoch bigint
+) returns boolean
 language plpgsql security definer set search_path from current as $$
 begin
     update sessions set owner = null, lease_until = clock_timestamp()
-    where session_id = for_session and user_id = for_user and epoch = at_epoch
+    where session_id = for_session and user_id = for_user and owner = by_server and epoch = at_epoch
         and status = 'active';
     return found;
 end $$;
 
 -- False: another writer came first.
 create function duologue_append(
-    for_session text, for_user text, at_epoch bigint, after_seq bigint, new_events jsonb
+    for_session text, for_user text, by_server text, at_epoch bigint, after_seq bigint, new_events jsonb
 ) returns boolean
 language plpgsql security definer set search_path from current as $$
 begin
     update sessions set last_seq = after_seq + jsonb_array_length(new_events)
-    where session_id = for_session and user_id = for_user and epoch = at_epoch
+    where session_id = for_session and user_id = for_user and owner = by_server and epoch = at_epoch
         and status = 'active' and last_seq = after_seq;
     if not found then
         return duologue_has_events(for_session, for_user, at_epoch, after_seq, new_events);
@@ -492,13 +645,13 @@ end $$;
 
 -- False: another writer came first.
 create function duologue_save_draft(
-    for_session text, for_user text, at_epoch bigint, of_turn text, the_text text
+    for_session text, for_user text, by_server text, at_epoch bigint, of_turn text, the_text text
 ) returns boolean
 language plpgsql security definer set search_path from current as $$
 begin
     -- The lock keeps a claim from coming in between.
     perform from sessions
-    where session_id = for_session and user_id = for_user and epoch = at_epoch
+    where session_id = for_session and user_id = for_user and owner = by_server and epoch = at_epoch
         and status = 'active'
     for share;
     if not found then
@@ -532,50 +685,9 @@ language sql stable security definer set search_path from current as $$
     where s.session_id = for_session and s.user_id = for_user
 $$;
 
-select duologue_secure_table('sessions');
-select duologue_secure_table('session_events');
-select duologue_secure_table('session_drafts');
-select duologue_secure_table('duologue_migrations');
-select duologue_secure_functions();
-select duologue_admit_api_roles();
-$migration$);
-
-select pg_temp.duologue_apply(2, 'jobs', $migration$-- Jobs, and the ending that makes them.
-select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
-
-create table session_jobs (
-    id          bigint      not null generated always as identity primary key,
-    session_id  text        not null references sessions (session_id) on delete cascade,
-    user_id     text        not null,
-    last_seq    bigint      not null,
-    attempt     integer     not null default 0,
-    worker      text,
-    due_at      timestamptz not null,
-    outcome     text        check (outcome in ('applied', 'superseded')),
-    finished_at timestamptz,
-    last_error  text,
-
-    unique (session_id, last_seq)
-);
-
-comment on table session_jobs is
-    'Work that outlives its session. So far there is one kind: make the session''s summary.';
-comment on column session_jobs.last_seq is
-    'The session_ended that it is about. If the log has gone on since, the result is dropped.';
-comment on column session_jobs.attempt is
-    'Raised by every claim, before the work: a job that kills its worker runs out of attempts too.';
-comment on column session_jobs.worker is
-    'Who has it; null when nobody does. Together with the attempt it fences the result.';
-comment on column session_jobs.due_at is
-    'When it may be claimed next: at once, after a delay, or when its worker''s lease lapses.';
-comment on column session_jobs.outcome is 'Null while the job is open.';
-comment on column session_jobs.last_error is 'Why the last attempt failed, for operators.';
-
-create index session_jobs_due on session_jobs (due_at, id) where outcome is null;
-
 -- False: another writer came first.
 create function duologue_end(
-    for_session text, for_user text, at_epoch bigint, after_seq bigint, new_events jsonb
+    for_session text, for_user text, by_server text, at_epoch bigint, after_seq bigint, new_events jsonb
 ) returns boolean
 language plpgsql security definer set search_path from current as $$
 declare
@@ -588,7 +700,7 @@ begin
         duration_seconds = round(greatest(extract(epoch from ended_at - start_time)::numeric, 0), 3),
         end_reason = last_event -> 'payload' ->> 'reason', summary_status = 'pending',
         owner = null, lease_until = clock_timestamp()
-    where session_id = for_session and user_id = for_user and epoch = at_epoch
+    where session_id = for_session and user_id = for_user and owner = by_server and epoch = at_epoch
         and status = 'active' and last_seq = after_seq;
     if not found then
         return duologue_has_events(for_session, for_user, at_epoch, after_seq, new_events);
@@ -679,11 +791,275 @@ begin
     return to_jsonb(result);
 end $$;
 
+-- Renews those of `leases`, each with its `session_id` and `epoch`, that the server still holds, and
+-- returns those that are lost: claimed again since, or deleted.
+create function duologue_renew(
+    by_server text, leases jsonb, lease_seconds double precision
+) returns jsonb
+language sql security definer set search_path from current as $$
+    with named as materialized (
+        select session_id, epoch from jsonb_to_recordset(leases) as l (session_id text, epoch bigint)
+    ), held as materialized (
+        select session_id from sessions join named using (session_id, epoch)
+        where owner = by_server and status = 'active'
+        -- In one order, so that two who lock several rows do not wait for each other.
+        order by session_id for no key update of sessions
+    ), renewed as (
+        update sessions set lease_until = clock_timestamp() + make_interval(secs => lease_seconds)
+        where session_id in (select session_id from held)
+    )
+    select coalesce(jsonb_agg(jsonb_build_object('session_id', session_id, 'epoch', epoch)), '[]')
+    from named
+    where not exists (
+        select from sessions as s
+        where s.session_id = named.session_id and s.epoch = named.epoch
+            and coalesce(s.owner, by_server) = by_server
+    )
+$$;
+
+-- For operators: all sessions as they are stored, and their jobs. `OperatorStore` in the engine says what
+-- each function must do. Nothing that serves users calls them.
+
+-- The state of a job. Not for callers.
+create function duologue_job_state(j session_jobs) returns text
+language sql stable set search_path from current as $$
+    select case
+        when j.outcome is null and j.worker is not null and j.due_at > clock_timestamp()
+            then 'running'
+        when j.outcome is null then 'waiting'
+        when j.outcome = 'superseded' then 'superseded'
+        when exists (
+            select from session_events as e
+            where e.session_id = j.session_id and e.seq = j.last_seq + 1
+                and e.event_type = 'session_summarized' and e.payload ->> 'status' = 'done'
+        ) then 'done'
+        -- A failure counts as long as the session has not gone on and no new attempt was made.
+        when exists (
+            select from sessions as s
+            where s.session_id = j.session_id and s.status = 'completed'
+                and s.last_seq = j.last_seq + 1
+        ) then 'failed'
+        else 'superseded'
+    end
+$$;
+
+-- Not for callers either.
+create function duologue_job_json(j session_jobs) returns jsonb
+language sql stable set search_path from current as $$
+    select jsonb_build_object(
+        'id', j.id, 'session_id', j.session_id, 'user_id', j.user_id, 'last_seq', j.last_seq,
+        'state', duologue_job_state(j), 'attempt', j.attempt, 'worker', j.worker,
+        'due_in_seconds', case when j.outcome is null
+            then greatest(extract(epoch from j.due_at - clock_timestamp()), 0) else 0 end,
+        'outcome', j.outcome, 'last_error', j.last_error
+    )
+$$;
+
+create function duologue_inspect_sessions(after_session text, at_most integer) returns jsonb
+language sql stable security definer set search_path from current as $$
+    select coalesce(jsonb_agg(page.session_id order by page.session_id), '[]')
+    from (
+        select s.session_id from sessions as s
+        where after_session is null or s.session_id > after_session
+        order by s.session_id limit at_most
+    ) as page
+$$;
+
+-- One statement, so that all of it is from one snapshot.
+create function duologue_inspect_head(for_session text) returns jsonb
+language sql stable security definer set search_path from current as $$
+    select jsonb_build_object(
+        'record', duologue_session_json(s), 'epoch', s.epoch, 'owner', s.owner,
+        'log_end', (
+            select coalesce(max(e.seq), 0) from session_events as e
+            where e.session_id = s.session_id
+        ),
+        'jobs', (
+            select coalesce(jsonb_agg(duologue_job_json(j) order by j.id), '[]')
+            from session_jobs as j where j.session_id = s.session_id
+        )
+    ) from sessions as s where s.session_id = for_session
+$$;
+
+create function duologue_inspect_rows(for_session text, after_seq bigint, at_most integer)
+returns jsonb
+language sql stable security definer set search_path from current as $$
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'seq', page.seq, 'epoch', page.epoch, 'occurred_at', duologue_time(page.occurred_at),
+        'event_type', page.event_type, 'payload', page.payload
+    ) order by page.seq), '[]')
+    from (
+        select e.* from session_events as e
+        where e.session_id = for_session and e.seq > after_seq
+        order by e.seq limit at_most
+    ) as page
+$$;
+
+create function duologue_inspect_jobs(only_failed boolean, after_job bigint, at_most integer)
+returns jsonb
+language sql stable security definer set search_path from current as $$
+    select coalesce(jsonb_agg(duologue_job_json(page) order by page.id), '[]')
+    from (
+        select j.* from session_jobs as j
+        where j.id > after_job and (not only_failed or exists (
+            -- Says what `duologue_job_state` calls failed, without a look at the log of each.
+            select from sessions as s
+            where s.session_id = j.session_id and j.outcome = 'applied' and s.status = 'completed'
+                and s.summary_status = 'failed' and s.last_seq = j.last_seq + 1
+        ))
+        order by j.id limit at_most
+    ) as page
+$$;
+
+-- The state of a job that needs no other attempt, or what was done about it; null: there is no such job.
+create function duologue_try_job_again(of_job bigint) returns jsonb
+language plpgsql security definer set search_path from current as $$
+declare
+    job     session_jobs;
+    state   text;
+    new_job bigint;
+begin
+    -- In the order in which a worker that finishes the job locks them.
+    select * into job from session_jobs where id = of_job for update;
+    if not found then
+        return null;
+    end if;
+    perform from sessions where session_id = job.session_id for update;
+    state := duologue_job_state(job);
+    if state = 'waiting' then
+        update session_jobs set due_at = least(due_at, clock_timestamp()) where id = of_job;
+        return '"due_now"';
+    end if;
+    if state = 'failed' then
+        update sessions set status = 'ended', summary_status = 'pending'
+        where session_id = job.session_id;
+        -- A new job: a worker that lost the answer to the old one's end can still ask for it.
+        insert into session_jobs (session_id, user_id, last_seq, due_at)
+        values (job.session_id, job.user_id, job.last_seq + 1, clock_timestamp())
+        returning id into new_job;
+    elsif state = 'superseded' then
+        -- By this very function, perhaps: then the call is a repetition.
+        select id into new_job from session_jobs
+        where session_id = job.session_id and last_seq = job.last_seq + 1 and outcome is null;
+    end if;
+    if new_job is not null then
+        return jsonb_build_object('replaced', new_job);
+    end if;
+    return to_jsonb(state);
+end $$;
+
+-- The tokens of all answers of a user since a moment. A session that ended earlier has none.
+create function duologue_tokens_spent(for_user text, since timestamptz) returns jsonb
+language sql stable security definer set search_path from current as $$
+    select to_jsonb(coalesce(sum(
+        coalesce((e.payload #>> '{usage,input_tokens}')::bigint, 0)
+            + coalesce((e.payload #>> '{usage,output_tokens}')::bigint, 0)
+    ), 0))
+    from sessions as s
+    join session_events as e
+        on e.session_id = s.session_id and e.event_type = 'assistant_message'
+            and e.occurred_at >= since
+    where s.user_id = for_user and (s.end_time is null or s.end_time >= since)
+$$;
+
+
+-- Restores from a backup.
+
+-- Writes the log's id into its first event, where clients find it.
+create function duologue_write_log_ids() returns void
+language sql set search_path from current as $$
+    update session_events as e set payload = e.payload || jsonb_build_object('log_id', s.log_id)
+    from sessions as s
+    where e.session_id = s.session_id and e.seq = 1 and e.event_type = 'session_started'
+        and e.payload ->> 'log_id' is distinct from s.log_id
+$$;
+
+-- Where these rows are: the cluster, its timeline, the database and the table. What this role may not read
+-- is left out.
+create function duologue_origin() returns jsonb
+language plpgsql set search_path from current as $$
+declare
+    origin jsonb := jsonb_build_object(
+        'database', (select oid::text from pg_database where datname = current_database()),
+        'table', 'sessions'::regclass::oid::text);
+begin
+    begin
+        origin := origin || (
+            select jsonb_build_object('system', system_identifier::text) from pg_control_system());
+    exception when insufficient_privilege then
+        null;
+    end;
+    begin
+        -- Of the present, while pg_control_checkpoint() has the timeline of the last checkpoint.
+        origin := origin || jsonb_build_object('timeline', left(pg_walfile_name(pg_current_wal_lsn()), 8));
+    exception when insufficient_privilege then
+        null;
+    end;
+    return origin;
+end $$;
+
+-- Makes the history that is in the database now a new one: gives every log a new id, and takes every lease
+-- and job from its holder. Returns the number of sessions.
+create function duologue_restored() returns bigint
+language plpgsql security definer set search_path from current as $$
+declare
+    renewed bigint;
+begin
+    update duologue_installation set generation = generation + 1, origin = duologue_origin();
+    update sessions set log_id = replace(gen_random_uuid()::text, '-', ''),
+        -- Above every epoch that a server which still runs may have been given after the backup.
+        epoch = epoch + 1000000, owner = null, lease_until = clock_timestamp();
+    get diagnostics renewed = row_count;
+    update session_jobs set worker = null, due_at = least(due_at, clock_timestamp())
+    where outcome is null and worker is not null;
+    perform duologue_write_log_ids();
+    -- A new cluster counts its transactions from the beginning: to its snapshots, rows from an older one
+    -- would lie in the future.
+    update session_events set txid = '3' where txid >= pg_snapshot_xmax(pg_current_snapshot());
+    return renewed;
+end $$;
+
+-- Does the same if the rows are not where they were last seen. `{"restored": sessions or null,
+-- "unreadable": what of the origin this role may not read}`.
+create function duologue_check_origin() returns jsonb
+language plpgsql security definer set search_path from current as $$
+declare
+    present  constant jsonb := duologue_origin();
+    known    jsonb;
+    restored bigint;
+begin
+    select origin into known from duologue_installation for update;
+    if exists (select from jsonb_each(known) as k where present -> k.key <> k.value) then
+        restored := duologue_restored();
+    elsif not known @> present then
+        update duologue_installation set origin = known || present;
+    end if;
+    return jsonb_build_object('restored', restored, 'unreadable', (
+        select coalesce(jsonb_agg(part), '[]') from unnest('{system, timeline}'::text[]) as part
+        where not present ? part
+    ));
+end $$;
+
+insert into duologue_installation (origin) values (duologue_origin()) on conflict do nothing;
+
+select duologue_secure_table('sessions');
+select duologue_secure_table('session_events');
+select duologue_secure_table('session_drafts');
 select duologue_secure_table('session_jobs');
+select duologue_secure_table('duologue_installation');
+select duologue_secure_table('duologue_migrations');
 select duologue_secure_functions();
+select duologue_admit_api_roles();
 $migration$);
 
-select pg_temp.duologue_apply(3, 'former_rows', $migration$-- Copies the rows of the tables that 0000 has set aside, so that the server can read them.
+select pg_temp.duologue_upgrade('unreleased', $migration$-- Completes the logs of a database that was made before the first release: clients find the id of a log in
+-- its first event.
+select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
+
+select duologue_write_log_ids();
+$migration$);
+
+select pg_temp.duologue_upgrade('predecessors', $migration$-- Copies the rows of the tables that before.sql has set aside, so that the server can read them.
 --
 -- Every old event becomes one new event, in the old order: by time, then by id. What a log of ours
 -- must have besides is added: a beginning and an end, one ending for each turn, one result for each
@@ -1139,6 +1515,8 @@ begin
     end loop;
 end $$;
 
+select duologue_write_log_ids();
+
 -- The tables set aside keep what they have, out of everybody's reach.
 do $$
 declare
@@ -1162,204 +1540,9 @@ drop function duologue_former_log, duologue_former_interrupted, duologue_former_
     duologue_former_first, duologue_former_object, duologue_former_json, duologue_former_time;
 $migration$);
 
-select pg_temp.duologue_apply(4, 'renew_holds', $migration$-- Renewing names what is renewed. The function that renewed all that a server holds stays for servers
--- of the version before.
-select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
+drop function pg_temp.duologue_apply, pg_temp.duologue_upgrade;
 
--- Renews what a server still holds of `holds`, each with its `session_id` and `epoch`, and answers
--- those that are lost: claimed anew since, or gone.
-create function duologue_renew_holds(
-    by_server text, holds jsonb, lease_seconds double precision
-) returns jsonb
-language sql security definer set search_path from current as $$
-    with named as materialized (
-        select session_id, epoch from jsonb_to_recordset(holds) as h (session_id text, epoch bigint)
-    ), held as materialized (
-        select session_id from sessions join named using (session_id, epoch)
-        where owner = by_server and status = 'active'
-        -- In one order, so that two who lock several rows do not wait for each other.
-        order by session_id for no key update of sessions
-    ), renewed as (
-        update sessions set lease_until = clock_timestamp() + make_interval(secs => lease_seconds)
-        where session_id in (select session_id from held)
-    )
-    select coalesce(jsonb_agg(jsonb_build_object('session_id', session_id, 'epoch', epoch)), '[]')
-    from named
-    where not exists (
-        select from sessions as s
-        where s.session_id = named.session_id and s.epoch = named.epoch
-    )
-$$;
-
-select duologue_secure_functions();
-$migration$);
-
-select pg_temp.duologue_apply(5, 'operators', $migration$-- What operators see and do: all sessions as they are kept, and the jobs they left. `Inspect` in the
--- engine says what each function must do. Nothing that serves users calls them.
-select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
-
-comment on column session_jobs.last_seq is
-    'The session_ended that it is about, or the failed session_summarized that an operator has tried '
-    'again. If the log has gone on since, the result is dropped.';
-
--- How a job stands. Not for callers.
-create function duologue_job_state(j session_jobs) returns text
-language sql stable set search_path from current as $$
-    select case
-        when j.outcome is null and j.worker is not null and j.due_at > clock_timestamp()
-            then 'running'
-        when j.outcome is null then 'waiting'
-        when j.outcome = 'superseded' then 'superseded'
-        when exists (
-            select from session_events as e
-            where e.session_id = j.session_id and e.seq = j.last_seq + 1
-                and e.event_type = 'session_summarized' and e.payload ->> 'status' = 'done'
-        ) then 'done'
-        -- A failure matters as long as the session has not gone on, and nobody tries again.
-        when exists (
-            select from sessions as s
-            where s.session_id = j.session_id and s.status = 'completed'
-                and s.last_seq = j.last_seq + 1
-        ) then 'failed'
-        else 'superseded'
-    end
-$$;
-
--- Not for callers either.
-create function duologue_job_json(j session_jobs) returns jsonb
-language sql stable set search_path from current as $$
-    select jsonb_build_object(
-        'id', j.id, 'session_id', j.session_id, 'user_id', j.user_id, 'last_seq', j.last_seq,
-        'state', duologue_job_state(j), 'attempt', j.attempt, 'worker', j.worker,
-        'due_in_seconds', case when j.outcome is null
-            then greatest(extract(epoch from j.due_at - clock_timestamp()), 0) else 0 end,
-        'outcome', j.outcome, 'last_error', j.last_error
-    )
-$$;
-
-create function duologue_inspect_sessions(after_session text, at_most integer) returns jsonb
-language sql stable security definer set search_path from current as $$
-    select coalesce(jsonb_agg(page.session_id order by page.session_id), '[]')
-    from (
-        select s.session_id from sessions as s
-        where after_session is null or s.session_id > after_session
-        order by s.session_id limit at_most
-    ) as page
-$$;
-
--- All in one statement, so that it is of one moment.
-create function duologue_inspect_head(for_session text) returns jsonb
-language sql stable security definer set search_path from current as $$
-    select jsonb_build_object(
-        'record', duologue_session_json(s), 'epoch', s.epoch, 'owner', s.owner,
-        'log_end', (
-            select coalesce(max(e.seq), 0) from session_events as e
-            where e.session_id = s.session_id
-        ),
-        'jobs', (
-            select coalesce(jsonb_agg(duologue_job_json(j) order by j.id), '[]')
-            from session_jobs as j where j.session_id = s.session_id
-        )
-    ) from sessions as s where s.session_id = for_session
-$$;
-
-create function duologue_inspect_rows(for_session text, after_seq bigint, at_most integer)
-returns jsonb
-language sql stable security definer set search_path from current as $$
-    select coalesce(jsonb_agg(jsonb_build_object(
-        'seq', page.seq, 'epoch', page.epoch, 'occurred_at', duologue_time(page.occurred_at),
-        'event_type', page.event_type, 'payload', page.payload
-    ) order by page.seq), '[]')
-    from (
-        select e.* from session_events as e
-        where e.session_id = for_session and e.seq > after_seq
-        order by e.seq limit at_most
-    ) as page
-$$;
-
-create function duologue_inspect_jobs(only_failed boolean, after_job bigint, at_most integer)
-returns jsonb
-language sql stable security definer set search_path from current as $$
-    select coalesce(jsonb_agg(duologue_job_json(page) order by page.id), '[]')
-    from (
-        select j.* from session_jobs as j
-        where j.id > after_job and (not only_failed or exists (
-            -- Says what `duologue_job_state` calls failed, without a look at the log of each.
-            select from sessions as s
-            where s.session_id = j.session_id and j.outcome = 'applied' and s.status = 'completed'
-                and s.summary_status = 'failed' and s.last_seq = j.last_seq + 1
-        ))
-        order by j.id limit at_most
-    ) as page
-$$;
-
--- How the job stood that needs no other attempt, or what was done about it; null: there is none.
-create function duologue_try_job_again(of_job bigint) returns jsonb
-language plpgsql security definer set search_path from current as $$
-declare
-    job     session_jobs;
-    state   text;
-    new_job bigint;
-begin
-    -- In the order in which a worker locks them that finishes it.
-    select * into job from session_jobs where id = of_job for update;
-    if not found then
-        return null;
-    end if;
-    perform from sessions where session_id = job.session_id for update;
-    state := duologue_job_state(job);
-    if state = 'waiting' then
-        update session_jobs set due_at = least(due_at, clock_timestamp()) where id = of_job;
-        return '"due_now"';
-    end if;
-    if state = 'failed' then
-        update sessions set status = 'ended', summary_status = 'pending'
-        where session_id = job.session_id;
-        -- A job of its own: whoever lost the answer to the old one's end can still ask for it.
-        insert into session_jobs (session_id, user_id, last_seq, due_at)
-        values (job.session_id, job.user_id, job.last_seq + 1, clock_timestamp())
-        returning id into new_job;
-    elsif state = 'superseded' then
-        -- By this very function, perhaps: then the call is a repetition.
-        select id into new_job from session_jobs
-        where session_id = job.session_id and last_seq = job.last_seq + 1 and outcome is null;
-    end if;
-    if new_job is not null then
-        return jsonb_build_object('replaced', new_job);
-    end if;
-    return to_jsonb(state);
-end $$;
-
-select duologue_secure_functions();
-$migration$);
-
-select pg_temp.duologue_apply(6, 'tokens', $migration$-- What a user has used, for the limits of a day.
-select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
-
--- Few events are the end of an answer, and of those only the latest are asked for.
-create index session_events_answers on session_events (session_id, occurred_at)
-    where event_type = 'assistant_message';
-
--- The tokens of all answers of a user since a moment. A session that ended earlier has none.
-create function duologue_tokens_spent(for_user text, since timestamptz) returns jsonb
-language sql stable security definer set search_path from current as $$
-    select to_jsonb(coalesce(sum(
-        coalesce((e.payload #>> '{usage,input_tokens}')::bigint, 0)
-            + coalesce((e.payload #>> '{usage,output_tokens}')::bigint, 0)
-    ), 0))
-    from sessions as s
-    join session_events as e
-        on e.session_id = s.session_id and e.event_type = 'assistant_message'
-            and e.occurred_at >= since
-    where s.user_id = for_user and (s.end_time is null or s.end_time >= since)
-$$;
-
-select duologue_secure_functions();
-$migration$);
-
-drop function pg_temp.duologue_apply;
-
--- Rights are given anew each time, since the roles and `auth.uid()` may have come later.
+-- Rights are granted again each time, since the roles and `auth.uid()` may have been added since.
 select duologue_secure_functions();
 select duologue_admit_api_roles();
 

@@ -12,6 +12,7 @@ mod autobahn;
 mod browser;
 mod external;
 mod fuzz;
+mod lines;
 mod outcome;
 mod schema;
 mod settings;
@@ -67,6 +68,9 @@ fn run(command: &str, rest: &[String]) -> anyhow::Result<Outcome> {
     }
     if command == "settings" {
         return settings::write(&root);
+    }
+    if command == "lines" {
+        return tidy::write_sizes(&root);
     }
     if command == "schema" {
         return schema::write(&root);

@@ -1,8 +1,9 @@
 //! `schema.sql`, made from the Postgres migrations: for those who paste into an SQL editor.
 //!
-//! It applies each migration that is not applied yet and takes note of it, as `duologue migrate`
-//! does; so either may follow the other. Each script is in it word by word, so that its checksum is
-//! the one that `duologue migrate` expects.
+//! It applies each migration that is not applied yet and records it, as `duologue migrate` does; so
+//! either may follow the other. Each script is contained verbatim, so that its checksum is the one that
+//! `duologue migrate` expects. Other tables are brought over by the scripts in folders, one before the
+//! first migration and one after it.
 
 use std::{fmt::Write as _, fs, path::Path};
 
@@ -20,41 +21,84 @@ const QUOTE: &str = "$migration$";
 const BEGINNING: &str = include_str!("schema/beginning.sql");
 const ENDING: &str = include_str!("schema/ending.sql");
 
-/// The command: writes the file anew.
+/// Finds out what is there.
+const FIND: &str = "find.sql";
+/// The folders of scripts that bring other tables over: `before.sql` and `after.sql` the first migration.
+const UPGRADES: [&str; 2] = ["unreleased", "predecessors"];
+
+/// The command: writes the file.
 pub(crate) fn write(root: &Path) -> anyhow::Result<Outcome> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(root.join(MIGRATIONS)).context(MIGRATIONS)? {
-        let entry = entry.context(MIGRATIONS)?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let text = fs::read_to_string(entry.path()).with_context(|| name.clone())?;
-        files.push((name, text));
-    }
+    read(&root.join(MIGRATIONS), "", &mut files).context(MIGRATIONS)?;
     let files = files.iter().map(|(name, text)| (&**name, &**text));
     let schema = schema(files.collect())?;
     fs::write(root.join(SCHEMA), schema).context(SCHEMA)?;
     Ok(Outcome::Done)
 }
 
+/// Reads all files of a folder, named by their paths in it.
+fn read(folder: &Path, prefix: &str, files: &mut Vec<(String, String)>) -> anyhow::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            read(&entry.path(), &format!("{name}/"), files)?;
+        } else {
+            let text = fs::read_to_string(entry.path()).with_context(|| name.clone())?;
+            files.push((name, text));
+        }
+    }
+    Ok(())
+}
+
 /// The file as it should be, from the names and texts of the migrations.
-pub(crate) fn schema(mut migrations: Vec<(&str, &str)>) -> anyhow::Result<String> {
-    migrations.sort_unstable();
-    let mut schema = BEGINNING.to_owned();
-    for (name, text) in migrations {
-        let (version, description) = named(name)
-            .with_context(|| format!("`{name}` is not named like `0001_description.sql`"))?;
+pub(crate) fn schema(scripts: Vec<(&str, &str)>) -> anyhow::Result<String> {
+    for (name, text) in &scripts {
         anyhow::ensure!(!text.contains(QUOTE), "`{name}` must not contain {QUOTE}");
-        // The script reads line breaks of every kind as ours, since editors change them.
+        // The script drops carriage returns, since editors add them.
         anyhow::ensure!(
             !text.contains('\r'),
             "`{name}` must not contain carriage returns"
         );
+    }
+    let (mut migrations, others): (Vec<_>, Vec<_>) = scripts
+        .into_iter()
+        .partition(|(name, _)| *name != FIND && !name.contains('/'));
+    migrations.sort_unstable();
+    let mut schema = BEGINNING.to_owned();
+    if let Some((_, find)) = others.iter().find(|(name, _)| *name == FIND) {
+        write!(schema, "\n{find}").expect("a string takes all");
+    }
+    schema += &upgrades(&others, "before.sql");
+    for (index, (name, text)) in migrations.into_iter().enumerate() {
+        let (version, description) = named(name)
+            .with_context(|| format!("`{name}` is not named like `0001_description.sql`"))?;
         writeln!(
             schema,
             "\nselect pg_temp.duologue_apply({version}, '{description}', {QUOTE}{text}{QUOTE});"
         )
         .expect("a string takes all");
+        if index == 0 {
+            schema += &upgrades(&others, "after.sql");
+        }
     }
     Ok(schema + ENDING)
+}
+
+/// The scripts that run `before.sql` or `after.sql` the first migration, each if its tables were found.
+fn upgrades(scripts: &[(&str, &str)], which: &str) -> String {
+    let mut calls = String::new();
+    for found in UPGRADES {
+        let file = format!("{found}/{which}");
+        if let Some((_, text)) = scripts.iter().find(|(name, _)| *name == file) {
+            writeln!(
+                calls,
+                "\nselect pg_temp.duologue_upgrade('{found}', {QUOTE}{text}{QUOTE});"
+            )
+            .expect("a string takes all");
+        }
+    }
+    calls
 }
 
 fn named(file: &str) -> Option<(u32, &str)> {
@@ -80,6 +124,28 @@ mod tests {
         let second = "(2, 'b', $migration$select 2;\n$migration$);\n";
         let places = [first, second].map(|text| schema.find(text).expect(text));
         assert!(places[0] < places[1]);
+    }
+
+    /// Tables are set aside or altered before the first migration, and their rows copied right after it.
+    #[test]
+    fn other_tables_are_brought_over_around_the_first_migration() {
+        let scripts = vec![
+            ("0002_b.sql", "select 2;\n"),
+            ("unreleased/after.sql", "select 'after';\n"),
+            ("find.sql", "select 'find';\n"),
+            ("0001_a.sql", "select 1;\n"),
+            ("unreleased/before.sql", "select 'before';\n"),
+        ];
+        let schema = schema(scripts).unwrap();
+        let places = [
+            "\nselect 'find';\n",
+            "('unreleased', $migration$select 'before';\n$migration$);\n",
+            "(1, 'a', ",
+            "('unreleased', $migration$select 'after';\n$migration$);\n",
+            "(2, 'b', ",
+        ]
+        .map(|text| schema.find(text).expect(text));
+        assert!(places.is_sorted(), "{places:?}");
     }
 
     #[test]

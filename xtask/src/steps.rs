@@ -138,6 +138,7 @@ pub(crate) fn help() -> String {
     }
     help + "  fuzz         run libFuzzer: [TARGET] [--seconds N]\n"
         + "  settings     write the table of settings in docs/operations.md\n"
+        + "  lines        write the table of sizes in ARCHITECTURE.md\n"
         + "  schema       write schema.sql"
 }
 

@@ -12,15 +12,15 @@ use crate::lock::lock;
 /// From how many entries on it is looked whether some can be forgotten.
 const SWEEP_ENTRIES_MIN: usize = 1024;
 
-/// Whether an entry that nobody uses is as good as a new one.
+/// Whether an unused entry is equivalent to a new one.
 pub trait Evictable {
-    /// True: forgetting it lets nobody off.
+    /// True: evicting it lifts no limit.
     fn is_evictable(&self) -> bool;
 }
 
 /// Entries by key, made when they are first asked for.
 ///
-/// Bounded by what matters: when it has doubled, it forgets what nobody uses and is as good as new.
+/// Bounded: when it has doubled, it evicts the unused entries that are equivalent to new ones.
 /// So it never holds more than twice the entries that make a difference, and looking for them costs
 /// each insertion next to nothing.
 pub struct EvictingMap<K, V> {

@@ -38,8 +38,8 @@ pub struct SessionLimits {
     /// How long a write is retried while the store does not answer; then the session is given up.
     #[serde(with = "duration")]
     pub storage_retry_timeout: Duration,
-    /// Over how long clients are sent off, and asked to come back, when the server stops. Where there
-    /// are few sessions it takes less, and never longer than the drain.
+    /// The period over which a stopping server disconnects its clients, and over which it asks them to
+    /// reconnect. With few sessions it is shorter, and never longer than the drain.
     #[serde(with = "duration")]
     pub reconnect_window: Duration,
     /// How often the text of a forming answer is stored.
@@ -68,16 +68,16 @@ pub struct TurnLimits {
     pub steps_max: u16,
     /// Tools called in one turn. Reaching it fails the turn with `turn_too_long`.
     pub tool_calls_max: u16,
-    /// How long one tool may take; then the model is told that it took too long.
+    /// How long one tool call may take; then the model receives an error result.
     #[serde(with = "duration")]
     pub tool_timeout: Duration,
     /// The largest answer of a tool. A longer one is cut, and says so.
     pub tool_result_bytes_max: u32,
     /// How much of the conversation a model is shown. Older messages are left out.
     pub prompt_bytes_max: u32,
-    /// The longest answer, in tokens, as the model is told.
+    /// The longest answer, in tokens, as requested from the model.
     pub output_tokens_max: u32,
-    /// The longest answer, in bytes, whatever the model was told. A longer one is cut with
+    /// The longest answer, in bytes, as enforced here. A longer one is truncated with
     /// `finish_reason` `length`.
     pub answer_bytes_max: u32,
 }

@@ -1,4 +1,4 @@
-//! The seam to language models: whoever can stream an answer.
+//! The seam to language models: whatever can stream an answer.
 
 pub mod attempt;
 

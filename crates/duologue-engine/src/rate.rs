@@ -68,7 +68,7 @@ impl Rate {
         self.limiter.clock().now()
     }
 
-    /// Whether it is as good as new, so that forgetting it lets nobody off.
+    /// Whether it is equivalent to a new one, so that evicting it lifts no limit.
     pub fn is_idle(&self) -> bool {
         let last_asked = *lock(&self.last_asked);
         last_asked.elapsed() >= self.refill

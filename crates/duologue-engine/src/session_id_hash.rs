@@ -1,7 +1,7 @@
 //! What a session is called in the log.
 //!
-//! Where nothing authenticates, whoever knows the ids of a session and its user can read it; and
-//! clients put into ids what they like. Logs travel further than the store, so they bear a short
+//! Without authentication, anyone who knows the ids of a session and its user can read it; and clients
+//! choose the content of ids. Logs travel further than the store, so they bear a short
 //! hash: the same everywhere, enough to find all entries of one session, and no way back to its id.
 //! An operator who has the id computes it: `printf %s ID | sha256sum | cut -c1-12`.
 

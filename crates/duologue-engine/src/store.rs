@@ -12,7 +12,7 @@ use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use duologue_protocol::{
-    EndReason, Event, Seq, SessionId, SummaryStatus, Timestamp, TurnId, UserId,
+    EndReason, Event, LogId, Seq, SessionId, SummaryStatus, Timestamp, TurnId, UserId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -189,9 +189,12 @@ pub struct Claimed {
 pub struct Lease {
     /// The session.
     pub session_id: SessionId,
-    /// Its owner.
+    /// The session's user.
     pub user_id: UserId,
-    /// The claim's number.
+    /// The server that claimed it. Writes compare it as well as the epoch, since after a restore from a
+    /// backup two servers may have been given the same epoch.
+    pub server: ServerId,
+    /// The claim's number, which fences writes.
     pub epoch: u64,
 }
 
@@ -231,6 +234,8 @@ pub struct SessionRecord {
     pub metadata: Value,
     /// The last event of its log.
     pub last_seq: Seq,
+    /// Names this history of the session. See [`LogId`].
+    pub log_id: LogId,
 }
 
 /// How far a session has come: `active → ended → completed`, and back to `active` when reopened.

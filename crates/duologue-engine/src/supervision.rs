@@ -1,13 +1,13 @@
-//! Tasks that the whole server depends on begin anew when they panic.
+//! Restarts the tasks that the whole server depends on when they panic.
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt;
 
-/// The pause before a task begins anew, so that one that panics at once does not spin.
+/// The pause before a restart, so that a task that panics at once does not spin.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs `work` to its end, anew after each panic. It must leave nothing half-done that matters.
+/// Runs `work` to its end, and again after each panic. It must leave nothing half-done that matters.
 pub(crate) async fn survive_panics<F>(name: &'static str, work: impl Fn() -> F)
 where
     F: Future<Output = ()>,

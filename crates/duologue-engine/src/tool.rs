@@ -12,7 +12,7 @@ pub trait Tool: Send + Sync + 'static {
     /// What the tool is called, does and needs.
     fn definition(&self) -> &ToolDefinition;
 
-    /// Whether calling it twice is as good as calling it once: it only reads, or it knows a call again
+    /// Whether calling it twice has the effect of one call: it only reads, or it recognises a repeated call
     /// by its [`idempotency_key`](ToolContext::idempotency_key). A call that a lost server left
     /// without a result is then made again; otherwise nobody knows whether it had its effect, and it
     /// is not. An agent's configuration may say otherwise.
@@ -27,7 +27,7 @@ pub trait Tool: Send + Sync + 'static {
     async fn call(&self, arguments: &Value, context: &ToolContext) -> Result<Value, ToolError>;
 }
 
-/// What a tool is called, does and needs, as models and people are told.
+/// The name, purpose and parameters of a tool, as shown to models and people.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolDefinition {
     /// 1 to 64 characters of `a-z A-Z 0-9 _ -`, as OpenAI's function calling wants it.
@@ -65,7 +65,7 @@ impl ToolContext {
 /// How a tool fails. The variants answer "what happens to the turn?".
 #[derive(Debug, thiserror::Error)]
 pub enum ToolError {
-    /// The tool says no. The model is told the reason and goes on.
+    /// The tool refuses. The model receives the reason and continues.
     #[error("{0}")]
     Refused(String),
     /// The tool broke. The turn ends with `tool_failed`; the cause is logged.

@@ -210,7 +210,7 @@ impl Turn {
             usage: self.spent.total(),
             model: self.model,
         };
-        // A session that has let go needs no end.
+        // A session that is gone needs no end.
         drop(self.outputs.send(Output::Done(outcome)).await);
     }
 

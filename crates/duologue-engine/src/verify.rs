@@ -43,7 +43,7 @@ pub enum Invariant {
     TurnClosed,
     /// A tool call has exactly one result, and no result is without a call.
     CallAnswered,
-    /// A session ends once, until it is reopened, and is summed up once per ending.
+    /// A session ends once, until it is reopened, and is summarised once per ending.
     EndedOnce,
     /// Only the latest claim writes.
     SingleWriter,
@@ -56,7 +56,7 @@ pub enum Invariant {
 }
 
 impl Invariant {
-    /// All of them, for whoever must be sure to know each.
+    /// All of them, for callers that must handle each.
     pub const ALL: [Self; 11] = [
         Self::Readable,
         Self::GapFree,

@@ -85,8 +85,8 @@ pub(crate) fn of_event(error: &Value, api_key: &SecretString) -> ProviderError {
     }
 }
 
-/// The engine is told how long to wait; which of its limits the endpoint means, only the log can
-/// tell an operator.
+/// The engine receives the delay; which of its limits the endpoint means is only in the log, for
+/// operators.
 fn rate_limited(
     cause: &(dyn Error + Send + Sync + 'static),
     retry_after: Option<Duration>,

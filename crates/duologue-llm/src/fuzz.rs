@@ -38,5 +38,8 @@ pub fn whole_answer(bytes: &[u8]) {
     let key = SecretString::from("secret-of-ours");
     let refusal = failure::of_response(StatusCode::BAD_REQUEST, &HeaderMap::new(), bytes, &key);
     let told = format!("{refusal:#?}");
-    assert!(!told.contains("secret-of-ours"), "the key is told: {told}");
+    assert!(
+        !told.contains("secret-of-ours"),
+        "the key is disclosed: {told}"
+    );
 }

@@ -131,7 +131,7 @@ impl ScriptedUpstream {
             .send_modify(|state| state.otherwise = Some(script));
     }
 
-    /// Scripts the answer to whoever asks which models there are. Without it, there is no such list.
+    /// Scripts the response to requests for the list of models. Without it, there is no such list.
     pub fn lists_models(&self, script: Script) {
         self.shared.send_modify(|state| state.models = Some(script));
     }

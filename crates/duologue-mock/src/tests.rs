@@ -316,7 +316,7 @@ assistant: What are the user ID (for example user-1) and the month (for example 
     );
 }
 
-/// Summaries must not obey what a user once wrote to test a turn.
+/// Summaries must ignore directives that a user once wrote to test a turn.
 #[tokio::test]
 async fn a_summary_of_nothing_or_of_directives_is_still_one() {
     for (transcript, open) in [

@@ -16,6 +16,9 @@ pub enum IdError {
     /// Empty, too long, or with control characters.
     #[error("a message id has 1 to 128 characters, none of them a control character")]
     Message,
+    /// Not 1 to 64 characters of the alphabet.
+    #[error("a log id has 1 to 64 characters of `A-Z a-z 0-9 _ -`")]
+    Log,
 }
 
 macro_rules! string_id {
@@ -80,6 +83,12 @@ string_id! {
     MessageId, is_printable_id, IdError::Message
 }
 
+string_id! {
+    /// Names one history of a session: random, made with the session, and made again when the session is
+    /// restored from a backup. 1 to 64 characters of `A-Z a-z 0-9 _ -`.
+    LogId, is_log_id, IdError::Log
+}
+
 impl UserId {
     /// Who a client is when it does not say: `anonymous`.
     pub fn anonymous() -> Self {
@@ -92,6 +101,13 @@ fn is_session_id(text: &str) -> bool {
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b))
+}
+
+fn is_log_id(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
 }
 
 fn is_printable_id(text: &str) -> bool {

@@ -19,7 +19,7 @@ pub use crate::{
         SessionEnded, SessionStarted, SessionSummarized, SummaryStatus, ToolCall, ToolOutcome,
         ToolResult, Usage, UserMessage,
     },
-    id::{CallId, ConnectionId, IdError, MessageId, Seq, SessionId, TurnId, UserId},
+    id::{CallId, ConnectionId, IdError, LogId, MessageId, Seq, SessionId, TurnId, UserId},
     received::{ReadError, Received},
     server_frame::{
         DegradedReason, END_OF_RESPONSE, ErrorFrame, GoAwayReason, Role, ServerFrame,

@@ -104,6 +104,27 @@ struct Reply {
     code: ErrorCode,
 }
 
+impl Reply {
+    fn new(status: StatusCode, close: CloseCode, code: ErrorCode) -> Self {
+        Self {
+            status,
+            close,
+            code,
+        }
+    }
+
+    /// The reply to a request that is wrong. Most occur before the upgrade only, so that their close
+    /// code is not sent.
+    fn bad_request(status: StatusCode) -> Self {
+        Self::new(status, CloseCode::Unauthorized, ErrorCode::BadRequest)
+    }
+
+    fn try_again_later(code: ErrorCode) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(status, CloseCode::TryAgainLater, code)
+    }
+}
+
 impl ApiError {
     /// The error frame and the close code that a client receives after the upgrade.
     pub(crate) fn after_upgrade(&self) -> (ErrorFrame, CloseCode) {
@@ -123,49 +144,32 @@ impl ApiError {
     }
 
     fn reply(&self) -> Reply {
-        let reply = |status, close, code| Reply {
-            status,
-            close,
-            code,
-        };
-        // These occur before the upgrade only, so that their close code is never sent.
-        let bad_request = |status| reply(status, CloseCode::Unauthorized, ErrorCode::BadRequest);
-        let try_again_later = |code| {
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            reply(status, CloseCode::TryAgainLater, code)
-        };
         match self {
-            Self::BadRequest(_) => bad_request(StatusCode::BAD_REQUEST),
-            Self::UpgradeRequired => bad_request(StatusCode::UPGRADE_REQUIRED),
-            Self::OriginNotAllowed | Self::Auth(AuthError::OtherUser) => {
-                bad_request(StatusCode::FORBIDDEN)
-            }
-            Self::HostNotAllowed => bad_request(StatusCode::MISDIRECTED_REQUEST),
-            Self::NoSuchRoute => bad_request(StatusCode::NOT_FOUND),
-            Self::Auth(AuthError::Unavailable) => try_again_later(ErrorCode::AuthUnavailable),
-            Self::Auth(_) => {
-                let status = StatusCode::UNAUTHORIZED;
-                reply(status, CloseCode::Unauthorized, ErrorCode::Unauthorized)
-            }
+            Self::BadRequest(_) => Reply::bad_request(StatusCode::BAD_REQUEST),
+            Self::UpgradeRequired => Reply::bad_request(StatusCode::UPGRADE_REQUIRED),
+            Self::OriginNotAllowed => Reply::bad_request(StatusCode::FORBIDDEN),
+            Self::HostNotAllowed => Reply::bad_request(StatusCode::MISDIRECTED_REQUEST),
+            Self::NoSuchRoute => Reply::bad_request(StatusCode::NOT_FOUND),
+            Self::Auth(error) => auth_reply(*error),
             Self::SessionNotFound => {
                 let status = StatusCode::NOT_FOUND;
-                reply(status, CloseCode::NotFound, ErrorCode::SessionNotFound)
+                Reply::new(status, CloseCode::NotFound, ErrorCode::SessionNotFound)
             }
-            Self::Busy => try_again_later(ErrorCode::Busy),
+            Self::Busy => Reply::try_again_later(ErrorCode::Busy),
             Self::TooManyRequests { .. } => {
                 let status = StatusCode::TOO_MANY_REQUESTS;
-                reply(status, CloseCode::Flooding, ErrorCode::TooManyRequests)
+                Reply::new(status, CloseCode::Flooding, ErrorCode::TooManyRequests)
             }
             Self::ShuttingDown => Reply {
                 close: CloseCode::Restart,
-                ..try_again_later(ErrorCode::ShuttingDown)
+                ..Reply::try_again_later(ErrorCode::ShuttingDown)
             },
             Self::Store(StoreError::Conflict | StoreError::Unavailable(_)) => {
-                try_again_later(ErrorCode::StorageUnavailable)
+                Reply::try_again_later(ErrorCode::StorageUnavailable)
             }
             Self::Store(StoreError::Corrupt(_)) => {
                 let status = StatusCode::INTERNAL_SERVER_ERROR;
-                reply(status, CloseCode::Internal, ErrorCode::Internal)
+                Reply::new(status, CloseCode::Internal, ErrorCode::Internal)
             }
         }
     }
@@ -234,6 +238,17 @@ impl IntoResponse for ApiError {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
+    }
+}
+
+fn auth_reply(error: AuthError) -> Reply {
+    match error {
+        AuthError::OtherUser => Reply::bad_request(StatusCode::FORBIDDEN),
+        AuthError::Unavailable => Reply::try_again_later(ErrorCode::AuthUnavailable),
+        AuthError::Missing | AuthError::Misplaced | AuthError::Expired | AuthError::Invalid => {
+            let status = StatusCode::UNAUTHORIZED;
+            Reply::new(status, CloseCode::Unauthorized, ErrorCode::Unauthorized)
+        }
     }
 }
 

@@ -4,11 +4,11 @@
 //! config/default.toml < --config FILE < .env < environment < flags
 //! ```
 //!
-//! Every layer is laid over the defaults key by key ([`Settings`]), so that each value knows where
-//! it came from; only then is it all read into [`Config`]. Everything that is wrong is reported at
-//! once, by key and source, before the server binds anything.
+//! The layers are merged key by key ([`Settings`]), so that the source of each value is known; then
+//! everything is read into [`Config`]. All problems are reported at once, with key and source, before
+//! the server listens.
 //!
-//! Not here: what the values mean. Each section is a struct of the crate that uses it, and
+//! Not here: the meaning of the values. Each section is a struct of the crate that uses it, and
 //! `config/default.toml` explains every key.
 
 mod admin_token_hash;
@@ -50,18 +50,18 @@ pub use crate::config::{
     source::{FlagValue, Source},
 };
 
-/// What [`load`] found.
+/// The result of [`load`].
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The settings in force, checked.
+    /// The effective settings, checked.
     pub config: Config,
-    /// The same with their sources, for `duologue config`. Its text shows no secret.
+    /// The same with their sources, for `duologue config`. Its text contains no secret.
     pub settings: Settings,
-    /// What looks like a mistake but need not be one. To be logged at the start.
+    /// Settings that look like mistakes. To be logged at the start.
     pub warnings: Vec<String>,
 }
 
-/// Lays all layers over the defaults, and reads and checks the result.
+/// Merges all layers into the defaults, and reads and checks the result.
 ///
 /// `file` is the flag `--config`; without it, the variable `DUOLOGUE_CONFIG` may name one.
 pub fn load(
@@ -88,7 +88,7 @@ pub fn load(
     checked(settings, problems, warnings)
 }
 
-/// What [`load`] makes of a file alone, given its text.
+/// The same as [`load`] for the text of a file alone.
 #[cfg(feature = "testing")]
 pub(crate) fn load_text(text: &str) -> Result<Loaded, ConfigError> {
     let mut settings = Settings::defaults();
@@ -96,7 +96,7 @@ pub(crate) fn load_text(text: &str) -> Result<Loaded, ConfigError> {
     checked(settings, problems, Vec::new())
 }
 
-/// Reads and checks what all layers have come to.
+/// Reads and checks the merged settings.
 fn checked(
     settings: Settings,
     mut problems: Vec<String>,
@@ -119,7 +119,7 @@ fn checked(
         // Values that cannot be read cannot be compared with each other either.
         Err(unreadable) => problems.extend(unreadable),
     }
-    let mut said = BTreeSet::new();
-    problems.retain(|problem| said.insert(problem.clone()));
+    let mut seen = BTreeSet::new();
+    problems.retain(|problem| seen.insert(problem.clone()));
     Err(ConfigError { problems })
 }

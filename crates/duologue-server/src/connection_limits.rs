@@ -24,7 +24,7 @@ use tokio::{
 
 use crate::config::{AddressLimits, FrameLimits, LimitsConfig};
 
-/// What a refused client is told to wait for a free slot. The server cannot know when there is one.
+/// What a refused client is asked to wait for a free slot. The server cannot know when one is released.
 pub(crate) const SLOT_RETRY_DELAY: Duration = Duration::from_secs(5);
 
 /// IPv6 addresses are counted by network: one customer usually has a /64, 2^64 addresses.

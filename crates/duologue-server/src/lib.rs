@@ -31,6 +31,7 @@ mod model;
 mod origins;
 pub mod panics;
 mod query;
+mod redacted_url;
 pub mod server;
 pub mod shutdown;
 mod socket;

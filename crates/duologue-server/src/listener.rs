@@ -160,7 +160,7 @@ impl ConnectionSlot {
 
 /// The remote address of a request's connection: a client's, or that of a proxy in between.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
+pub(crate) struct PeerAddress(pub(crate) SocketAddr);
 
 /// Accepts connections until `drain` is cancelled. Connections that are open then stay open until
 /// `closing` is cancelled.
@@ -213,7 +213,7 @@ async fn connect(
 ) {
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(slot.clone());
-        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(PeerAddress(peer));
         let router = router.clone();
         async move {
             let Ok(response) = router.oneshot(request).await;

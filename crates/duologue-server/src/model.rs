@@ -1,4 +1,4 @@
-//! Who answers: an endpoint where one is configured, else the mock.
+//! The model's provider: the configured endpoint, or the mock.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use duologue_mock::Mock;
 
 use crate::config::{Endpoint, ModelChoice};
 
-/// Why a model cannot be used as it is configured.
+/// Why the configured model cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("model.{section}")]
 pub struct ModelError {
@@ -16,7 +16,7 @@ pub struct ModelError {
     source: ConfigError,
 }
 
-/// Makes what the configuration chose.
+/// Creates the provider that the configuration chooses.
 pub(crate) fn build(choice: ModelChoice<'_>) -> Result<Arc<dyn Provider>, ModelError> {
     let (section, config) = match choice {
         ModelChoice::Mock(config) => return Ok(Arc::new(Mock::new(config.clone()))),

@@ -48,7 +48,7 @@ mod tests {
 
     /// Goal: no panic writes a user's text into the log. Method: the ways in which it could.
     #[test]
-    fn only_message_of_the_source_are_told() {
+    fn only_literals_of_the_source_are_logged() {
         assert_eq!(message_of(|_| panic!("it cannot be")), "it cannot be");
         assert_eq!(message_of(|text| panic!("not {text}")), WITHHELD);
         assert_eq!(message_of(|text| assert_ne!(text[..99].len(), 0)), WITHHELD);

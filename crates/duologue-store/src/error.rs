@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use duologue_engine::BoxError;
+use duologue_engine::{BoxError, store::StoreError};
 
 use crate::migrations::{NEEDED, NEWEST};
 
@@ -71,6 +71,26 @@ pub enum OpenError {
         /// What it said.
         source: sqlx::Error,
     },
+    /// There is no such SQLite file.
+    #[error(
+        "{} does not exist; the server creates it when it first starts, or `store.url` names the wrong file",
+        .file.display()
+    )]
+    NoSuchFile {
+        /// The database.
+        file: PathBuf,
+    },
+    /// There are tables with names of ours that no known build has made.
+    #[error(
+        "{place} has tables that this Duologue does not know ({found}); nothing was changed. Bring them \
+         up to date with the build that made them, or choose another database in `store.url`"
+    )]
+    UnknownTables {
+        /// Which database.
+        place: String,
+        /// Its migrations, or its tables.
+        found: String,
+    },
     /// The tables are missing, or older than this build.
     #[error("the tables of {place} are missing or out of date; run `duologue migrate` first")]
     NotMigrated {
@@ -89,6 +109,9 @@ pub enum OpenError {
         /// The last migration that was applied to them.
         version: i64,
     },
+    /// It is not known whether the database was restored from a backup.
+    #[error("the database could not be checked for a restore from a backup")]
+    Origin(#[source] StoreError),
     /// A migration could not be applied, or an applied one is not what it was.
     #[error("{place} could not be migrated")]
     Migration {
@@ -105,7 +128,7 @@ pub enum OpenError {
     SupabaseUrl,
     /// The key cannot be one.
     #[error(
-        "`store.supabase_key` (SUPABASE_SERVICE_ROLE_KEY) holds characters that no key has; copy it \
+        "`store.supabase_key` (SUPABASE_SERVICE_ROLE_KEY) contains characters that no key has; copy it \
          again"
     )]
     SupabaseKey,

@@ -33,15 +33,24 @@ pub use crate::{config::StoreConfig, error::OpenError};
 /// Opens the store, so that the first request finds it ready.
 ///
 /// A SQLite file is created and migrated as needed, and belongs to this process until the store is
-/// closed. A Postgres database must have been migrated before; see [`migrate`].
+/// closed. A Postgres database must have been migrated before; see [`migrate`]. If it was restored from a
+/// backup since it was last opened, every log gets a new id first.
 ///
 /// For a Supabase project, the process must have chosen its TLS implementation before
 /// (`rustls::crypto::aws_lc_rs::default_provider().install_default()`), or this panics.
 pub async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, OpenError> {
     Ok(match config.backend()? {
         Backend::Sqlite(file) => Arc::new(SqliteStore::open(&file, config).await?),
-        Backend::Postgres(options) => Arc::new(PostgresStore::open(*options, config).await?),
-        Backend::Supabase(target) => Arc::new(SupabaseStore::open(*target, config).await?),
+        Backend::Postgres(options) => {
+            let store = PostgresStore::open(*options, config).await?;
+            store.check_origin().await?.log();
+            Arc::new(store)
+        }
+        Backend::Supabase(target) => {
+            let store = SupabaseStore::open(*target, config).await?;
+            store.check_origin().await?.log();
+            Arc::new(store)
+        }
     })
 }
 

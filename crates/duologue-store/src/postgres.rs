@@ -23,7 +23,7 @@ use self::calls::Calls;
 pub(crate) use self::opening::{check, migrate};
 use crate::{
     functions::{attempt, conflict_unless, event_json, events_json, job_end, rows},
-    stored::{ClaimedRow, EventRow, JobRow, LostRows, holds_json, integer, text_of_time},
+    stored::{ClaimedRow, EventRow, JobRow, LostRows, integer, leases_json, text_of_time},
 };
 
 /// See the module.
@@ -72,9 +72,9 @@ impl Store for PostgresStore {
         leases: &[Lease],
         lease: Duration,
     ) -> Result<Vec<Lease>, StoreError> {
-        let named = holds_json(leases);
+        let named = leases_json(leases);
         let call = || {
-            query_scalar("select duologue_renew_holds($1, $2::jsonb, $3)::text")
+            query_scalar("select duologue_renew($1, $2::jsonb, $3)::text")
                 .bind(&*server.0)
                 .bind(&*named)
                 .bind(lease.as_secs_f64())
@@ -85,9 +85,10 @@ impl Store for PostgresStore {
 
     async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
         let call = || {
-            query_scalar("select duologue_release($1, $2, $3)::text")
+            query_scalar("select duologue_release($1, $2, $3, $4)::text")
                 .bind(lease.session_id.as_str())
                 .bind(lease.user_id.as_str())
+                .bind(&*lease.server.0)
                 .bind(integer(lease.epoch))
         };
         let _was_held: bool = self.calls.call(call).await?;
@@ -97,9 +98,10 @@ impl Store for PostgresStore {
     async fn append(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
         let events = events_json(events);
         let call = || {
-            query_scalar("select duologue_append($1, $2, $3, $4, $5::jsonb)::text")
+            query_scalar("select duologue_append($1, $2, $3, $4, $5, $6::jsonb)::text")
                 .bind(lease.session_id.as_str())
                 .bind(lease.user_id.as_str())
+                .bind(&*lease.server.0)
                 .bind(integer(lease.epoch))
                 .bind(integer(after.0))
                 .bind(&*events)
@@ -110,9 +112,10 @@ impl Store for PostgresStore {
     async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
         let events = events_json(events);
         let call = || {
-            query_scalar("select duologue_end($1, $2, $3, $4, $5::jsonb)::text")
+            query_scalar("select duologue_end($1, $2, $3, $4, $5, $6::jsonb)::text")
                 .bind(lease.session_id.as_str())
                 .bind(lease.user_id.as_str())
+                .bind(&*lease.server.0)
                 .bind(integer(lease.epoch))
                 .bind(integer(after.0))
                 .bind(&*events)
@@ -123,9 +126,10 @@ impl Store for PostgresStore {
     async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
         let (turn, text) = (draft.turn_id.to_string(), stored_text(&draft.text));
         let call = || {
-            query_scalar("select duologue_save_draft($1, $2, $3, $4, $5)::text")
+            query_scalar("select duologue_save_draft($1, $2, $3, $4, $5, $6)::text")
                 .bind(lease.session_id.as_str())
                 .bind(lease.user_id.as_str())
+                .bind(&*lease.server.0)
                 .bind(integer(lease.epoch))
                 .bind(&*turn)
                 .bind(&*text)
@@ -225,7 +229,7 @@ impl Store for PostgresStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        let call = || query_scalar("select duologue_schema_version()::text");
+        let call = || query_scalar("select duologue_version()::text");
         let _version: i64 = self.calls.call(call).await?;
         Ok(())
     }

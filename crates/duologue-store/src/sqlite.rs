@@ -27,7 +27,7 @@ pub(crate) use self::{
     opening::{check, migrate},
 };
 use self::{log::NewEvents, writer::Writer};
-use crate::stored::holds_json;
+use crate::stored::leases_json;
 
 /// See the module.
 pub(crate) struct SqliteStore {
@@ -67,7 +67,7 @@ impl Store for SqliteStore {
         leases: &[Lease],
         lease: Duration,
     ) -> Result<Vec<Lease>, StoreError> {
-        let (server, named) = (server.clone(), holds_json(leases));
+        let (server, named) = (server.clone(), leases_json(leases));
         let lost = self
             .writer
             .write(move |connection| Box::pin(claims::renew(connection, server, named, lease)))

@@ -1,5 +1,5 @@
-//! How rows become what the engine knows. Both backends give sessions, claims and jobs as JSON, so
-//! that there is one way to read them.
+//! How rows become the engine's types. All backends return sessions, claims and jobs as JSON, so that
+//! there is one way to read them.
 
 use std::collections::HashSet;
 
@@ -19,6 +19,7 @@ use serde_json::Value;
 pub(crate) struct ClaimedRow {
     session: SessionRecord,
     epoch: u64,
+    owner: ServerId,
     reopened: bool,
     draft: Option<DraftRow>,
 }
@@ -29,34 +30,34 @@ struct DraftRow {
     text: String,
 }
 
-/// A hold as a renewal names it. Who the session's owner is, the caller knows.
+/// A lease as a renewal names it. The caller knows the session's user.
 #[derive(PartialEq, Eq, Hash, Serialize, Deserialize)]
-struct HoldRow {
+struct LeaseRow {
     session_id: SessionId,
     epoch: u64,
 }
 
 /// Leases as a renewal takes them.
-pub(crate) fn holds_json(leases: &[Lease]) -> String {
-    let rows: Vec<_> = leases.iter().map(HoldRow::of).collect();
+pub(crate) fn leases_json(leases: &[Lease]) -> String {
+    let rows: Vec<_> = leases.iter().map(LeaseRow::of).collect();
     serde_json::to_string(&rows).expect("texts and numbers can be written")
 }
 
-/// Those of `holds` that a renewal answered.
+/// The leases that a renewal found to be lost.
 #[derive(Deserialize)]
 #[serde(transparent)]
-pub(crate) struct LostRows(HashSet<HoldRow>);
+pub(crate) struct LostRows(HashSet<LeaseRow>);
 
 impl LostRows {
     pub(crate) fn of(&self, leases: &[Lease]) -> Vec<Lease> {
         let lost = leases
             .iter()
-            .filter(|lease| self.0.contains(&HoldRow::of(lease)));
+            .filter(|lease| self.0.contains(&LeaseRow::of(lease)));
         lost.cloned().collect()
     }
 }
 
-impl HoldRow {
+impl LeaseRow {
     fn of(lease: &Lease) -> Self {
         Self {
             session_id: lease.session_id.clone(),
@@ -85,7 +86,7 @@ pub(crate) struct JobRow {
     attempt: u32,
 }
 
-/// What is kept of a session besides its log.
+/// What is stored of a session besides its log.
 #[derive(Deserialize)]
 pub(crate) struct HeadRow {
     record: SessionRecord,
@@ -95,7 +96,7 @@ pub(crate) struct HeadRow {
     jobs: Vec<JobRecord>,
 }
 
-/// An event of a log, of which nobody knows yet whether it can be read.
+/// An event of a log as it is stored, which may be unreadable.
 #[derive(Deserialize)]
 pub(crate) struct KeptRow {
     pub(crate) seq: Seq,
@@ -142,6 +143,7 @@ impl From<ClaimedRow> for Claimed {
             lease: Lease {
                 session_id: row.session.session_id.clone(),
                 user_id: row.session.user_id.clone(),
+                server: row.owner,
                 epoch: row.epoch,
             },
             session: row.session,

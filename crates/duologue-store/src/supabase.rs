@@ -29,7 +29,7 @@ use self::{
 pub(crate) use self::{opening::check, target::Target};
 use crate::{
     functions::{attempt, conflict_unless, event_json, events_json, job_end, rows},
-    stored::{ClaimedRow, EventRow, JobRow, LostRows, holds_json, text_of_time},
+    stored::{ClaimedRow, EventRow, JobRow, LostRows, leases_json, text_of_time},
 };
 
 /// See the module.
@@ -73,9 +73,9 @@ impl Store for SupabaseStore {
         leases: &[Lease],
         lease: Duration,
     ) -> Result<Vec<Lease>, StoreError> {
-        let call = Call::new("duologue_renew_holds", Repetition::Harmless)
+        let call = Call::new("duologue_renew", Repetition::Harmless)
             .with("by_server", &server.0)
-            .with_json("holds", &holds_json(leases))
+            .with_json("leases", &leases_json(leases))
             .with("lease_seconds", lease.as_secs_f64());
         let lost: LostRows = self.calls.call(call).await?;
         Ok(lost.of(leases))
@@ -196,6 +196,7 @@ impl Call {
         Self::new(function, Repetition::Harmless)
             .with("for_session", &lease.session_id)
             .with("for_user", &lease.user_id)
+            .with("by_server", &lease.server.0)
             .with("at_epoch", lease.epoch)
     }
 

@@ -2,7 +2,7 @@
 //! invoices.
 //!
 //! They are a demonstration that always works: what they know is in their tables, they do no IO,
-//! and the same arguments always get the same answer. Whoever has real accounts writes a
+//! and the same arguments always get the same answer. For real accounts, write a
 //! [`Tool`] of the same shape.
 
 mod account;

@@ -10,7 +10,7 @@ fn tool(name: &str) -> Arc<dyn Tool> {
     let mut tools = duologue_tools::builtin().into_iter();
     tools
         .find(|tool| tool.definition().name == name)
-        .expect("a tool of ours")
+        .expect("a built-in tool")
 }
 
 async fn call(name: &str, arguments: Value) -> Value {

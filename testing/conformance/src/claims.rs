@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use duologue_protocol::{Seq, UserId};
+use duologue_protocol::{Seq, TurnId, UserId};
 use futures_util::future::join_all;
 
 use super::fixture::{
     LONG, SHORT, alice, assert_conflict, claim, claim_of, ended, log, moment, record, said, server,
-    session_id, start, start_and_end, until,
+    session_id, start, start_and_end, started, until,
 };
-use duologue_engine::store::{Claim, Claimed, Lease, SessionStatus, Store};
+use duologue_engine::store::{Claim, Claimed, Draft, Lease, SessionStatus, Store};
 
 /// A new session has an empty log, and what the claim said.
 pub async fn a_claim_creates_the_session(store: &dyn Store) {
@@ -76,7 +76,7 @@ pub async fn a_claim_reopens_an_ended_session(store: &dyn Store) {
     assert_eq!(log(store, "s").await.len(), 3);
 }
 
-/// Whoever lost the answer to a claim and repeats it must still learn that the log ends with an
+/// A server that lost the answer to a claim and repeats it must still learn that the log ends with an
 /// ending; once an event follows, it is an open session like any other.
 pub async fn a_repeated_claim_still_says_that_the_session_was_reopened(store: &dyn Store) {
     start_and_end(store, "s").await;
@@ -134,7 +134,7 @@ pub async fn of_many_claims_each_gets_an_epoch_of_its_own(store: &dyn Store) {
     }
 }
 
-/// A server that stops leaves its sessions to whoever looks next.
+/// A server that stops leaves its sessions to the next one that looks.
 pub async fn a_released_session_lapses_at_once(store: &dyn Store) {
     let lease = start(store, "s").await;
     store.release(&lease).await.unwrap();
@@ -290,9 +290,58 @@ pub async fn nobody_renews_what_another_server_holds(store: &dyn Store) {
         ..claim_of("s", "here")
     };
     let lease = store.claim(&claim).await.unwrap().unwrap().lease;
-    let lost = store.renew(&server("there"), &[lease], LONG).await.unwrap();
-    assert_eq!(lost, []);
+    let lost = store
+        .renew(&server("there"), std::slice::from_ref(&lease), LONG)
+        .await
+        .unwrap();
+    assert_eq!(lost, [lease]);
     swept(store, "sweeper", Duration::ZERO).await;
+}
+
+/// Each log has an id of its own, which stays when the session changes hands or is reopened.
+pub async fn a_log_keeps_its_id(store: &dyn Store) {
+    let first = claim(store, "s", "here").await;
+    let log_id = first.session.log_id.clone();
+    let other = claim(store, "t", "here").await;
+    assert_ne!(other.session.log_id, log_id);
+
+    let second = claim(store, "s", "there").await;
+    assert_eq!(second.session.log_id, log_id);
+    store
+        .end(&second.lease, Seq::ZERO, &[started("s"), ended(2)])
+        .await
+        .unwrap();
+    let third = claim(store, "s", "here").await;
+    assert!(third.reopened);
+    assert_eq!(third.session.log_id, log_id);
+    assert_eq!(record(store, "s").await.log_id, log_id);
+}
+
+/// After a restore from a backup another server may have been given the same epoch.
+pub async fn another_server_cannot_write_under_the_same_epoch(store: &dyn Store) {
+    let lease = start(store, "s").await;
+    let stale = Lease {
+        server: server("there"),
+        ..lease.clone()
+    };
+    assert_conflict(&store.append(&stale, Seq(1), &[said(2, "hello")]).await);
+    assert_conflict(&store.end(&stale, Seq(1), &[ended(2)]).await);
+    let draft = Draft {
+        turn_id: TurnId(1),
+        text: "so far".to_owned(),
+    };
+    assert_conflict(&store.save_draft(&stale, &draft).await);
+    // Releases nothing, so the holder goes on.
+    store.release(&stale).await.unwrap();
+    let appended = store.append(&lease, Seq(1), &[said(2, "hello")]).await;
+    appended.unwrap();
+}
+
+/// Nobody holds a released session, so nobody writes to it.
+pub async fn a_released_session_takes_no_writes(store: &dyn Store) {
+    let lease = start(store, "s").await;
+    store.release(&lease).await.unwrap();
+    assert_conflict(&store.append(&lease, Seq(1), &[said(2, "hello")]).await);
 }
 
 /// More than a page of anything, in one call.

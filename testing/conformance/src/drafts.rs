@@ -21,7 +21,7 @@ pub async fn a_draft_is_replaced_and_given_to_the_next_holder(store: &dyn Store)
     assert_eq!(claimed.draft, Some(newest));
 }
 
-/// Whoever takes over from a lost server finds what its answer had come to.
+/// The server that takes over from a lost one finds the text of its answer so far.
 pub async fn a_sweeper_gets_the_draft(store: &dyn Store) {
     let lease = start(store, "s").await;
     store.save_draft(&lease, &draft("Hel")).await.unwrap();

@@ -5,12 +5,12 @@ use std::time::Duration;
 use duologue_protocol::{Event, Seq, SummaryStatus};
 
 use super::fixture::{
-    LONG, answered, claim, claim_job, claim_job_when_due, ended, record, said, server, session_id,
-    start, start_and_end, started, summarized,
+    LONG, answered, assert_conflict, claim, claim_job, claim_job_when_due, ended, record, said,
+    server, session_id, start, start_and_end, started, summarized,
 };
 use duologue_engine::{
     store::{
-        JobEnd, SessionStatus, Store,
+        JobEnd, SessionRecord, SessionStatus, Store,
         inspect::{Inspect, JobRecord, JobState, Jobs, Retry},
     },
     verify::{self, Violation},
@@ -277,4 +277,46 @@ pub async fn jobs_are_listed_page_by_page(store: &dyn Store, inspect: &dyn Inspe
         assert!(found.is_sorted());
         assert!(failed.iter().all(|id| found.contains(id)));
     }
+}
+
+/// What was restored from a backup is a history of its own: positions, leases and jobs from before are void.
+pub async fn after_a_restore_logs_have_new_ids_and_nobody_holds_anything(
+    store: &dyn Store,
+    inspect: &dyn Inspect,
+) {
+    let held = start(store, "held").await;
+    start_and_end(store, "ended").await;
+    let job = claim_job(store, "worker", LONG).await;
+    let before = [record(store, "held").await, record(store, "ended").await];
+
+    assert_eq!(inspect.restored().await.unwrap(), 2);
+
+    for before in before {
+        let id = before.session_id.clone();
+        let after = record(store, id.as_str()).await;
+        assert_ne!(after.log_id, before.log_id);
+        let unchanged = SessionRecord {
+            log_id: before.log_id.clone(),
+            ..after.clone()
+        };
+        assert_eq!(unchanged, before);
+        let head = inspect.head(&id).await.unwrap().unwrap();
+        assert_eq!(head.owner, None);
+        assert!(head.epoch > 1_000, "{}", head.epoch);
+        assert_eq!(verify::check(inspect, &id).await.unwrap(), []);
+    }
+    let refused = store.append(&held, Seq(1), &[said(2, "hello")]).await;
+    assert_conflict(&refused);
+    let lost = store.renew(&held.server, std::slice::from_ref(&held), LONG);
+    assert_eq!(lost.await.unwrap(), std::slice::from_ref(&held));
+    let summary = summarized(3, Some("in vain"));
+    assert_conflict(&store.finish_job(&job, &summary).await);
+
+    // All goes on under new claims.
+    let again = claim(store, "held", "there").await;
+    store
+        .append(&again.lease, Seq(1), &[said(2, "hello")])
+        .await
+        .unwrap();
+    assert_eq!(claim_job(store, "worker", LONG).await.id, job.id);
 }

@@ -49,6 +49,9 @@ macro_rules! store_conformance {
             renewing_keeps_what_is_named_from_lapsing
             renewing_tells_what_is_lost_and_leaves_what_was_released
             nobody_renews_what_another_server_holds
+            a_log_keeps_its_id
+            another_server_cannot_write_under_the_same_epoch
+            a_released_session_takes_no_writes
             a_thousand_holds_are_renewed_at_once
             a_store_answers_a_ping
 
@@ -137,6 +140,7 @@ macro_rules! inspect_conformance {
             the_failed_job_of_a_reopened_session_is_left_alone
             a_session_may_be_reopened_while_its_job_is_tried_again
             jobs_are_listed_page_by_page
+            after_a_restore_logs_have_new_ids_and_nobody_holds_anything
         }
     };
     (@each $open:expr; $($property:ident)*) => {$(

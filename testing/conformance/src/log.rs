@@ -65,8 +65,8 @@ pub async fn a_repeated_append_changes_nothing(store: &dyn Store) {
     assert_eq!(log(store, "s").await, expected);
 }
 
-/// Who lost the answer learns that the events are there, whoever holds the session now. But the
-/// same events from another hold are no repetition.
+/// A server that lost the answer learns that the events are stored, even if another one has the session
+/// now. But the same events under another lease are not a repetition.
 pub async fn a_repeated_append_succeeds_after_the_session_has_moved(store: &dyn Store) {
     let old = start(store, "s").await;
     store.append(&old, Seq(1), &[said(2, "b")]).await.unwrap();

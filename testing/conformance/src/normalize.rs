@@ -148,7 +148,7 @@ pub async fn any_text_is_kept(store: &dyn Store) {
     assert_eq!(record(store, "s").await.summary, Some(all));
 }
 
-/// Postgres cannot hold U+0000, so no store does; and it must not make a write fail for ever.
+/// Postgres cannot hold U+0000, so no store does; and it must not make a write fail again and again.
 pub async fn a_nul_is_kept_as_a_replacement_character(store: &dyn Store) {
     let lease = start_and_end(store, "s").await;
     let job = store

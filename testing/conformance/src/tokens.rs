@@ -20,7 +20,10 @@ fn paid(seq: u64, input_tokens: u64, output_tokens: u64) -> Event {
 
 async fn spent(store: &dyn Store, user: &UserId, since_seconds: u64) -> u64 {
     let since = moment(since_seconds);
-    store.tokens_spent(user, since).await.expect("sums up")
+    store
+        .tokens_spent(user, since)
+        .await
+        .expect("the sum can be read")
 }
 
 /// Answers without usage count nothing, and those from before the moment neither. The moment itself

@@ -17,7 +17,11 @@ use duologue_engine::store::{
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use tokio::time::Instant;
 
-use self::{job_row::JobRow, session::Session, state::State};
+use self::{
+    job_row::JobRow,
+    session::Session,
+    state::{State, log_id},
+};
 
 mod inspect;
 mod job_row;
@@ -82,7 +86,10 @@ impl Store for MemoryStore {
             let session = state
                 .sessions
                 .entry(claim.session_id.clone())
-                .or_insert_with(|| Session::new(claim));
+                .or_insert_with(|| {
+                    state.logs += 1;
+                    Session::new(claim, log_id(state.logs))
+                });
             if session.record.user_id != claim.user_id {
                 return Ok(None);
             }
@@ -123,7 +130,10 @@ impl Store for MemoryStore {
             let mut lost = Vec::new();
             for held in leases {
                 match state.sessions.get_mut(&held.session_id) {
-                    Some(session) if session.epoch == held.epoch => {
+                    Some(session)
+                        if session.epoch == held.epoch
+                            && session.owner.as_ref().is_none_or(|owner| owner == server) =>
+                    {
                         if session.is_active() && session.owner.as_ref() == Some(server) {
                             session.lease_until = Instant::now() + lease;
                         }

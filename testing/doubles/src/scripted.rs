@@ -44,7 +44,7 @@ pub enum Step {
     Call(ModelCall),
     /// Goes on when [`ScriptedProvider::release`] is called with the same name, or was before.
     Hold(&'static str),
-    /// Sends nothing for ever.
+    /// Never sends anything.
     Stall,
     /// Fails.
     Fail(ProviderError),

@@ -1,9 +1,9 @@
 -- Duologue's tables and functions in Postgres: paste all of it into Supabase's SQL editor and run it.
 --
 -- It may be run again at any time: what is in place is left alone. It is one transaction: if anything
--- fails, nothing has changed. Tables `sessions` and `session_events` of this server's predecessors
--- are upgraded; docs/operations.md says what becomes of them. `duologue migrate` does the same over
--- a connection, and either may follow the other.
+-- fails, nothing has changed. A database that was made before the first release is brought over, and so
+-- are tables `sessions` and `session_events` of this server's predecessors; docs/operations.md says what
+-- becomes of them. `duologue migrate` does the same over a connection, and either may follow the other.
 --
 -- Written by `cargo xtask schema` from crates/duologue-store/migrations/postgres; edits here are lost.
 
@@ -43,6 +43,17 @@ create table if not exists duologue_migrations (
     checksum       bytea       not null,
     execution_time bigint      not null
 );
+
+-- Runs a script that brings other tables over, if `find.sql` has found such.
+create or replace function pg_temp.duologue_upgrade(kind text, script text)
+returns text language plpgsql as $$
+begin
+    if current_setting('duologue.found') <> kind then
+        return kind || ': not found';
+    end if;
+    execute replace(script, e'\r', '');
+    return kind || ': brought over';
+end $$;
 
 -- Applies a migration, unless it has been.
 create or replace function pg_temp.duologue_apply(its_version bigint, its_name text, given text)

@@ -1,7 +1,7 @@
 
-drop function pg_temp.duologue_apply;
+drop function pg_temp.duologue_apply, pg_temp.duologue_upgrade;
 
--- Rights are given anew each time, since the roles and `auth.uid()` may have come later.
+-- Rights are granted again each time, since the roles and `auth.uid()` may have been added since.
 select duologue_secure_functions();
 select duologue_admit_api_roles();
 

@@ -25,6 +25,7 @@ pub(super) enum Rule {
     Cycles,
     TypeNames,
     Language,
+    Sizes,
 }
 
 /// A place where a rule is broken, and what to do about it.

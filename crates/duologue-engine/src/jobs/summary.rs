@@ -48,6 +48,7 @@ async fn read(context: &Context, job: &Job) -> Result<(Option<String>, Timestamp
     let lease = Lease {
         session_id: job.session_id.clone(),
         user_id: job.user_id.clone(),
+        server: job.worker.clone(),
         epoch: 0,
     };
     let mut lines = LastLines::new(context.limits.jobs.transcript_bytes_max as usize);

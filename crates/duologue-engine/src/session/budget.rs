@@ -7,7 +7,7 @@ use crate::{
     context::Context,
 };
 
-/// The budget of a session's user, as its turns use it. Every method is told the tokens that the
+/// The budget of a session's user, as its turns use it. Every method takes the tokens that the
 /// session has used.
 pub(super) struct SessionBudget {
     context: Arc<Context>,

@@ -216,7 +216,7 @@ impl Inbox {
     /// A place for one more reader, with room for its departure.
     pub(super) fn reader_slot(&self) -> Result<ReaderSlot, AttachError> {
         let commands = self.sender.upgrade().ok_or(AttachError::Gone)?;
-        // There is room for as many departures, but a flood of requests may use it.
+        // There is room for a `Detach` of every reader, but a flood of requests may use it.
         let departure = commands.clone().try_reserve_owned();
         let departure = departure.map_err(|_full| AttachError::Busy)?;
         Ok(ReaderSlot {
@@ -231,7 +231,7 @@ impl Inbox {
         self.commands.try_recv().ok()
     }
 
-    /// Accepts no more commands, and refuses to attach readers. Departures have no effect any more.
+    /// Accepts no more commands, and refuses to attach readers. A `Detach` has no effect any more.
     pub(super) fn refuse_all(&mut self, error: &AttachError) {
         while let Some(command) = self.drain() {
             if let Command::Attach(attach) = command {

@@ -15,7 +15,7 @@ use crate::{
     transcript::{MessagePosition, Transcript},
 };
 
-/// How long a write that is under way may still take after the server was told to stop.
+/// How long a write that is under way may still take after the signal to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Numbers events, stamps them, stores them, and folds them into the transcript.

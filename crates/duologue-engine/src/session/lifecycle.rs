@@ -1,6 +1,6 @@
 //! How long a session lives: whether it is active, draining or ending, and its deadlines.
 //!
-//! Pure: every method is told the time, and the session's task waits for the deadlines.
+//! Pure: every method takes the time, and the session's task waits for the deadlines.
 
 use std::time::Duration;
 

@@ -93,7 +93,7 @@ impl TurnSlot {
         self.0.is_some()
     }
 
-    /// Whether the running turn was told to stop because the server stops.
+    /// Whether the running turn is being interrupted because the server stops.
     pub(super) fn is_interrupted(&self) -> bool {
         let turn = self.0.as_ref();
         turn.is_some_and(|turn| turn.stop_reason == Some(FinishReason::Interrupted))

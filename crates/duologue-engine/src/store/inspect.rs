@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{JobEnd, ServerId, SessionRecord, StoreError};
 
-/// The operator's view of a store. Everything but [`try_again`](Self::try_again) only reads.
+/// The operator's view of a store. Everything but [`try_again`](Self::try_again) and
+/// [`restored`](Self::restored) only reads.
 #[async_trait]
 pub trait Inspect: Send + Sync + 'static {
     /// The ids of up to `limit` sessions, those after `after`, in an order of the store's own that
@@ -45,6 +46,13 @@ pub trait Inspect: Send + Sync + 'static {
     ///
     /// `None`: there is no such job. May be repeated.
     async fn try_again(&self, job: i64) -> Result<Option<Retry>, StoreError>;
+
+    /// Marks all that is stored as restored from a backup, in one transaction: every session gets a new log
+    /// id, so that no client resumes from a position that is gone; every lease and every job is taken from
+    /// its holder, and every epoch is raised, so that a server which still runs cannot write.
+    ///
+    /// Returns the number of sessions. A repetition does it again.
+    async fn restored(&self) -> Result<u64, StoreError>;
 }
 
 /// What is kept of a session besides its log.

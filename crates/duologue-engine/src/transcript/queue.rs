@@ -1,7 +1,7 @@
 //! The messages that wait for their turns, in the order in which they will have them.
 //!
-//! The queue is a fold of the log, so it is the same wherever the session goes on. What keeps it
-//! short is whoever appends to the log.
+//! The queue is a fold of the log, so it is the same wherever the session goes on. Its
+//! length is limited where the log is appended to.
 
 use std::{collections::VecDeque, sync::Arc};
 

@@ -1,6 +1,6 @@
 //! What comes from outside, from models and tools, made fit to be kept and told.
 //!
-//! Stores keep U+FFFD where there was a NUL. What is told must equal what is read back later, so it
+//! Stores keep U+FFFD where there was a NUL. What is sent must equal what is read back later, so it
 //! is replaced before either.
 
 use serde_json::Value;

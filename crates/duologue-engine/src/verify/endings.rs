@@ -10,7 +10,7 @@ use crate::store::{
 };
 
 /// A session ends once, until it is claimed again; the first reader after that says that it is
-/// reopened. It is summed up directly after an ending, or after a failure that is tried again.
+/// reopened. It is summarised directly after an ending, or after a failure that is retried.
 pub(super) fn are_single(head: &Head, log: &[Entry<'_>], findings: &mut Findings<'_>) {
     let broken = Invariant::EndedOnce;
     for (before, next) in neighbours(log) {
@@ -21,7 +21,7 @@ pub(super) fn are_single(head: &Head, log: &[Entry<'_>], findings: &mut Findings
                 if !before.is_some_and(|before| may_be_summed_up(before.event)) {
                     findings.add(
                         broken,
-                        format!("event {seq} sums up a session that was not waiting for it"),
+                        format!("event {seq} summarises a session that was not waiting for it"),
                     );
                 }
                 continue;
@@ -34,7 +34,7 @@ pub(super) fn are_single(head: &Head, log: &[Entry<'_>], findings: &mut Findings
                 );
             }
             EventBody::ClientConnected(_) | EventBody::SessionEnded(_) => {}
-            // What nobody has reopened may only end again, where whoever claimed it has left.
+            // A session that no reader has reopened may only end again, if the client that caused the claim has left.
             _ if is_over => {
                 findings.add(broken, format!("event {seq} follows the session's end"));
             }

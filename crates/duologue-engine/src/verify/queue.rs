@@ -53,7 +53,7 @@ pub(super) fn is_taken_up(record: &SessionRecord, log: &[Entry<'_>], findings: &
         for queued in waiting.into_keys() {
             findings.add(
                 broken,
-                format!("the message of event {queued} waits for ever"),
+                format!("the message of event {queued} was never processed"),
             );
         }
     }

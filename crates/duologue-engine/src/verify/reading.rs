@@ -1,4 +1,4 @@
-//! Reads sessions as they are kept, beside whoever writes to them.
+//! Reads stored sessions while others write to them.
 
 use duologue_protocol::{Seq, SessionId};
 

@@ -56,7 +56,8 @@ fn a_session_that_waits_for_its_summary_is_sound() {
     assert_sound(&kept);
 }
 
-/// Whoever claimed it left before it was let in, so it ends again without having been reopened.
+/// The client that caused the claim left before it was attached, so it ends again without having been
+/// reopened.
 #[test]
 fn a_session_that_was_claimed_in_vain_and_ended_again_is_sound() {
     let mut kept = session();
@@ -343,7 +344,7 @@ const BREACHES: [Breach; 48] = [
         kept.head.jobs[1].user_id = UserId::new("bob").expect("an id");
     }),
     (
-        "a message that waits for ever",
+        "a message that waits without end",
         Invariant::QueueTakenUp,
         |kept| {
             kept.put(2, "message_queued", queued("hello"));
@@ -405,7 +406,7 @@ fn every_invariant_has_a_breach_that_is_planted() {
     assert_eq!(planted, BTreeSet::from(Invariant::ALL));
 }
 
-/// What is printed can be sent to whoever helps.
+/// What is printed can be sent to anyone who helps.
 #[test]
 fn a_finding_tells_nothing_that_anybody_said() {
     for (name, _, plant) in BREACHES {

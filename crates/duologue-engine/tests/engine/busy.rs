@@ -177,7 +177,7 @@ async fn a_message_that_interrupts_takes_the_place_of_the_running_turn() {
     assert_eq!(world.provider.streams_dropped(), 1);
     assert_eq!(&*client.answer().await.done.text, "Three.");
     assert_eq!(&*client.answer().await.done.text, "Two.");
-    // What the model was told of the first answer is what the user saw of it.
+    // What the model received of the first answer is what the user saw of it.
     let messages = format!("{:?}", world.provider.requests()[1].messages);
     assert!(messages.contains("Half"), "{messages}");
     world.log("s").await;

@@ -1,4 +1,4 @@
-//! A turn costs as many commits as it has moments, and nothing is told before it is stored.
+//! A turn costs a fixed number of commits, and nothing is sent before it is stored.
 
 use duologue_doubles::scripted::Step;
 use duologue_protocol::ServerFrame;
@@ -71,8 +71,8 @@ async fn a_forming_answer_is_kept_at_most_once_per_interval() {
     assert_eq!(world.store.count(Call::Append), 3, "one is the connecting");
 }
 
-/// The store is held while the user's message is on its way into it. The model is asked meanwhile
-/// and answers; but the client hears of neither, until both are true for ever.
+/// The store is held while the user's message is on its way into it. The model is called meanwhile
+/// and answers; but the client receives neither until both are stored.
 #[tokio::test(start_paused = true)]
 async fn the_model_is_asked_while_the_message_is_being_stored_and_held_back_until_it_is() {
     let world = World::start();
@@ -112,7 +112,7 @@ async fn a_draft_that_the_store_is_slow_to_keep_does_not_hold_up_the_answer() {
     world.log("s").await;
 }
 
-/// Whoever comes while a message is being stored must not be told of its turn before the message
+/// A reader that attaches while a message is being stored must not receive its turn before the message
 /// itself.
 #[tokio::test(start_paused = true)]
 async fn a_turn_is_not_told_to_a_newcomer_before_its_message_is() {

@@ -175,8 +175,8 @@ async fn a_worker_that_lost_its_lease_changes_nothing() {
     world.store.set(Weather::Away, [Call::RenewJob]);
     session(&world, "s", "hi").await;
     pass(LEASE + seconds(1)).await;
-    let thief = ServerId("thief".to_owned());
-    let job = world.store.memory().claim_job(&thief, LEASE).await;
+    let other = ServerId("other".to_owned());
+    let job = world.store.memory().claim_job(&other, LEASE).await;
     assert_eq!(job.unwrap().expect("the lease has lapsed").attempt, 2);
     world.provider.release("summary");
     world.store.wait_for(Call::FinishJob, 1).await;
@@ -203,8 +203,8 @@ async fn a_worker_that_hears_of_its_loss_stops() {
     world.store.set(Weather::Away, [Call::RenewJob]);
     session(&world, "s", "hi").await;
     pass(LEASE + seconds(1)).await;
-    let thief = ServerId("thief".to_owned());
-    let job = world.store.memory().claim_job(&thief, LEASE * 10).await;
+    let other = ServerId("other".to_owned());
+    let job = world.store.memory().claim_job(&other, LEASE * 10).await;
     assert!(job.unwrap().is_some());
     world.store.set(Weather::Fair, [Call::RenewJob]);
     pass(seconds(15)).await;
@@ -222,8 +222,8 @@ async fn a_worker_keeps_its_lease_as_long_as_it_works() {
     world.provider.will_summarize(held_summary());
     session(&world, "s", "hi").await;
     pass(LEASE * 4).await;
-    let thief = ServerId("thief".to_owned());
-    let job = world.store.memory().claim_job(&thief, LEASE).await;
+    let other = ServerId("other".to_owned());
+    let job = world.store.memory().claim_job(&other, LEASE).await;
     assert_eq!(job.unwrap(), None);
     world.provider.release("summary");
     let record = world.until_status("s", SessionStatus::Completed).await;

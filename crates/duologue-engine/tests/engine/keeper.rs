@@ -142,7 +142,7 @@ async fn after_an_outage_the_hold_off_begins_anew() {
 
 /// A whole server that stood still, as a paused virtual machine does, has seen nothing of the time
 /// that passed. Everything is due at once when it wakes: the renewal must come first, and the
-/// hold-off begin anew.
+/// hold-off restart.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_stood_still_ends_nothing_when_it_wakes() {
     let world = World::start();
@@ -176,7 +176,7 @@ async fn a_great_many_lost_sessions_are_all_ended() {
 }
 
 /// A claim took effect, but its answer was lost, and its user never asks again. The server must not
-/// hold for ever what it does not know of.
+/// keep a lease without a task.
 #[tokio::test(start_paused = true)]
 async fn a_session_whose_claim_got_no_answer_lapses() {
     let world = World::start();
@@ -191,7 +191,7 @@ async fn a_session_whose_claim_got_no_answer_lapses() {
 }
 
 /// Nothing is said in a session when another server takes it over. Its readers here must not wait
-/// for what they will never be told.
+/// for what they will never receive.
 #[tokio::test(start_paused = true)]
 async fn an_idle_session_that_was_taken_over_sends_its_readers_off() {
     let world = World::start();

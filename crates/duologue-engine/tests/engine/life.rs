@@ -66,7 +66,7 @@ async fn a_reader_that_comes_back_within_the_grace_keeps_the_session() {
 }
 
 /// The reader is lost, and then the store is: nobody can come back for longer than the grace. It
-/// begins anew when the store is back.
+/// restarts when the store is back.
 #[tokio::test(start_paused = true)]
 async fn the_grace_does_not_pass_while_the_store_is_away() {
     let world = World::start();
@@ -124,7 +124,7 @@ async fn the_loss_of_all_readers_does_not_cut_an_answer_short() {
     assert_eq!(done.unwrap().finish_reason, FinishReason::Stop);
 }
 
-/// Somebody is there, but says nothing. A message in between starts the time anew; a ping does not.
+/// A client is connected, but sends nothing. A message restarts the time; a ping does not.
 #[tokio::test(start_paused = true)]
 async fn a_session_in_which_nobody_speaks_ends_as_idle() {
     let world = World::start();
@@ -299,7 +299,7 @@ async fn a_session_has_only_so_many_readers() {
         .iter()
         .filter(|name| **name == "client_connected")
         .count();
-    assert_eq!(came, 2, "whoever was refused never came");
+    assert_eq!(came, 2, "a refused reader is never recorded");
     drop(second);
     first
         .until(|frame| names(std::slice::from_ref(frame)) == ["client_disconnected"])

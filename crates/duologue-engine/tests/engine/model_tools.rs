@@ -35,7 +35,7 @@ async fn ask(world: &World, text: &str) -> Answer {
     answer
 }
 
-/// What the model was told of its calls in the `index`th request.
+/// The results of its calls that the model received in the `index`th request.
 fn results(provider: &ScriptedProvider, index: usize) -> Vec<String> {
     let request = &provider.requests()[index];
     let results = request.messages.iter().filter_map(|message| match message {
@@ -106,7 +106,7 @@ async fn a_single_call_that_lacks_a_parameter_leads_to_a_question() {
     assert!(world.tools.uses().is_empty());
 }
 
-/// Of several calls, the incomplete one is not made, and the model is told to ask for it.
+/// Of several calls, the incomplete one is not made, and the model is asked to request it.
 #[tokio::test(start_paused = true)]
 async fn among_several_calls_one_that_lacks_a_parameter_is_refused() {
     let world = World::with_model_tools(|_| {});

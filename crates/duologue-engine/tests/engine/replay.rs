@@ -234,7 +234,7 @@ fn submit(readers: &[Reader], frame: ClientFrame) {
     }
 }
 
-/// Lives once, and compares. A life that was killed is told of by the next one.
+/// Lives once, and compares. The next life records how a killed one ended.
 async fn live(runner: &SessionRunner, store: &MemoryStore, (actions, end): Life) {
     store.fail_next_writes(0, Fault::BeforeEffect);
     let session_id = SessionId::new("s").expect("a session id");

@@ -1,4 +1,4 @@
-//! Whoever attaches, and whenever, sees the same session: nothing missing, nothing twice.
+//! Every reader sees the same session, whenever it attaches: nothing missing, nothing twice.
 
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ async fn attach_at_every_moment(comings: Vec<Coming>) {
         for turn in [1, 2] {
             let shown = pieces(&frames, TurnId(turn)).concat();
             let text = text(&frames, turn);
-            // What came before the client did is told by `done` alone.
+            // What came before the client did is only in `done`.
             if let Some(text) = text.filter(|_| !shown.is_empty()) {
                 assert_eq!(shown, text);
             }

@@ -233,7 +233,7 @@ async fn leases_are_kept_while_answers_finish() {
     assert_eq!(code, CloseCode::Restart);
 }
 
-/// Whoever asks in the very moment of the stop gets an answer, and leaves no task behind.
+/// A request at the very moment of the stop gets an answer, and leaves no task behind.
 #[tokio::test(start_paused = true)]
 async fn who_comes_while_the_door_closes_is_answered() {
     let world = World::start();
@@ -297,7 +297,7 @@ async fn crowd(world: &World, count: usize) -> Vec<Client> {
     clients
 }
 
-/// How long after `since` each client is sent off, and how long it is asked to wait then.
+/// How long after `since` each client is disconnected, and how long it is asked to wait then.
 async fn drain_schedule(clients: &mut [Client], since: Instant) -> Vec<(Duration, u64)> {
     let drain_schedule = clients.iter_mut().map(async |client| {
         let (frames, code) = client.closed().await;
@@ -315,8 +315,8 @@ async fn drain_schedule(clients: &mut [Client], since: Instant) -> Vec<(Duration
     join_all(drain_schedule).await
 }
 
-/// Five hundred clients that would all reconnect in the same second are sent off over five, and come
-/// back over five more.
+/// Five hundred clients that would all reconnect in the same second are disconnected over five, and
+/// come back over five more.
 #[tokio::test(start_paused = true)]
 async fn clients_are_sent_off_one_after_the_other() {
     let world = World::start();

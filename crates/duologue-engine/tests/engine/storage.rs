@@ -95,7 +95,7 @@ async fn a_store_that_stays_away_costs_the_turn_and_not_the_session() {
     world.provider.release("half-way");
     let (frames, code) = client.closed().await;
     let told = frames.iter().filter_map(body).count();
-    assert_eq!(told, 0, "nothing is told that is not stored");
+    assert_eq!(told, 0, "nothing is sent that is not stored");
     assert_eq!(code, CloseCode::TryAgainLater);
     let took = since.elapsed();
     assert!((seconds(60)..seconds(62)).contains(&took), "{took:?}");
@@ -171,7 +171,7 @@ async fn a_session_that_could_not_be_opened_is_not_held_for_ever() {
     world.log("s").await;
 }
 
-/// The session lives, but waits for its store; whoever comes is told so in time.
+/// The session lives, but waits for its store; a new client is refused in time.
 #[tokio::test(start_paused = true)]
 async fn nobody_is_kept_waiting_at_the_door_while_the_store_is_away() {
     for weather in [Weather::Away, Weather::Hanging] {
@@ -191,7 +191,7 @@ async fn nobody_is_kept_waiting_at_the_door_while_the_store_is_away() {
     }
 }
 
-/// All who wait for the same session are told together, not one after the other.
+/// All clients that wait for the same session are refused together, not one after the other.
 #[tokio::test(start_paused = true)]
 async fn a_failed_opening_is_told_to_all_who_wait() {
     let world = World::start();
@@ -290,7 +290,7 @@ async fn a_draft_that_cannot_be_kept_costs_nothing() {
 }
 
 /// A panic in the session's own task is a bug, and costs this one session its readers. The session
-/// is not lost: whoever comes back opens it anew, and if nobody does, it ends.
+/// is not lost: the next client opens it again, and if none comes, it ends.
 #[tokio::test(start_paused = true)]
 async fn a_session_whose_task_panics_is_opened_anew() {
     let world = World::start();

@@ -185,7 +185,10 @@ fn a_stream_that_is_cut_off_is_never_taken_for_a_whole_one() {
             if end.is_ok() {
                 // The count of tokens may have been lost.
                 let Some(Chunk::Finished { reason, .. }) = chunks.pop() else {
-                    panic!("{} at {length}: a good end is told", recording.name);
+                    panic!(
+                        "{} at {length}: a complete answer has an end",
+                        recording.name
+                    );
                 };
                 assert_eq!(reason, recording.reason);
                 assert_eq!(

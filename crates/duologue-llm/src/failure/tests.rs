@@ -1,4 +1,4 @@
-//! Errors as endpoints really put them, and what the engine and the log are told.
+//! Errors as endpoints really send them, and what the engine and the log receive.
 
 use reqwest::header::HeaderValue;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! One connection: just enough of HTTP/1.1 to answer what an HTTP client of ours sends.
+//! One connection: just enough of HTTP/1.1 to answer our HTTP client.
 
 use std::{future::pending, io};
 

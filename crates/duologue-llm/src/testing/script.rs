@@ -21,7 +21,7 @@ pub(super) enum Step {
     Bytes(Vec<u8>),
     /// Goes on when the name is released, or was before.
     Hold(String),
-    /// Sends nothing for ever.
+    /// Never sends anything.
     Stall,
     /// Closes the connection in the middle of the response.
     Close,

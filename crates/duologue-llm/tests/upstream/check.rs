@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 
 use crate::endpoint::{ask, provider, request};
 
-/// Checks an upstream that answers in this way to whoever asks for its models.
+/// Checks an upstream that answers requests for its models in this way.
 async fn check(script: Script) -> Result<ModelCheck, CheckError> {
     let upstream = ScriptedUpstream::start().await;
     upstream.lists_models(script);

@@ -1,4 +1,4 @@
-//! For fuzzing: what reads a token.
+//! Fuzzing of the token check.
 
 use std::sync::LazyLock;
 
@@ -16,7 +16,7 @@ use crate::{
 
 const SECRET: &str = "a secret that nothing but fuzzing knows";
 
-/// Takes tokens of the secret above, from one issuer, for one audience.
+/// Accepts tokens of the secret above, from one issuer, for one audience.
 static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
     let loaded = config::load_text("").expect("the defaults are right");
     let rules = TokenRules {
@@ -28,8 +28,8 @@ static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
     Verifier::new(&rules, &loaded.config.auth, TaskTracker::new()).expect("the secret is a key")
 });
 
-/// Reads the bytes as a token, which can never be a good one; then as the header and, after the
-/// first line, the claims of one that is rightly signed.
+/// Checks the bytes as a token, which can never be valid; then as the header and, after the first line,
+/// the claims of a token with a valid signature.
 pub fn token(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     assert!(
@@ -63,9 +63,9 @@ fn sign(header: &str, claims: &str) -> SecretString {
 mod tests {
     use super::*;
 
-    /// Otherwise the target would never see the inside of a good token.
+    /// Otherwise the target would never test the claims of a valid token.
     #[test]
-    fn what_is_rightly_signed_and_says_the_right_things_is_good() {
+    fn a_token_with_a_valid_signature_and_valid_claims_is_accepted() {
         let claims = r#"{"iss":"https://issuer.example.com","aud":"duologue","sub":"user-1","exp":4102444800}"#;
         let identity = check(&sign(r#"{"alg":"HS256"}"#, claims)).expect("a good token");
         assert_eq!(identity.user_id.as_str(), "user-1");

@@ -1,9 +1,9 @@
-//! An issuer's public keys, fetched when they are wanted and kept for a while.
+//! The public keys of an issuer (JWKS): fetched on demand, and cached.
 //!
-//! Three things may go wrong, and each is bounded: the issuer is away (keys are used on until they
-//! are `stale_max` old), it has new keys (a token with an unknown one has them fetched), and somebody
-//! sends token after token with keys that do not exist (they are fetched once per `refetch_interval`,
-//! by one flight for all who wait).
+//! Three things can go wrong, and each is bounded. If the issuer is unavailable, cached keys are used
+//! until they are `stale_max` old. If it has new keys, a token with an unknown key id causes a fetch. If
+//! a client sends many tokens with key ids that do not exist, the keys are fetched once per
+//! `refetch_interval`, by one request for all waiting clients.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,32 +21,33 @@ use crate::{
         keys::{KeyError, KeySet},
     },
     config::AuthConfig,
+    redacted_url::redact_url,
 };
 
-/// The largest answer that is read. Real ones have a few thousand bytes.
+/// The maximum size of a JWKS. Real ones have a few thousand bytes.
 const JWKS_BYTES_MAX: usize = 256 * 1024;
 
-/// How soon it is tried again while there is no key to go on with. Waiting longer would keep all
-/// users out because of one lost packet.
+/// The retry delay while there are no usable keys. With a longer one, a single lost packet would lock
+/// all users out.
 const RETRY_DELAY_WITHOUT_KEYS: Duration = Duration::from_secs(1);
 
 /// The keys of one issuer. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Jwks {
-    source: Arc<Source>,
+    endpoint: Arc<JwksEndpoint>,
     cache: watch::Sender<Cache>,
-    /// A fetch goes on when the request that began it is gone, since others wait for it too.
+    /// A fetch continues if the request that started it is cancelled, since others wait for it too.
     tasks: TaskTracker,
 }
 
 #[derive(Debug)]
-struct Source {
+struct JwksEndpoint {
     client: Client,
     url: String,
     timeout: Duration,
 }
 
-/// What is known, and since when.
+/// The cached keys and their age.
 #[derive(Clone, Debug)]
 struct Cache {
     limits: CacheLimits,
@@ -68,13 +69,13 @@ struct CacheLimits {
     refetch_interval: Duration,
 }
 
-/// How a search in the cache went.
-enum Looked {
-    /// The keys have it, and may be used.
+/// The result of a look-up in the cache.
+enum Lookup {
+    /// The key is in the cache, and may be used.
     Found(Arc<KeySet>),
-    /// They may be used, and do not have it.
+    /// The cache may be used, and does not have the key.
     Unknown,
-    /// There are none, or they are too old.
+    /// There are no keys, or they are too old.
     Nothing,
 }
 
@@ -95,38 +96,38 @@ impl Jwks {
             is_fetching: false,
         };
         Ok(Self {
-            source: Arc::new(Source::new(url, config.jwks_timeout)?),
+            endpoint: Arc::new(JwksEndpoint::new(url, config.jwks_timeout)?),
             cache: watch::Sender::new(cache),
             tasks,
         })
     }
 
-    /// The keys, if one of them is the token's. Waits for them only where there is nothing to go on
-    /// with.
+    /// The keys, if the key of the token is among them. Waits for a fetch only if the cache does not
+    /// have the key.
     pub(super) async fn with_key(
         &self,
         id: Option<&str>,
         algorithm: Algorithm,
     ) -> Result<Arc<KeySet>, AuthError> {
         let mut cache = self.cache.subscribe();
-        let (looked, is_fresh) = {
+        let (found, is_fresh) = {
             let cache = cache.borrow_and_update();
             let now = Instant::now();
-            (cache.look(id, algorithm, now), cache.is_fresh(now))
+            (cache.find(id, algorithm, now), cache.is_fresh(now))
         };
-        if let (Looked::Found(keys), true) = (&looked, is_fresh) {
+        if let (Lookup::Found(keys), true) = (&found, is_fresh) {
             return Ok(Arc::clone(keys));
         }
         self.fetch_if_due();
-        if let Looked::Found(keys) = looked {
+        if let Lookup::Found(keys) = found {
             return Ok(keys);
         }
         let fetched = cache.wait_for(|cache| !cache.is_fetching).await;
         let cache = fetched.expect("`self` holds the sender");
-        match cache.look(id, algorithm, Instant::now()) {
-            Looked::Found(keys) => Ok(keys),
-            Looked::Unknown => Err(AuthError::Invalid),
-            Looked::Nothing => Err(AuthError::Unavailable),
+        match cache.find(id, algorithm, Instant::now()) {
+            Lookup::Found(keys) => Ok(keys),
+            Lookup::Unknown => Err(AuthError::Invalid),
+            Lookup::Nothing => Err(AuthError::Unavailable),
         }
     }
 
@@ -137,11 +138,15 @@ impl Jwks {
         if !is_ours {
             return;
         }
-        let (source, cache) = (Arc::clone(&self.source), self.cache.clone());
+        let (endpoint, cache) = (Arc::clone(&self.endpoint), self.cache.clone());
         self.tasks.spawn(async move {
-            let fetched = source.fetch().await;
+            let fetched = endpoint.fetch().await;
             if let Err(error) = &fetched {
-                tracing::warn!(error = error as &dyn std::error::Error, "jwks.not_fetched");
+                tracing::warn!(
+                    url = redact_url(&endpoint.url),
+                    error = error as &dyn std::error::Error,
+                    "jwks.not_fetched"
+                );
             }
             cache.send_modify(|cache| cache.end_fetch(fetched.ok(), Instant::now()));
         });
@@ -149,15 +154,15 @@ impl Jwks {
 }
 
 impl Cache {
-    fn look(&self, id: Option<&str>, algorithm: Algorithm, now: Instant) -> Looked {
+    fn find(&self, id: Option<&str>, algorithm: Algorithm, now: Instant) -> Lookup {
         match &self.known {
             Some(known) if now - known.fetched_at < self.limits.stale_max => {
                 match known.keys.find(id, algorithm) {
-                    Some(_) => Looked::Found(Arc::clone(&known.keys)),
-                    None => Looked::Unknown,
+                    Some(_) => Lookup::Found(Arc::clone(&known.keys)),
+                    None => Lookup::Unknown,
                 }
             }
-            _ => Looked::Nothing,
+            _ => Lookup::Nothing,
         }
     }
 
@@ -166,7 +171,7 @@ impl Cache {
         known.is_some_and(|known| now - known.fetched_at < self.limits.max_age)
     }
 
-    /// Takes note of a fetch that begins now. `false`: one is under way, or was lately.
+    /// Notes that a fetch begins now. `false`: one is running, or was recently.
     fn begin_fetch(&mut self, now: Instant) -> bool {
         let known = self.known.as_ref();
         let is_usable = known.is_some_and(|known| now - known.fetched_at < self.limits.stale_max);
@@ -183,7 +188,7 @@ impl Cache {
         true
     }
 
-    /// Keys that could not be fetched leave those that are known.
+    /// Notes the result of a fetch. If it failed, the cached keys remain.
     fn end_fetch(&mut self, keys: Option<KeySet>, now: Instant) {
         self.is_fetching = false;
         if let Some(keys) = keys {
@@ -195,11 +200,11 @@ impl Cache {
     }
 }
 
-impl Source {
+impl JwksEndpoint {
     fn new(url: String, timeout: Duration) -> Result<Self, KeyError> {
         let mut client = Client::builder()
             .user_agent(concat!("duologue/", env!("CARGO_PKG_VERSION")))
-            // The keys are pinned to this address; nobody may send us elsewhere for them.
+            // Keys come from this URL only; a redirect could lead to other keys.
             .redirect(redirect::Policy::none())
             .retry(retry::never());
         if is_loopback(&url) {
@@ -220,12 +225,13 @@ impl Source {
     }
 
     async fn read(&self) -> Result<Vec<u8>, KeyError> {
-        let lost = |error: reqwest::Error| KeyError::Unreachable(error.into());
+        // The URL may contain an API key.
+        let lost = |error: reqwest::Error| KeyError::Unreachable(error.without_url().into());
         let mut response = self.client.get(&self.url).send().await.map_err(lost)?;
         if !response.status().is_success() {
             let status = response.status();
             return Err(KeyError::Unreachable(
-                format!("the answer is {status}").into(),
+                format!("the status is {status}").into(),
             ));
         }
         let mut body = Vec::new();
@@ -240,9 +246,9 @@ impl Source {
     }
 }
 
-/// Fetches an issuer's keys once, to see whether that works.
+/// Fetches the keys of an issuer once, for `duologue check`.
 pub(crate) async fn fetch_keys(url: &str, timeout: Duration) -> Result<KeySet, KeyError> {
-    Source::new(url.to_owned(), timeout)?.fetch().await
+    JwksEndpoint::new(url.to_owned(), timeout)?.fetch().await
 }
 
 fn is_loopback(url: &str) -> bool {
@@ -274,10 +280,10 @@ mod tests {
     }
 
     fn look(cache: &Cache, now: Instant) -> &'static str {
-        match cache.look(Some("k"), Algorithm::EdDSA, now) {
-            Looked::Found(_) => "found",
-            Looked::Unknown => "unknown",
-            Looked::Nothing => "nothing",
+        match cache.find(Some("k"), Algorithm::EdDSA, now) {
+            Lookup::Found(_) => "found",
+            Lookup::Unknown => "unknown",
+            Lookup::Nothing => "nothing",
         }
     }
 
@@ -297,7 +303,7 @@ mod tests {
         cache.end_fetch(Some(keys()), start);
         let at = |minutes: u64| start + Duration::from_mins(minutes);
         assert!(cache.is_fresh(at(9)) && !cache.is_fresh(at(10)));
-        // The issuer is away: each attempt leaves what there is.
+        // The issuer is unavailable: a failed fetch keeps the cached keys.
         assert!(cache.begin_fetch(at(11)));
         cache.end_fetch(None, at(11));
         assert_eq!(look(&cache, at(19)), "found");
@@ -305,11 +311,11 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_unknown_keys_has_them_fetched_once_per_interval() {
+    fn unknown_key_ids_cause_one_fetch_per_interval() {
         let start = Instant::now();
         let mut cache = empty();
         assert!(cache.begin_fetch(start));
-        assert!(!cache.begin_fetch(start), "one flight for all");
+        assert!(!cache.begin_fetch(start), "one request for all");
         cache.end_fetch(Some(KeySet::default()), start);
         assert_eq!(look(&cache, start), "unknown");
         let mut fetches = 0;
@@ -324,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn without_any_key_it_is_tried_again_soon() {
+    fn without_any_key_a_fetch_is_retried_soon() {
         let start = Instant::now();
         let mut cache = empty();
         assert!(cache.begin_fetch(start));

@@ -1,7 +1,7 @@
-//! Keys, each with the one algorithm that it is used with.
+//! Keys, each with its only algorithm.
 //!
-//! The algorithm follows from the key: a public key is never used as a secret, whatever a token's
-//! header says.
+//! The key determines the algorithm: a public key is never used as a secret, even if the header of a
+//! token says so.
 
 use std::fmt;
 
@@ -12,31 +12,31 @@ use jsonwebtoken::{
 };
 use serde_json::Value;
 
-/// More keys than an issuer has while it changes them; each costs memory.
+/// The maximum number of keys of an issuer; more than it has during a rotation. Each costs memory.
 const KEYS_MAX: usize = 64;
 
-/// Why an issuer's keys cannot be used. For operators: users are told that tokens cannot be checked.
+/// Why an issuer's keys cannot be used. For operators: clients receive `auth_unavailable`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeyError {
-    /// The HTTP client cannot be made.
-    #[error("no HTTP client can be made")]
+    /// The HTTP client cannot be created.
+    #[error("the HTTP client cannot be created")]
     Client(#[source] reqwest::Error),
-    /// Nobody answers, or not in time, or not with a success.
+    /// No response, none in time, or an error status.
     #[error("the issuer's keys cannot be fetched")]
     Unreachable(#[source] BoxError),
-    /// What came is no set of keys, or is too large.
+    /// The response is not a JWKS, or is too large.
     #[error("the issuer returned an invalid JWKS")]
     Unreadable(#[source] BoxError),
 }
 
-/// A key, ready to check signatures.
+/// A key that checks signatures.
 pub(crate) struct Key {
     id: Option<String>,
     pub(super) algorithm: Algorithm,
     pub(super) decoding: DecodingKey,
 }
 
-/// The keys of an issuer that we can use.
+/// The usable keys of an issuer.
 #[derive(Debug, Default)]
 pub(crate) struct KeySet {
     keys: Vec<Key>,
@@ -57,8 +57,8 @@ impl Key {
         }
     }
 
-    /// `None`: it is for something else, or of a kind that we do not use. A secret among public keys
-    /// is no secret.
+    /// `None` if the key has another purpose or an unsupported algorithm. A symmetric key in a JWKS is
+    /// public, so it is not used.
     fn public(jwk: &Jwk) -> Option<Self> {
         let algorithm = match &jwk.algorithm {
             AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
@@ -86,12 +86,12 @@ impl Key {
 }
 
 impl KeySet {
-    /// Reads a JWKS. Keys that we cannot use are passed over, for an issuer may have any.
+    /// Reads a JWKS. Unsupported keys are skipped.
     pub(super) fn read(json: &[u8]) -> Result<Self, KeyError> {
         let unreadable = |error: serde_json::Error| KeyError::Unreadable(error.into());
         let set: Value = serde_json::from_slice(json).map_err(unreadable)?;
         let Some(keys) = set.get("keys").and_then(Value::as_array) else {
-            return Err(KeyError::Unreadable("it has no list of `keys`".into()));
+            return Err(KeyError::Unreadable("there is no list `keys`".into()));
         };
         let keys = keys.iter().take(KEYS_MAX);
         let keys = keys.filter_map(|key| serde_json::from_value::<Jwk>(key.clone()).ok());
@@ -100,8 +100,8 @@ impl KeySet {
         })
     }
 
-    /// The one key to check a token by. A token that names none is good only where there is no
-    /// choice, since trying all would let it cost as many checks.
+    /// The key to check a token with. A token without a key id is accepted only if there is exactly one
+    /// key: trying all would cost one check for each.
     pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<&Key> {
         let mut fitting = self.keys.iter().filter(|key| {
             key.algorithm == algorithm && id.is_none_or(|id| key.id.as_deref() == Some(id))

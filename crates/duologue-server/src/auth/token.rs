@@ -1,4 +1,4 @@
-//! Whether a token is good, and whose it is.
+//! The check of a token: signature, header and claims.
 
 use jsonwebtoken::{
     Algorithm, Header, Validation, decode, decode_header,
@@ -20,10 +20,10 @@ use crate::{
     config::{AuthConfig, SigningAlgorithm, TokenRules},
 };
 
-/// A longer token is not looked at.
+/// A longer token is refused unread.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
-/// What `typ` may say, in any case. A token without one is taken for a JWT.
+/// The values of `typ`, in any case. A token without one is treated as a JWT.
 const TYPES: [&str; 2] = ["jwt", "at+jwt"];
 
 /// Checks tokens.
@@ -32,11 +32,11 @@ pub(super) struct Verifier {
     secret: Option<Key>,
     jwks: Option<Jwks>,
     algorithms: Vec<Algorithm>,
-    /// Save the algorithm, which follows from the key.
+    /// Without the algorithm, which the key determines.
     rules: Validation,
 }
 
-/// What we read of a token. A claim that comes twice is refused; `iss` must be a text.
+/// The claims that are read. A claim that occurs twice is refused; `iss` must be a string.
 #[derive(Debug, Deserialize)]
 struct Claims {
     sub: String,
@@ -68,7 +68,7 @@ impl Verifier {
         })
     }
 
-    /// Whose token it is, and until when.
+    /// Checks a token, and returns its user and its expiry.
     pub(super) async fn verify(&self, token: &SecretString) -> Result<Identity, AuthError> {
         let token = token.expose_secret();
         let header = self.read_header(token)?;
@@ -85,12 +85,12 @@ impl Verifier {
         }
     }
 
-    /// What can be said against a token before a key is looked for.
+    /// Checks everything that needs no key.
     fn read_header(&self, token: &str) -> Result<Header, AuthError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(refused("size"));
         }
-        // Five parts are an encrypted token, and an empty third is an unsigned one.
+        // An encrypted token has five parts, and an unsigned one an empty third.
         let parts: Vec<&str> = token.split('.').collect();
         if parts.len() != 3 || parts.iter().any(|part| part.is_empty()) {
             return Err(refused("form"));
@@ -98,12 +98,12 @@ impl Verifier {
         let header = decode_header(token).map_err(|_| refused("header"))?;
         let r#type = header.typ.as_deref().unwrap_or("jwt");
         let is_jwt = TYPES.iter().any(|known| r#type.eq_ignore_ascii_case(known));
-        // `crit` names what must be understood, and there is nothing of that kind here.
-        let asks_for_more = header.crit.is_some()
+        // `crit` lists extensions that must be supported, and none is.
+        let needs_extensions = header.crit.is_some()
             || header.enc.is_some()
             || header.zip.is_some()
             || header.extras.inner().contains_key("b64");
-        if !is_jwt || asks_for_more {
+        if !is_jwt || needs_extensions {
             return Err(refused("header"));
         }
         if !self.algorithms.contains(&header.alg) {
@@ -112,17 +112,18 @@ impl Verifier {
         Ok(header)
     }
 
-    /// Checks signature and claims by one key and its algorithm.
+    /// Checks the signature and the claims with one key and its algorithm.
     fn check(&self, token: &str, key: &Key) -> Result<Identity, AuthError> {
         let rules = Validation {
             algorithms: vec![key.algorithm],
             ..self.rules.clone()
         };
-        let claims = decode::<Claims>(token, &key.decoding, &rules).map_err(|error| why(&error))?;
+        let claims =
+            decode::<Claims>(token, &key.decoding, &rules).map_err(|error| refusal(&error))?;
         let Claims { sub, exp, .. } = claims.claims;
         Ok(Identity {
             user_id: UserId::new(&sub).map_err(|_| refused("sub"))?,
-            expires_at: end(exp).ok_or_else(|| refused("exp"))?,
+            expires_at: expiry(exp).ok_or_else(|| refused("exp"))?,
         })
     }
 }
@@ -138,21 +139,21 @@ impl From<SigningAlgorithm> for Algorithm {
     }
 }
 
-/// The moment that an `exp` names; `None` where no calendar has it.
-fn end(exp: f64) -> Option<Timestamp> {
+/// The time of an `exp`; `None` if it is out of range.
+fn expiry(exp: f64) -> Option<Timestamp> {
     let since_epoch = jiff::SignedDuration::try_from_secs_f64(exp).ok()?;
     Timestamp::from_duration(since_epoch).ok()
 }
 
-/// Says in the log by which rule a token was refused, and nothing of the token.
+/// Logs the rule by which a token was refused, and nothing of the token.
 fn refused(rule: &'static str) -> AuthError {
     tracing::info!(rule, "token.refused");
     AuthError::Invalid
 }
 
-fn why(error: &Error) -> AuthError {
+fn refusal(error: &Error) -> AuthError {
     match error.kind() {
-        // The signature was good, so this may be told.
+        // The signature is valid, so the client may learn the reason.
         ErrorKind::ExpiredSignature => {
             refused("exp");
             AuthError::Expired

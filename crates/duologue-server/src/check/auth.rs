@@ -6,6 +6,7 @@ use crate::{
     config::{AuthMode, Authentication, Config, Settings},
     error_chain::error_chain,
     exposure::exposed,
+    redacted_url::redact_url,
 };
 
 pub(super) async fn check(config: &Config, settings: &Settings) -> Row {
@@ -18,6 +19,7 @@ pub(super) async fn check(config: &Config, settings: &Settings) -> Row {
     let Some(url) = rules.jwks_url else {
         return Row::works("auth", found);
     };
+    let shown_url = redact_url(&url);
     let place = match config.auth.mode {
         AuthMode::Supabase if config.auth.jwks_url.is_empty() => {
             where_to_fix("store.supabase_url", "SUPABASE_URL", settings)
@@ -26,7 +28,7 @@ pub(super) async fn check(config: &Config, settings: &Settings) -> Row {
     };
     match fetch_keys(&url, config.auth.jwks_timeout).await {
         Ok(keys) if keys.algorithms().is_empty() && rules.secret.is_none() => {
-            Row::fails("auth", format!("{found}: {url} has no usable key")).advise(format!(
+            Row::fails("auth", format!("{found}: {shown_url} has no usable key")).advise(format!(
                 "correct {place}; a Supabase project that still uses its legacy JWT secret needs \
                  SUPABASE_JWT_SECRET"
             ))
@@ -38,10 +40,13 @@ pub(super) async fn check(config: &Config, settings: &Settings) -> Row {
             };
             Row::works("auth", format!("{found}: {keys}"))
         }
-        Err(error) => Row::fails("auth", format!("{found}: {url}: {}", error_chain(&error)))
-            .advise(format!(
-                "correct {place}, or allow this machine to connect to the issuer"
-            )),
+        Err(error) => Row::fails(
+            "auth",
+            format!("{found}: {shown_url}: {}", error_chain(&error)),
+        )
+        .advise(format!(
+            "correct {place}, or allow this machine to connect to the issuer"
+        )),
     }
 }
 

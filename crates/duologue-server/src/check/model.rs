@@ -61,7 +61,7 @@ fn row_of(name: &str, found: &ModelCheck, places: &Places) -> Row {
     match found {
         ModelCheck::Listed => Row::works("model", format!("{name}: the endpoint has it")),
         ModelCheck::NotListed { models } => {
-            let found = format!("{name}: the endpoint answers, and does not list this model");
+            let found = format!("{name}: the endpoint responds, and does not list this model");
             let others = match models.len() {
                 0 => "it lists none".to_owned(),
                 1..=MODELS_SHOWN => format!("it lists {}", models.join(", ")),
@@ -71,13 +71,13 @@ fn row_of(name: &str, found: &ModelCheck, places: &Places) -> Row {
                 }
             };
             let place = &places.model;
-            Row::unclear("model", found).advise(format!("see whether {place} is right: {others}"))
+            Row::unclear("model", found).advise(format!("check whether {place} is right: {others}"))
         }
         ModelCheck::NoList => {
-            let found = format!("{name}: the endpoint answers, and has no list of models");
+            let found = format!("{name}: the endpoint responds, and has no list of models");
             let Places { base_url, .. } = places;
             Row::unclear("model", found).advise(format!(
-                "ask it something: the key was not tried, and {base_url} may be wrong"
+                "send a message to try it: the key was not tested, and {base_url} may be wrong"
             ))
         }
     }
@@ -90,10 +90,10 @@ fn advice(error: &CheckError, places: &Places) -> String {
     match error {
         CheckError::Key(_) => format!("put a key that is valid at this endpoint into {api_key}"),
         CheckError::Refused(_) => {
-            "try again later; if that does not help, ask whoever runs the endpoint".to_owned()
+            "try again later; if that does not help, ask the operator of the endpoint".to_owned()
         }
         CheckError::Unreachable(_) => {
-            format!("correct {base_url}, or let this machine reach the endpoint")
+            format!("correct {base_url}, or allow this machine to connect to the endpoint")
         }
     }
 }

@@ -11,12 +11,12 @@ use crate::{
 pub(super) async fn check(config: &StoreConfig, settings: &Settings) -> Row {
     let place = config.describe();
     match duologue_store::check(config).await {
-        Ok(Condition::Ready { schema }) => works(format!("{place}: answers, schema {schema}")),
+        Ok(Condition::Ready { schema }) => works(format!("{place}: responds, schema {schema}")),
         Ok(Condition::MigratedAtStart { schema: 0 }) => {
-            works(format!("{place}: `duologue serve` will make its tables"))
+            works(format!("{place}: `duologue serve` will create its tables"))
         }
         Ok(Condition::MigratedAtStart { schema }) => works(format!(
-            "{place}: answers, schema {schema}, which `duologue serve` will bring up to date"
+            "{place}: responds, schema {schema}, which `duologue serve` will migrate"
         )),
         Ok(Condition::InUse) => works(format!("{place}: a running server has it open")),
         Err(error) => {
@@ -36,36 +36,33 @@ fn works(found: String) -> Row {
     Row::works("store", found)
 }
 
-/// What to do, where the error itself does not say. `url` is where the store's URL is set.
+/// What to do, unless the error itself says it. `url` is where the store's URL is set.
 fn advice(error: &OpenError, url: &str) -> Option<String> {
     match error {
-        OpenError::Unreachable { place, .. } if is_direct_to_supabase(place) => Some(format!(
-            "this address of Supabase has IPv6 only; where this machine has none, set {url} to the \
-             session pooler's, which Supabase shows under Connect"
-        )),
-        OpenError::Unreachable { .. } => Some(format!(
-            "start the database, or correct host, port and `sslmode` in {url}"
-        )),
+        OpenError::Unreachable { place, .. } => Some(unreachable_advice(place, url)),
         OpenError::Refused { .. } => Some(format!(
-            "correct user, password and database in {url}; behind Supabase's pooler the user has \
-             the project's name in it"
+            "correct user, password and database in {url}; with Supabase's pooler the user's name \
+             contains the project's"
         )),
         OpenError::Url(_) => Some(format!(
-            "write {url} as postgres://USER:PASSWORD@HOST:PORT/DATABASE, with other signs than \
-             letters and digits in the password as %XX"
+            "write {url} as postgres://USER:PASSWORD@HOST:PORT/DATABASE, with characters other \
+             than letters and digits in the password as %XX"
         )),
         OpenError::NotDurable { .. } => Some(
-            "set it for this database as it is by default, or an acknowledged message may be lost"
+            "reset it to its default for this database; otherwise acknowledged messages may be lost"
                 .to_owned(),
         ),
-        OpenError::Migration { .. } => Some("run `duologue migrate`, and see why".to_owned()),
+        OpenError::Migration { .. } => Some("run `duologue migrate` to see the cause".to_owned()),
         OpenError::UnknownScheme
         | OpenError::NoFile
         | OpenError::SqliteParameters
         | OpenError::File { .. }
         | OpenError::InUse { .. }
         | OpenError::Sqlite { .. }
+        | OpenError::NoSuchFile { .. }
         | OpenError::NotMigrated { .. }
+        | OpenError::UnknownTables { .. }
+        | OpenError::Origin(_)
         | OpenError::TooNew { .. }
         | OpenError::SupabaseUrl
         | OpenError::SupabaseKey
@@ -82,7 +79,18 @@ fn advice(error: &OpenError, url: &str) -> Option<String> {
     }
 }
 
-/// `db.PROJECT.supabase.co`, which has no IPv4 address unless one is paid for.
+fn unreachable_advice(place: &str, url: &str) -> String {
+    if is_direct_to_supabase(place) {
+        format!(
+            "this address of Supabase is IPv6 only; if this machine has no IPv6, set {url} to the URL \
+             of the session pooler, which Supabase shows under Connect"
+        )
+    } else {
+        format!("start the database, or correct host, port and `sslmode` in {url}")
+    }
+}
+
+/// `db.PROJECT.supabase.co`, which has an IPv4 address only as a paid option.
 fn is_direct_to_supabase(place: &str) -> bool {
     let host = place.split(':').next().unwrap_or_default();
     host.starts_with("db.") && host.ends_with(".supabase.co")

@@ -1,4 +1,4 @@
-//! The section `[auth]`: who users are, and how they prove it.
+//! The section `[auth]`: authentication of users.
 
 use std::{fmt, time::Duration};
 
@@ -6,69 +6,71 @@ use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-/// What Supabase's tokens of signed-in users are for.
+use crate::redacted_url::redact_url;
+
+/// The `aud` of Supabase's tokens for signed-in users.
 const SUPABASE_AUDIENCE: &str = "authenticated";
 
-/// Who users are, and how they prove it.
+/// Authentication of users.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuthConfig {
-    /// Whether tokens are wanted, and where what they are checked by comes from.
+    /// Whether tokens are required, and where the keys to check them come from.
     pub mode: AuthMode,
-    /// Whether users may be taken on trust where other machines reach the server.
+    /// Whether authentication may be disabled on an address that other machines can connect to.
     pub allow_anonymous: bool,
-    /// The secret that tokens of HS256 are signed with; or empty.
+    /// The secret that HS256 tokens are signed with; or empty.
     pub jwt_secret: SecretString,
-    /// Where the public keys of all other tokens are; or empty.
+    /// The URL of the public keys for all other tokens; or empty.
     pub jwks_url: String,
     /// The `iss` that tokens must have.
     pub issuer: String,
     /// The `aud` that tokens must have, alone or among others.
     pub audience: String,
-    /// The algorithms that tokens may be signed by, each only with a key of its kind.
+    /// The algorithms that tokens may be signed with, each only with a key of its kind.
     pub algorithms: Vec<SigningAlgorithm>,
-    /// How far the issuer's clock and ours may differ.
+    /// How much the clocks of the issuer and the server may differ.
     #[serde(with = "duration")]
     pub leeway: Duration,
     /// Keys older than this are fetched again.
     #[serde(with = "duration")]
     pub jwks_max_age: Duration,
-    /// Keys older than this are not used, whatever the reason that there are no newer ones.
+    /// Keys older than this are not used, even if no newer ones can be fetched.
     #[serde(with = "duration")]
     pub jwks_stale_max: Duration,
-    /// The least time between two attempts to fetch keys.
+    /// The minimum time between two attempts to fetch keys.
     #[serde(with = "duration")]
     pub jwks_refetch_interval: Duration,
     /// How long fetching keys may take.
     #[serde(with = "duration")]
     pub jwks_timeout: Duration,
-    /// How long a client that brought no token with its handshake may take to send one.
+    /// How long a client without a token in its handshake may take to send one.
     #[serde(with = "duration")]
     pub timeout: Duration,
-    /// How many such clients may wait at a time.
+    /// The maximum number of such clients.
     pub waiting_max: u16,
-    /// How long before its token's end a client is told.
+    /// How long before the expiry of its token a client is notified.
     #[serde(with = "duration")]
     pub expiry_notice: Duration,
-    /// Whether tokens may come in the query, where logs of proxies may show them.
+    /// Whether the query may contain tokens, where proxies may log them.
     pub query_token: bool,
     /// The hashes of operators' tokens, as `duologue admin-token` prints them.
     pub admin_tokens: Vec<String>,
 }
 
-/// How users prove who they are.
+/// How users are authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AuthMode {
-    /// They do not: `user_id` is taken on trust.
+    /// Not at all: the server accepts any `user_id`.
     None,
-    /// By a JWT that the settings of the section describe.
+    /// By a JWT that this section describes.
     Jwt,
     /// By a JWT of the Supabase project whose URL is set.
     Supabase,
 }
 
-/// An algorithm that we check signatures by.
+/// An algorithm of signatures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum SigningAlgorithm {
     /// With a shared secret.
@@ -82,21 +84,21 @@ pub enum SigningAlgorithm {
     EdDsa,
 }
 
-/// What the settings come to.
+/// The authentication that the settings result in.
 #[derive(Clone, Debug)]
 pub enum Authentication {
-    /// `user_id` is taken on trust.
+    /// The server requires no token, and accepts any `user_id`.
     Disabled,
-    /// Users bring tokens.
+    /// Users send tokens.
     ByToken(TokenRules),
 }
 
-/// What makes a token good.
+/// What a valid token has.
 #[derive(Clone, Debug)]
 pub struct TokenRules {
-    /// What tokens of HS256 are signed with.
+    /// The secret of HS256 tokens.
     pub secret: Option<SecretString>,
-    /// Where the keys of all others are.
+    /// The URL of the keys for all others.
     pub jwks_url: Option<String>,
     /// The `iss` that they must have.
     pub issuer: String,
@@ -105,7 +107,7 @@ pub struct TokenRules {
 }
 
 impl AuthConfig {
-    /// What is asked of users. `supabase_url` is the project's, from `[store]`.
+    /// The authentication that the settings result in. `supabase_url` is from `[store]`.
     pub fn authentication(&self, supabase_url: &str) -> Authentication {
         let secret = Some(&self.jwt_secret).filter(|secret| !secret.expose_secret().is_empty());
         let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
@@ -145,6 +147,7 @@ impl fmt::Display for Authentication {
             (Some(_), None) => "a shared secret",
             (None, _) => "its public keys",
         };
-        write!(f, "tokens of {}, checked with {by}", rules.issuer)
+        let issuer = redact_url(&rules.issuer);
+        write!(f, "tokens of {issuer}, checked with {by}")
     }
 }

@@ -1,8 +1,8 @@
-//! What no single value can tell: limits that must fit together, and values that make no sense.
+//! Checks of settings: values that contradict each other, and values that make no sense.
 
 mod auth;
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
 use jiff::SignedDuration;
 use toml::Value;
@@ -17,7 +17,7 @@ use crate::config::{
     values::{MORE_THAN_ZERO, duration},
 };
 
-/// The keys for which zero means something. For all others it would mean "never" or "nothing".
+/// The keys that may be zero. For all others zero would mean "never" or "nothing".
 const ZERO_ALLOWED: [&str; 11] = [
     "auth.leeway",
     "auth.expiry_notice",
@@ -32,16 +32,16 @@ const ZERO_ALLOWED: [&str; 11] = [
     "model.mock.delay",
 ];
 
-/// Longer than any wait that makes sense, and short enough that no clock overflows.
+/// Longer than any useful duration, and short enough that no clock overflows.
 const DURATION_MAX: SignedDuration = SignedDuration::from_hours(365 * 24);
 
-/// JSON writes a control character as six.
+/// JSON escapes a control character as six characters.
 const JSON_GROWTH: u32 = 6;
 
-/// Room for a frame's other fields.
+/// The maximum size of a frame's other fields.
 const FRAME_FIELDS_BYTES: u32 = 4096;
 
-/// Everything that is wrong, though each value could be read.
+/// All problems of settings whose values could be read.
 pub(super) fn all(config: &Config, settings: &Settings) -> Vec<String> {
     let mut problems = order(config, settings);
     problems.extend(frames_fit(config, settings));
@@ -52,7 +52,7 @@ pub(super) fn all(config: &Config, settings: &Settings) -> Vec<String> {
     problems
 }
 
-/// Values that are nothing or too much by themselves.
+/// Values that are zero or too large.
 pub(super) fn sizes(settings: &Settings) -> Vec<String> {
     let mut problems = Vec::new();
     for key in settings.changed() {
@@ -77,58 +77,45 @@ pub(super) fn sizes(settings: &Settings) -> Vec<String> {
     problems
 }
 
-/// Pairs of which the first must be the smaller.
+/// Pairs of settings, the first of which must be the smaller.
 fn order(config: &Config, settings: &Settings) -> Vec<String> {
-    let session = &config.session;
-    let jobs = &config.jobs;
-    let durations: [(&str, Duration, &str, Duration); 2] = [
+    let (session, jobs) = (&config.session, &config.jobs);
+    let (generation, socket) = (&config.generation, &config.socket);
+    let less_than = [
         (
-            "session.lease_renewal_interval",
-            session.lease_renewal_interval,
-            "session.lease",
-            session.lease,
+            session.lease_renewal_interval < session.lease,
+            ("session.lease_renewal_interval", "session.lease"),
         ),
         (
-            "jobs.lease_renewal_interval",
-            jobs.lease_renewal_interval,
-            "jobs.lease",
-            jobs.lease,
+            jobs.lease_renewal_interval < jobs.lease,
+            ("jobs.lease_renewal_interval", "jobs.lease"),
+        ),
+        (
+            socket.write_buffer_bytes < socket.write_buffer_bytes_max,
+            ("socket.write_buffer_bytes", "socket.write_buffer_bytes_max"),
         ),
     ];
-    let mut problems = Vec::new();
-    for (smaller, low, larger, high) in durations {
-        if low >= high {
-            problems.push(settings.must_be("less than", smaller, larger));
-        }
-    }
-    if config.socket.write_buffer_bytes >= config.socket.write_buffer_bytes_max {
-        problems.push(settings.must_be(
-            "less than",
-            "socket.write_buffer_bytes",
-            "socket.write_buffer_bytes_max",
-        ));
-    }
-    let total = config.generation.total_timeout;
-    for (key, part) in [
+    let at_most = [
         (
-            "generation.first_token_timeout",
-            config.generation.first_token_timeout,
+            generation.first_token_timeout <= generation.total_timeout,
+            ("generation.first_token_timeout", "generation.total_timeout"),
         ),
         (
-            "generation.next_token_timeout",
-            config.generation.next_token_timeout,
+            generation.next_token_timeout <= generation.total_timeout,
+            ("generation.next_token_timeout", "generation.total_timeout"),
         ),
-    ] {
-        if part > total {
-            let whole = "generation.total_timeout";
-            problems.push(settings.must_be("at most", key, whole));
-        }
-    }
-    problems
+    ];
+    let less_than = less_than.map(|(holds, pair)| (holds, "less than", pair));
+    let at_most = at_most.map(|(holds, pair)| (holds, "at most", pair));
+    let rules = less_than.into_iter().chain(at_most);
+    let broken = rules.filter(|(holds, ..)| !holds);
+    broken
+        .map(|(_, relation, (one, other))| settings.must_be(relation, one, other))
+        .collect()
 }
 
-/// Whatever a session may hold can be sent. A frame that is too large for a client's buffer would
-/// cut it off, and again whenever it comes back for that frame.
+/// Everything that a session can store can be sent. A frame that is too large for a client's buffer
+/// would close its connection, again after each reconnect.
 fn frames_fit(config: &Config, settings: &Settings) -> Vec<String> {
     let texts = [
         ("socket.frame_bytes_max", config.socket.frame_bytes_max),
@@ -164,23 +151,28 @@ fn frames_fit(config: &Config, settings: &Settings) -> Vec<String> {
     problems
 }
 
-/// Texts that have a form of their own.
+/// Texts of a special form.
 fn texts(config: &Config, settings: &Settings) -> Vec<String> {
     let mut problems = Vec::new();
     let mut refuse = |key: &str, allowed: &str| {
         problems.push(format!("{} {allowed}", settings.cite(key)));
     };
-    if config.server.host.trim().is_empty() {
-        refuse("server.host", "must be a name or an address");
+    let server = &config.server;
+    if server.host.trim().is_empty() || server.host.contains(['/', '@']) {
+        refuse("server.host", "must be a host name or an address");
     }
-    if !config.server.origins_allowed.iter().all(|o| is_origin(o)) {
+    if !server
+        .origins_allowed
+        .iter()
+        .all(|origin| is_origin(origin))
+    {
         refuse(
             "server.origins_allowed",
             "must list origins as browsers send them, such as \"https://app.example.com\": in \
              lower case, with a port only where it is not the scheme's own, and without a path",
         );
     }
-    if !config.server.hosts_allowed.iter().all(|host| is_host(host)) {
+    if !server.hosts_allowed.iter().all(|host| is_host(host)) {
         refuse(
             "server.hosts_allowed",
             "must list names or addresses such as \"chat.example.com\": in lower case, without a \
@@ -194,6 +186,15 @@ fn texts(config: &Config, settings: &Settings) -> Vec<String> {
              \"info,duologue_store=debug\"",
         );
     }
+    problems.extend(urls(config, settings));
+    problems
+}
+
+fn urls(config: &Config, settings: &Settings) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut refuse = |key: &str, allowed: &str| {
+        problems.push(format!("{} {allowed}", settings.cite(key)));
+    };
     let url = settings.value("store.url").as_str().unwrap_or_default();
     let schemes = ["sqlite:", "postgres://", "postgresql://"];
     if url != "auto" && !schemes.iter().any(|scheme| url.starts_with(scheme)) {
@@ -235,8 +236,7 @@ fn is_origin(text: &str) -> bool {
             .any(|(scheme, port)| text.starts_with(scheme) && text.ends_with(port))
 }
 
-/// Whether it is a name or an address as it stands in `Host` before the port. Brackets of IPv6 are
-/// left out.
+/// Whether it is a name or an address as in `Host`, without the port and the brackets of IPv6.
 fn is_host(text: &str) -> bool {
     let is_name = text
         .bytes()
@@ -248,7 +248,7 @@ fn is_host(text: &str) -> bool {
                 .is_ok_and(|ip| ip.to_string() == text))
 }
 
-/// A provider that was asked for by name needs its key, unless it is an endpoint of one's own.
+/// A provider that is chosen by name needs its key, unless the endpoint is not the default one.
 fn model_key(config: &Config, settings: &Settings) -> Option<String> {
     let ModelChoice::Endpoint(endpoint, endpoint_config) = config.model.choice() else {
         return None;
@@ -271,7 +271,7 @@ fn model_key(config: &Config, settings: &Settings) -> Option<String> {
     ))
 }
 
-/// Stops who has set half of what Supabase's REST interface needs, before data goes elsewhere.
+/// Refuses half of the settings of Supabase's REST interface: the data would go to another store.
 fn supabase(config: &Config, settings: &Settings) -> Option<String> {
     let needed = [
         ("store.supabase_url", "SUPABASE_URL"),
@@ -298,8 +298,8 @@ fn supabase(config: &Config, settings: &Settings) -> Option<String> {
         .collect();
     let (given, missing) = (settings.cite(given), missing.join(" and "));
     Some(format!(
-        "{given} is set without {missing}; set all of them to keep sessions through Supabase's REST \
-         interface, or SUPABASE_DB_URL to connect to its database, or none to keep them in a SQLite \
-         file"
+        "{given} is set without {missing}; set all of them to store sessions through Supabase's \
+         REST interface, or SUPABASE_DB_URL to connect to its database, or none to store them in a \
+         SQLite file"
     ))
 }

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, ffi::OsString, fmt, fs, io, path::Path};
 
 use crate::config::{error::ConfigError, names, source::Source};
 
-/// The file of variables that is read from the working directory, and from nowhere else.
+/// The file of variables, which is read from the working directory only.
 const DOT_ENV: &str = ".env";
 
-/// Variables by name. Whoever needs one is passed this; nothing else asks the process.
+/// Variables by name. All code that needs one receives this; nothing else reads the process's.
 ///
-/// An empty value counts as unset. Secrets are among the values, so `Debug` shows names only.
+/// An empty value counts as unset. Values may be secrets, so `Debug` shows names only.
 #[derive(Clone, Default)]
 pub struct Environment {
     process: BTreeMap<String, String>,
@@ -39,7 +39,7 @@ impl Environment {
     ) -> Result<Self, ConfigError> {
         let mut process = BTreeMap::new();
         for (name, value) in variables {
-            // All names of ours are ASCII, so a name that is not text is not ours.
+            // The names that the server reads are ASCII.
             let Ok(name) = name.into_string() else {
                 continue;
             };
@@ -85,18 +85,18 @@ impl Environment {
         self.get(name).is_some()
     }
 
-    /// The token of `duologue chat`. It is no setting: servers have none.
+    /// The token of `duologue chat`. It is not a setting of the server.
     pub fn chat_token(&self) -> Option<&str> {
         self.get("DUOLOGUE_TOKEN")
     }
 
-    /// The value of a variable; the process's own wins over `.env`.
+    /// The value of a variable; the process's own overrides `.env`.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let value = self.process.get(name).or_else(|| self.dot_env.get(name));
         value.map(String::as_str)
     }
 
-    /// The origins, the weaker first.
+    /// The origins; each overrides the one before.
     pub(super) fn layers(&self) -> [VariableLayer<'_>; 2] {
         [
             VariableLayer {
@@ -135,7 +135,7 @@ fn parse_dot_env(text: &str) -> Result<BTreeMap<String, String>, ConfigError> {
     let mut variables = BTreeMap::new();
     for variable in dotenvy::from_read_iter(text.as_bytes()) {
         match variable {
-            // As in every reader of such files, the first of two lines wins.
+            // As usual for such files, the first of two lines counts.
             Ok((name, value)) => {
                 variables.entry(name).or_insert(value);
             }
@@ -143,7 +143,7 @@ fn parse_dot_env(text: &str) -> Result<BTreeMap<String, String>, ConfigError> {
                 return Err(ConfigError::one(format!(
                     "{DOT_ENV} cannot be read{}: write NAME=value, and put a value with spaces, \
                      `#` or `$` in single quotes",
-                    place(text, &error),
+                    position(text, &error),
                 )));
             }
         }
@@ -151,8 +151,8 @@ fn parse_dot_env(text: &str) -> Result<BTreeMap<String, String>, ConfigError> {
     Ok(variables)
 }
 
-/// Where a line stands. Its text stays unsaid, since it may hold a secret.
-fn place(text: &str, error: &dotenvy::Error) -> String {
+/// The position of a line. Its text is left out, since it may contain a secret.
+fn position(text: &str, error: &dotenvy::Error) -> String {
     match error {
         dotenvy::Error::LineParse(line, _) => text
             .find(line.as_str())
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_variable_of_the_process_wins_over_one_in_dot_env() {
+    fn a_variable_of_the_process_overrides_one_in_dot_env() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(
             directory.path().join(".env"),

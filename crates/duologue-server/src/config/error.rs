@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-/// Everything that is wrong with the configuration, one sentence each, with key and source.
+/// All problems of the configuration, one sentence each, with key and source.
 ///
-/// There is only one thing to do about it, which is to stop, so it has no variants. It never shows
-/// a secret.
+/// The caller can only stop, so it has no variants. It never contains a secret.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
     pub(super) problems: Vec<String>,

@@ -26,7 +26,7 @@ pub(super) fn find_mut<'a>(table: &'a mut Table, key: &str) -> Option<&'a mut Va
     }
 }
 
-/// The names that a table holds, for messages.
+/// The names in a table, for messages.
 pub(super) fn list(table: &Table) -> String {
     table.keys().cloned().collect::<Vec<_>>().join(", ")
 }

@@ -1,50 +1,50 @@
-//! The section `[limits]`: how much anyone may use.
+//! The section `[limits]`: limits of addresses, connections, users and the process.
 
 use std::num::NonZeroU32;
 
 use duologue_engine::limits::{ProcessLimits, TokenLimits, UserLimits};
 use serde::Deserialize;
 
-/// What an address, a connection, a user and the process may use.
+/// Limits of addresses, connections, users and the process.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsConfig {
-    /// Whoever it is that comes from there.
+    /// One client address.
     pub address: AddressLimits,
     /// One WebSocket.
     pub connection: FrameLimits,
-    /// One user, whatever the number of connections.
+    /// One user, with all connections.
     pub user: UserLimits,
-    /// Tokens of models.
+    /// Tokens of the model.
     pub tokens: TokenLimits,
-    /// All together.
+    /// The process.
     pub process: ProcessLimits,
 }
 
-/// What comes from one address.
+/// The limits of one address.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AddressLimits {
-    /// Handshakes and other requests about sessions, in the long run.
+    /// Handshakes and other requests about sessions: the sustained rate.
     pub handshakes_per_second: NonZeroU32,
-    /// The same, at once.
+    /// The same: the burst.
     pub handshakes_burst: NonZeroU32,
-    /// Connections open at a time.
+    /// Open connections.
     pub connections_max: NonZeroU32,
-    /// Those among them that are not attached to a session.
+    /// Open connections that are not attached to a session.
     pub unattached_max: NonZeroU32,
-    /// Tokens that were refused, before the address is refused altogether for a while.
+    /// Refused tokens, after which the address is locked out temporarily.
     pub auth_failures_per_minute: NonZeroU32,
 }
 
-/// What one WebSocket may send.
+/// The limits of the frames of one WebSocket.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FrameLimits {
-    /// Messages and everything else, in the long run.
+    /// Frames of any type: the sustained rate.
     pub messages_per_minute: NonZeroU32,
-    /// The same, at once.
+    /// The same: the burst.
     pub messages_burst: NonZeroU32,
-    /// Refusals in a row, before the connection is closed.
+    /// Consecutive refusals, after which the connection is closed.
     pub refusals_max: NonZeroU32,
 }

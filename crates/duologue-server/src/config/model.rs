@@ -1,4 +1,4 @@
-//! The section `[model]`: who answers.
+//! The section `[model]`: the model's provider.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use duologue_llm::OpenAiConfig;
 use duologue_mock::MockConfig;
 use serde::Deserialize;
 
-/// Who answers, and the settings of all who could.
+/// The choice of the provider, and the settings of all providers.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
-    /// Whom the operator wants. [`choice`](Self::choice) says who it is.
+    /// The provider that the operator configures. [`choice`](Self::choice) resolves `auto`.
     pub provider: ProviderChoice,
     /// OpenAI, or another endpoint that speaks its chat completions.
     pub openai: OpenAiConfig,
@@ -21,7 +21,7 @@ pub struct ModelConfig {
     pub mock: MockConfig,
 }
 
-/// Whom the operator wants to answer.
+/// The provider that the operator configures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProviderChoice {
@@ -44,7 +44,7 @@ pub enum Endpoint {
     Groq,
 }
 
-/// Who answers.
+/// The provider in use.
 #[derive(Clone, Copy, Debug)]
 pub enum ModelChoice<'a> {
     /// An endpoint that speaks OpenAI's chat completions.
@@ -54,7 +54,7 @@ pub enum ModelChoice<'a> {
 }
 
 impl ModelConfig {
-    /// Who answers: what `auto` comes to.
+    /// The provider in use, with `auto` resolved.
     pub fn choice(&self) -> ModelChoice<'_> {
         let openai = ModelChoice::Endpoint(Endpoint::OpenAi, &self.openai);
         let groq = ModelChoice::Endpoint(Endpoint::Groq, &self.groq);
@@ -68,17 +68,19 @@ impl ModelConfig {
     }
 }
 
-/// Who it is, for people: the model and where it is.
+/// For people: the model and the host of its endpoint.
 impl fmt::Display for ModelChoice<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Endpoint(_, endpoint) => {
                 let uri = endpoint.base_url.parse::<Uri>();
-                // Only the host: a URL may hold a password.
+                // Only the host: a URL may contain a password.
                 let host = uri.as_ref().ok().and_then(Uri::host).unwrap_or("?");
                 write!(f, "{} at {host}", endpoint.model)
             }
-            Self::Mock(_) => f.write_str("mock; OPENAI_API_KEY or GROQ_API_KEY brings a real one"),
+            Self::Mock(_) => {
+                f.write_str("mock; set OPENAI_API_KEY or GROQ_API_KEY for a real model")
+            }
         }
     }
 }

@@ -1,11 +1,11 @@
-//! The names of variables: ours, and those that users already have.
+//! The names of environment variables: `DUOLOGUE_SECTION__KEY`, and familiar ones.
 
-/// Names the configuration file. It is no setting itself.
+/// The variable with the path of the configuration file. It is not a setting.
 pub(super) const CONFIG_FILE: &str = "DUOLOGUE_CONFIG";
 
 pub(super) const PREFIX: &str = "DUOLOGUE_";
 
-/// Names that users already have, and the keys they set. Of two for one key the later wins.
+/// Familiar names, and the keys that they set. Of two for one key the later overrides the earlier.
 pub(super) const FAMILIAR: [(&str, &str); 15] = [
     ("HOST", "server.host"),
     ("PORT", "server.port"),
@@ -24,24 +24,24 @@ pub(super) const FAMILIAR: [(&str, &str); 15] = [
     ("RUST_LOG", "log.filter"),
 ];
 
-/// The key that a name of ours sets: `server.port` for `DUOLOGUE_SERVER__PORT`.
+/// The key that a variable sets: `server.port` for `DUOLOGUE_SERVER__PORT`.
 ///
-/// A name without `__` sets nothing. It cannot be refused, since others make such names: for a
-/// service called `duologue`, Kubernetes sets `DUOLOGUE_PORT` and a dozen more.
+/// A name without `__` sets nothing. It is not refused, since other programs set such variables: for
+/// a service called `duologue`, Kubernetes sets `DUOLOGUE_PORT` and a dozen more.
 pub(super) fn key_of(name: &str) -> Option<String> {
     let rest = name.strip_prefix(PREFIX)?;
     rest.contains("__")
         .then(|| rest.replace("__", ".").to_ascii_lowercase())
 }
 
-/// Whether a variable of this name means anything to us.
+/// Whether the server reads a variable of this name.
 pub(super) fn is_ours(name: &str) -> bool {
     name == CONFIG_FILE
         || key_of(name).is_some()
         || FAMILIAR.iter().any(|(familiar, _)| *familiar == name)
 }
 
-/// The name of ours that sets a key.
+/// The variable that sets a key.
 pub(super) fn variable_of(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "__").to_ascii_uppercase())
 }
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_of_ours_says_its_key_and_back() {
+    fn a_variable_determines_its_key_and_the_reverse() {
         for (name, key) in [
             ("DUOLOGUE_SERVER__PORT", Some("server.port")),
             (
@@ -68,7 +68,7 @@ mod tests {
         }
     }
 
-    /// Whoever copies the file sees every name there is, and none that does nothing.
+    /// The example lists every familiar name, and no other.
     #[test]
     fn the_example_of_an_environment_has_every_name() {
         let example = include_str!("../../../../env.example");

@@ -1,58 +1,41 @@
-//! What of a setting may be shown.
+//! Settings as they may be shown.
 
 use toml::Value;
 
-/// Stands for a secret.
-const REDACTED: &str = "[redacted]";
+use crate::redacted_url::{REDACTED, redact_url};
 
-/// The value of `key` as it may be shown: keys and tokens are hidden, of URLs the password.
+/// The value of `key` as it may be shown: without keys, tokens, and the credentials of URLs.
 ///
-/// The rule goes by the end of the name, so that a key added later is covered without being listed.
+/// The rules depend on the end of the name, and on the value, so that a setting that is added later is
+/// covered without being listed.
 pub(super) fn shown(key: &str, value: &Value) -> Value {
     let is_secret = ["key", "token", "tokens", "secret", "password"]
         .iter()
         .any(|end| key.ends_with(end));
     let is_empty = value.as_str() == Some("");
     match value {
-        // Whether there is something; never what.
+        // Such as `auth.query_token`, which is no token.
         Value::Boolean(_) => value.clone(),
         Value::Array(items) if is_secret => Value::Array(vec![REDACTED.into(); items.len()]),
-        // Whatever its kind: a key of digits may have been written as a number.
+        // Of any kind: a key of digits may have been written as a number.
         _ if is_secret && !is_empty => REDACTED.into(),
-        Value::String(text) if key.ends_with("url") => without_password(text).into(),
+        Value::String(text) if key.ends_with("url") || text.contains("://") => {
+            redact_url(text).into()
+        }
+        Value::Array(items) => Value::Array(items.iter().map(|item| shown(key, item)).collect()),
         other => other.clone(),
     }
 }
 
-/// A URL without its password, which may stand before the host or in the query.
-///
-/// Written for URLs that are not quite right, since people look at them when something is wrong: a
-/// password with an unescaped `/`, `?` or `@` in it is hidden in full.
-fn without_password(url: &str) -> String {
-    if url.starts_with("sqlite:") {
-        return url.to_owned();
+/// A message about `value`, which may quote it, without the credentials of URLs.
+pub(super) fn redact_quotes(message: &str, value: &Value) -> String {
+    match value {
+        Value::String(text) if text.contains("://") => message.replace(text, &redact_url(text)),
+        Value::Array(items) => items.iter().fold(message.to_owned(), |message, item| {
+            redact_quotes(&message, item)
+        }),
+        _ => message.to_owned(),
     }
-    let (scheme, rest) = url.split_at(url.find("://").map_or(0, |end| end + 3));
-    let rest = match rest.rfind('@') {
-        Some(at) => match rest[..at].find(':') {
-            Some(colon) => format!("{}{REDACTED}{}", &rest[..=colon], &rest[at..]),
-            None => rest.to_owned(),
-        },
-        None => rest.to_owned(),
-    };
-    let Some((place, query)) = rest.split_once('?') else {
-        return format!("{scheme}{rest}");
-    };
-    let pairs: Vec<String> = query
-        .split('&')
-        .map(|pair| match pair.split_once('=') {
-            Some((name, _)) if name.to_ascii_lowercase().contains("password") => {
-                format!("{name}={REDACTED}")
-            }
-            _ => pair.to_owned(),
-        })
-        .collect();
-    format!("{scheme}{place}?{}", pairs.join("&"))
 }
 
 #[cfg(test)]
@@ -60,27 +43,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_shown_without_its_password_however_it_is_written() {
-        for (url, shown) in [
-            ("sqlite:duologue.db", "sqlite:duologue.db"),
-            ("sqlite:a@b:c@d.db", "sqlite:a@b:c@d.db"),
-            ("user:canary@host/db", "user:[redacted]@host/db"),
-            ("postgres://host:5432/db", "postgres://host:5432/db"),
-            ("postgres://user@host/db", "postgres://user@host/db"),
-            (
-                "postgres://user:canary@host:5432/db?sslmode=require",
-                "postgres://user:[redacted]@host:5432/db?sslmode=require",
-            ),
-            (
-                "postgres://user:ca@na/r?y@host/db",
-                "postgres://user:[redacted]@host/db",
-            ),
-            (
-                "postgres://host/db?user=u&password=canary",
-                "postgres://host/db?user=u&password=[redacted]",
-            ),
+    fn the_credentials_of_a_url_are_hidden_in_any_setting() {
+        let url = "https://ann:canary@a.example/?api-key=canary";
+        let origins = Value::Array(vec![url.into()]);
+        for (key, value) in [
+            ("store.url", Value::from(url)),
+            ("auth.jwks_url", Value::from(url)),
+            ("server.host", Value::from(url)),
+            ("server.origins_allowed", origins),
         ] {
-            assert_eq!(without_password(url), shown);
+            let shown = shown(key, &value).to_string();
+            assert!(!shown.contains("canary"), "{key}: {shown}");
+            assert!(shown.contains("a.example"), "{key}: {shown}");
         }
     }
 

@@ -10,40 +10,40 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerConfig {
-    /// A name or an address of this machine.
+    /// A host name or an address of this machine.
     pub host: String,
     /// Zero takes any free port.
     pub port: u16,
-    /// How long running turns may go on after the signal to stop.
+    /// How long running turns may continue after the signal to stop.
     #[serde(with = "duration")]
     pub drain_timeout: Duration,
-    /// How long a client may take to send its request's head.
+    /// How long a client may take to send the head of its request.
     #[serde(with = "duration")]
     pub header_read_timeout: Duration,
-    /// The largest head of a request.
+    /// The maximum size of the head of a request.
     pub header_bytes_max: u32,
-    /// The most headers of a request.
+    /// The maximum number of headers of a request.
     pub headers_max: u16,
     /// Connections open at a time.
     pub connections_max: u32,
-    /// Whether a crash may leave an image of the memory, and programs of the same user look into it.
+    /// Whether core dumps, and access to the memory by programs of the same user, are allowed.
     pub core_dumps: bool,
-    /// Origins besides our own whose browsers may connect: `scheme://host[:port]`, in lower case
-    /// and without a path, so that comparing strings is enough.
+    /// Origins of other sites whose pages may connect: `scheme://host[:port]`, in lower case and
+    /// without a path, so that strings can be compared.
     pub origins_allowed: Vec<String>,
-    /// Names under which the server may be asked, besides those of loopback: in lower case and
-    /// without a port. On loopback no others pass; elsewhere an empty list admits all.
+    /// Host names accepted in the `Host` header, besides those of loopback: in lower case and without
+    /// a port. On loopback no others are accepted; on other addresses an empty list accepts all.
     pub hosts_allowed: Vec<String>,
-    /// Proxies whose `X-Forwarded-For` is believed.
+    /// Proxies whose `X-Forwarded-For` is used.
     #[serde(deserialize_with = "networks")]
     pub proxies_trusted: Vec<IpNet>,
 }
 
-/// The agent that answers.
+/// The agent.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AgentConfig {
-    /// The agent's file, if it is not the built-in agent.
+    /// The agent's file; `None` for the built-in agent.
     #[serde(deserialize_with = "path_unless_empty")]
     pub file: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! The layers of configuration, laid over each other key by key.
+//! The settings: all layers of the configuration, merged key by key.
 //!
 //! [`Settings`] begins as `config/default.toml` and always has exactly its keys: a layer can change
 //! a value, and can neither add a key nor change what kind of value a key holds.
@@ -20,7 +20,7 @@ use crate::config::{
 
 const DEFAULTS: &str = include_str!("../../../../config/default.toml");
 
-/// All settings as they are in force, each with its source.
+/// The effective settings, each with its source.
 ///
 /// `Display` writes them as TOML, in the order of `config/default.toml` and without secrets; so
 /// does `Debug`.
@@ -42,7 +42,7 @@ impl Settings {
         }
     }
 
-    /// Lays a file over what there is, and returns what is wrong with it.
+    /// Merges a file, and returns its problems.
     pub(super) fn merge_file(&mut self, path: &Path) -> Vec<String> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
@@ -56,7 +56,7 @@ impl Settings {
         self.merge_text(&text, path)
     }
 
-    /// Lays what a file at `path` says over what there is.
+    /// Merges the text of the file at `path`, and returns its problems.
     pub(super) fn merge_text(&mut self, text: &str, path: &Path) -> Vec<String> {
         match text.parse::<Table>() {
             Ok(table) => {
@@ -64,7 +64,7 @@ impl Settings {
                 self.merge_table(&table, "", &Source::File(path.to_owned()), &mut problems);
                 problems
             }
-            // The parser's own text would quote the line, which may hold a secret.
+            // The parser's own message would quote the line, which may contain a secret.
             Err(error) => {
                 let start = error.span().map_or(0, |span| span.start);
                 let line = text[..start].matches('\n').count() + 1;
@@ -92,9 +92,9 @@ impl Settings {
         }
     }
 
-    /// Lays the variables of one origin over what there is, and returns what is wrong with them.
+    /// Merges the variables of one origin, and returns their problems.
     ///
-    /// Names of ours are more exact than familiar ones, so they win over them.
+    /// `DUOLOGUE_SECTION__KEY` is more specific than a familiar name, and overrides it.
     pub(super) fn merge_env(&mut self, layer: &VariableLayer<'_>) -> Vec<String> {
         let familiar = FAMILIAR.map(|(name, key)| (name, key.to_owned()));
         let ours = layer.variables.keys();
@@ -114,7 +114,7 @@ impl Settings {
         problems
     }
 
-    /// Lays a flag over what there is, and returns what is wrong with it.
+    /// Merges a flag, and returns its problem.
     pub(super) fn merge_flag(&mut self, flag: FlagValue) -> Option<String> {
         self.set(flag.key, flag.value, Source::Flag(flag.flag))
     }
@@ -140,7 +140,7 @@ impl Settings {
         None
     }
 
-    /// Says what is allowed in place of an unknown key: the keys of its section, or the sections.
+    /// The message for an unknown key, with the keys of its section, or the sections.
     fn unknown(&self, key: &str, source: &Source) -> String {
         let mut section = key;
         while let Some((outer, _)) = section.rsplit_once('.') {
@@ -154,10 +154,10 @@ impl Settings {
         format!("unknown key `{key}` (from {source}); the sections are {sections}")
     }
 
-    /// Reads the settings. If that fails, every value that is wrong is named.
+    /// Reads the settings. The error has a message for each wrong value.
     pub(super) fn read(&self) -> Result<Config, Vec<String>> {
-        // Each value is first judged on its own, laid over the defaults, since a deserializer's
-        // errors say what is wrong but not always where.
+        // Each value is first read alone, with defaults for all others: the errors of a deserializer
+        // do not always name the key.
         let wrong: Vec<String> = self
             .sources
             .keys()
@@ -167,7 +167,9 @@ impl Settings {
                 let error = Config::deserialize(alone).err()?;
                 let allowed = match expected_form(self.default(key)) {
                     Some(form) => format!("must be {form}"),
-                    None => values::reason(error.message()),
+                    None => {
+                        values::reason(&redact::redact_quotes(error.message(), self.value(key)))
+                    }
                 };
                 Some(format!("{} {allowed}", self.cite(key)))
             })
@@ -180,10 +182,10 @@ impl Settings {
 
     /// The value of a key.
     pub(super) fn value(&self, key: &str) -> &Value {
-        find(&self.values, key).expect("only keys of the defaults are asked for")
+        find(&self.values, key).expect("all callers pass keys of the defaults")
     }
 
-    /// Where a key's value came from; `None` is the default.
+    /// The source of a key's value; `None` is the default.
     pub(crate) fn source(&self, key: &str) -> Option<&Source> {
         self.sources.get(key)
     }
@@ -195,7 +197,7 @@ impl Settings {
 
     /// The default of a key.
     pub(super) fn default(&self, key: &str) -> &Value {
-        find(&self.defaults, key).expect("only keys of the defaults are asked for")
+        find(&self.defaults, key).expect("all callers pass keys of the defaults")
     }
 
     /// All keys, dotted.
@@ -203,7 +205,7 @@ impl Settings {
         list_all(&self.defaults)
     }
 
-    /// A key with its value and source, as messages name it. Shows no secret.
+    /// A key with its value and source, for messages. Contains no secret.
     pub(super) fn cite(&self, key: &str) -> String {
         cite(key, self.value(key), self.source(key))
     }
@@ -215,7 +217,7 @@ impl Settings {
     }
 
     fn write_section(&self, f: &mut fmt::Formatter<'_>, path: &str, table: &Table) -> fmt::Result {
-        // A section's values must stand before its inner sections, or they would be theirs.
+        // In TOML the values of a section must precede its inner sections.
         for (name, value) in table {
             if !value.is_table() {
                 let key = join(path, name);
@@ -241,7 +243,7 @@ impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "# The settings in force. What is not a default says where it came from."
+            "# The effective settings. Values that are not defaults have their source."
         )?;
         self.write_section(f, "", &self.values)
     }

@@ -1,23 +1,23 @@
-//! The section `[socket]`: what one WebSocket may use.
+//! The section `[socket]`: limits and timeouts of one WebSocket.
 
 use std::time::Duration;
 
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
 use serde::Deserialize;
 
-/// What one WebSocket may use.
+/// Limits and timeouts of one WebSocket.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SocketConfig {
-    /// The dialect of clients that do not ask for one.
+    /// The dialect of clients that do not choose one.
     pub frames: Dialect,
-    /// The largest message of a client. A longer one closes the socket with code 1009.
+    /// The maximum size of a client's message. A larger one closes the socket with code 1009.
     pub frame_bytes_max: u32,
-    /// Held for as long as the socket is open.
+    /// Allocated for as long as the socket is open.
     pub read_buffer_bytes: u32,
-    /// Gathered before it is written without a flush. Less than `write_buffer_bytes_max`.
+    /// The size from which data is written without a flush. Less than `write_buffer_bytes_max`.
     pub write_buffer_bytes: u32,
-    /// The most that may be unwritten. Any frame that the limits allow fits in.
+    /// The maximum of unwritten data. Any frame that the limits allow fits in.
     pub write_buffer_bytes_max: u32,
     /// How often the client is pinged.
     #[serde(with = "duration")]
@@ -25,10 +25,10 @@ pub struct SocketConfig {
     /// How long the client may take to answer a ping.
     #[serde(with = "duration")]
     pub pong_timeout: Duration,
-    /// How long a connection may live.
+    /// The maximum age of a connection.
     #[serde(with = "duration")]
     pub age_max: Duration,
-    /// How long before its end the client is told.
+    /// How long before its end the client is notified.
     #[serde(with = "duration")]
     pub age_notice: Duration,
     /// How long writing one frame may take.
@@ -36,12 +36,12 @@ pub struct SocketConfig {
     pub write_timeout: Duration,
 }
 
-/// How frames are spelled for a client. `docs/protocol.md` describes both.
+/// The format of frames. `docs/protocol.md` describes both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dialect {
     /// One JSON object per frame.
     Json,
-    /// Bare pieces of text, and a marker after each turn.
+    /// Plain pieces of text, and a marker after each turn.
     Text,
 }

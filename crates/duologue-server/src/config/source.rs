@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf};
 
 use toml::Value;
 
-/// Where a value came from, if it is not the default.
+/// The source of a value that is not the default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The configuration file at this path.

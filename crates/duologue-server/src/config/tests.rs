@@ -23,6 +23,26 @@ fn load_variables(process: Pairs<'_>) -> Result<Loaded, ConfigError> {
     load(None, &environment(process), Vec::new())
 }
 
+/// Goal: no message and no table shows credentials, in whatever setting a URL stands. Method: set each
+/// text and list to a URL with marks in all places, and see what `duologue config` and the errors say.
+#[test]
+fn credentials_in_urls_are_shown_neither_by_the_settings_nor_by_errors() {
+    let url = "https://ann:canary@a.example/v1?api-key=canary&pwd=canary#canary";
+    let defaults = Settings::defaults();
+    for key in defaults.keys() {
+        let default = defaults.value(&key);
+        if !default.is_str() && !default.is_array() {
+            continue;
+        }
+        let name = format!("DUOLOGUE_{}", key.replace('.', "__").to_uppercase());
+        let text = match load_variables(&[(&name, url)]) {
+            Ok(loaded) => format!("{}\n{:?}", loaded.settings, loaded.warnings),
+            Err(error) => error.to_string(),
+        };
+        assert!(!text.contains("canary"), "{key}: {text}");
+    }
+}
+
 /// Everything that is wrong with a file, by its text.
 fn wrong_file(text: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
@@ -217,11 +237,14 @@ fn the_settings_in_force_are_printed_with_their_sources_and_without_secrets() {
     ];
     let loaded = load_variables(&process).unwrap();
     let text = loaded.settings.to_string();
-    let changed: Vec<&str> = text.lines().filter(|line| line.contains("from")).collect();
+    let changed: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("from") || line.starts_with("# The"))
+        .collect();
     insta::assert_snapshot!(changed.join("\n"), @r#"
-    # The settings in force. What is not a default says where it came from.
+    # The effective settings. Values that are not defaults have their source.
     port = 9000  # from PORT
-    url = "postgres://ann:[redacted]@db.example/chat"  # from DATABASE_URL
+    url = "postgres://[redacted]@db.example/chat"  # from DATABASE_URL
     api_key = "[redacted]"  # from OPENAI_API_KEY
     "#);
     for shown in [text.clone(), format!("{loaded:?}")] {
@@ -302,9 +325,9 @@ fn texts_that_have_a_form_are_held_to_it() {
     the configuration cannot be used
       - `server.origins_allowed` = ["https://a.example/"] (from DUOLOGUE_SERVER__ORIGINS_ALLOWED) must list origins as browsers send them, such as "https://app.example.com": in lower case, with a port only where it is not the scheme's own, and without a path
       - `log.filter` = "a=b=c" (from RUST_LOG) must be a level (error, warn, info, debug or trace), or several for parts, such as "info,duologue_store=debug"
-      - `store.url` = "mysql://ann:[redacted]@a/b" (from DATABASE_URL) must be `auto`, or begin with `sqlite:`, `postgres://` or `postgresql://`
+      - `store.url` = "mysql://[redacted]@a/b" (from DATABASE_URL) must be `auto`, or begin with `sqlite:`, `postgres://` or `postgresql://`
       - `model.openai.base_url` = "api.openai.com" (from OPENAI_BASE_URL) must be a URL that begins with `https://` or `http://`, without a user's name
-      - `model.groq.base_url` = "https://ann:[redacted]@a/v1" (from GROQ_BASE_URL) must be a URL that begins with `https://` or `http://`, without a user's name
+      - `model.groq.base_url` = "https://[redacted]@a/v1" (from GROQ_BASE_URL) must be a URL that begins with `https://` or `http://`, without a user's name
     "#);
 }
 
@@ -439,7 +462,7 @@ fn half_of_what_supabases_rest_interface_needs_stops_the_start() {
     let error = wrong_variables(&[("SUPABASE_SERVICE_ROLE_KEY", "canary")]);
     insta::assert_snapshot!(error, @r#"
     the configuration cannot be used
-      - `store.supabase_key` = "[redacted]" (from SUPABASE_SERVICE_ROLE_KEY) is set without `store.supabase_url` (SUPABASE_URL); set all of them to keep sessions through Supabase's REST interface, or SUPABASE_DB_URL to connect to its database, or none to keep them in a SQLite file
+      - `store.supabase_key` = "[redacted]" (from SUPABASE_SERVICE_ROLE_KEY) is set without `store.supabase_url` (SUPABASE_URL); set all of them to store sessions through Supabase's REST interface, or SUPABASE_DB_URL to connect to its database, or none to store them in a SQLite file
     "#);
     for (name, value, missing) in [
         (

@@ -1,8 +1,8 @@
-//! What the configuration asks of URLs.
+//! Checks of URLs.
 
 use axum::http::Uri;
 
-/// Whether it is one, and without a user's name and password, which would have no place in a log.
+/// Whether it is an HTTP URL without a user and a password, which logs must not have.
 pub(super) fn is_http_url(text: &str) -> bool {
     text.parse::<Uri>().is_ok_and(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https"))
@@ -12,7 +12,7 @@ pub(super) fn is_http_url(text: &str) -> bool {
     })
 }
 
-/// Whether nobody on the way can put other keys in place of the issuer's.
+/// Whether nobody between the server and the issuer can replace the keys.
 pub(super) fn is_safe_url(text: &str) -> bool {
     let is_loopback = |uri: &Uri| {
         let host = uri.host().unwrap_or_default();

@@ -8,7 +8,7 @@ use crate::config::{
     settings::Settings,
 };
 
-/// Warns of names such as `DUOLOGUE_SERVER_PORT`, which lack an underscore to be ours.
+/// Names such as `DUOLOGUE_SERVER_PORT`, which lack an underscore.
 pub(super) fn misspelled_variables(layer: &VariableLayer<'_>, settings: &Settings) -> Vec<String> {
     let keys = settings.keys();
     let names = layer.variables.iter().filter_map(|(name, value)| {
@@ -24,7 +24,7 @@ pub(super) fn misspelled_variables(layer: &VariableLayer<'_>, settings: &Setting
     names.collect()
 }
 
-/// A database URL says by itself which schema it means.
+/// `store.supabase_schema` where a database URL determines the schema.
 pub(super) fn unused_supabase_schema(config: &Config, settings: &Settings) -> Option<String> {
     let (schema, source) = (
         &config.store.supabase_schema,
@@ -37,7 +37,7 @@ pub(super) fn unused_supabase_schema(config: &Config, settings: &Settings) -> Op
         )
     })
 }
-/// What looks as if tokens were wanted, where they are not.
+/// Settings of tokens while authentication is disabled.
 pub(super) fn unused_auth(config: &Config, settings: &Settings) -> Option<String> {
     let keys = ["auth.jwt_secret", "auth.jwks_url"];
     let (key, source) = keys
@@ -45,8 +45,8 @@ pub(super) fn unused_auth(config: &Config, settings: &Settings) -> Option<String
         .find_map(|key| Some((key, settings.source(key)?)))?;
     (config.auth.mode == AuthMode::None).then(|| {
         format!(
-            "{source} sets `{key}`, which nothing uses while `auth.mode` is \"none\": users are \
-             taken at their word; \"jwt\" or \"supabase\" would ask them for tokens"
+            "{source} sets `{key}`, which has no effect: authentication is disabled (`auth.mode` is \
+             \"none\"); set `auth.mode` to \"jwt\" or \"supabase\" to require tokens"
         )
     })
 }

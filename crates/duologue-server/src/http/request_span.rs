@@ -12,7 +12,7 @@ use duologue_protocol::SessionId;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::{app::App, client_address::ClientAddress, listener::Peer};
+use crate::{app::App, client_address::ClientAddress, listener::PeerAddress};
 
 /// Returns the id of the request, by which it can be found in the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -21,7 +21,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// request as an extension.
 pub(crate) async fn enter(
     State(app): State<App>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(PeerAddress(peer)): Extension<PeerAddress>,
     mut request: Request,
     next: Next,
 ) -> Response {

@@ -34,7 +34,7 @@ pub(crate) struct AttachedSocket {
     rate_limiter: FrameRateLimiter,
 }
 
-type Sink = SplitSink<WebSocket, Message>;
+type SocketSink = SplitSink<WebSocket, Message>;
 
 impl AttachedSocket {
     /// Attaches a reader for a caller who is authenticated.
@@ -88,7 +88,7 @@ impl AttachedSocket {
     async fn handle_message(
         &mut self,
         message: Option<Result<Message, axum::Error>>,
-        sink: &mut Sink,
+        sink: &mut SocketSink,
     ) -> Result<(), ConnectionEnd> {
         let handled = match message {
             Some(Ok(Message::Text(text))) => self.handle_text(&text),
@@ -144,7 +144,7 @@ impl AttachedSocket {
     async fn handle_token_event(
         &mut self,
         event: TokenEvent,
-        sink: &mut Sink,
+        sink: &mut SocketSink,
     ) -> Result<(), ConnectionEnd> {
         match event {
             TokenEvent::ExpiresSoon { expires_at } => {
@@ -169,7 +169,7 @@ impl AttachedSocket {
     async fn handle_heartbeat(
         &mut self,
         event: HeartbeatEvent,
-        sink: &mut Sink,
+        sink: &mut SocketSink,
     ) -> Result<(), ConnectionEnd> {
         match event {
             HeartbeatEvent::Ping => self.outgoing.ping(),
@@ -190,7 +190,7 @@ impl AttachedSocket {
     async fn deliver(
         &mut self,
         batch: &mut Vec<Delivery>,
-        sink: &mut Sink,
+        sink: &mut SocketSink,
     ) -> Result<(), ConnectionEnd> {
         let mut closing = None;
         for delivery in batch.drain(..) {
@@ -209,7 +209,7 @@ impl AttachedSocket {
         }
     }
 
-    async fn write(&mut self, sink: &mut Sink) -> Result<(), ConnectionEnd> {
+    async fn write(&mut self, sink: &mut SocketSink) -> Result<(), ConnectionEnd> {
         let written = self.outgoing.write_to(sink, self.config.write_timeout);
         written.await.map_err(|error| match error {
             WriteError::Failed(error) => ConnectionEnd::of_error(error),

@@ -20,7 +20,7 @@ use tracing_subscriber::{
         format::Writer,
         time::{FormatTime, SystemTime},
     },
-    registry::{LookupSpan, SpanRef},
+    registry::{LookupSpan, Scope, SpanRef},
 };
 
 use crate::error_chain::error_chain;
@@ -124,7 +124,7 @@ where
         let line = Line {
             timestamp: &timestamp,
             event,
-            spans: scope.flat_map(|scope| scope.from_root()).collect(),
+            spans: scope.flat_map(Scope::from_root).collect(),
         };
         let line = serde_json::to_string(&line).map_err(|_| fmt::Error)?;
         writeln!(writer, "{line}")
@@ -176,7 +176,7 @@ mod tests {
 
     use super::*;
 
-    /// What was logged.
+    /// A log in memory.
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
 

@@ -13,6 +13,7 @@ use sqlx::{
     AssertSqlSafe, Connection, PgConnection, PgPool, Postgres,
     postgres::{PgArguments, PgConnectOptions, PgPoolOptions},
     query::QueryScalar,
+    query_scalar,
 };
 use tokio::time::timeout;
 
@@ -28,12 +29,40 @@ const NETWORK_ALLOWANCE: Duration = Duration::from_secs(1);
 /// A call in the making: `select f(…)::text`, with its arguments.
 type Call<'q> = QueryScalar<'q, Postgres, Option<String>, PgArguments>;
 
+/// What a call may take that changes every row: no server serves meanwhile.
+const LONG_CALL_TIMEOUT: Duration = Duration::from_hours(1);
+
+/// What one call may take.
+struct TimeLimits {
+    /// Opens a transaction with these limits, in one round trip.
+    begin: Arc<str>,
+    call_timeout: Duration,
+}
+
+impl TimeLimits {
+    fn new(statement_timeout: Duration, lock_timeout: Duration) -> Self {
+        let call_timeout = statement_timeout + NETWORK_ALLOWANCE;
+        let begin = format!(
+            "begin; set local statement_timeout = {}; set local lock_timeout = {}; \
+             set local idle_in_transaction_session_timeout = {}",
+            milliseconds(statement_timeout),
+            milliseconds(lock_timeout),
+            milliseconds(call_timeout),
+        );
+        Self {
+            begin: begin.into(),
+            call_timeout,
+        }
+    }
+}
+
 /// Calls functions over a pool of connections.
 pub(super) struct Calls {
     pool: PgPool,
-    /// Opens a transaction with its time limits, in one round trip.
-    begin: Arc<str>,
-    call_timeout: Duration,
+    /// What most calls may take.
+    usual: TimeLimits,
+    /// What a call may take that changes every row.
+    long: TimeLimits,
     connections_max: u32,
 }
 
@@ -46,17 +75,10 @@ impl Calls {
             // The beginning of the transaction finds out; see `call`.
             .test_before_acquire(false)
             .connect_lazy_with(options);
-        let begin = format!(
-            "begin; set local statement_timeout = {}; set local lock_timeout = {}; \
-             set local idle_in_transaction_session_timeout = {}",
-            milliseconds(config.statement_timeout),
-            milliseconds(config.lock_timeout),
-            milliseconds(config.statement_timeout + NETWORK_ALLOWANCE),
-        );
         Self {
             pool,
-            begin: begin.into(),
-            call_timeout: config.statement_timeout + NETWORK_ALLOWANCE,
+            usual: TimeLimits::new(config.statement_timeout, config.lock_timeout),
+            long: TimeLimits::new(LONG_CALL_TIMEOUT, LONG_CALL_TIMEOUT),
             connections_max,
         }
     }
@@ -66,10 +88,29 @@ impl Calls {
     where
         T: DeserializeOwned,
     {
+        self.call_within(&self.usual, call).await
+    }
+
+    /// Calls a function that may change every row there is.
+    pub(super) async fn long_call<T>(&self, call: &'static str) -> Result<T, StoreError>
+    where
+        T: DeserializeOwned,
+    {
+        self.call_within(&self.long, || query_scalar(call)).await
+    }
+
+    async fn call_within<'q, T>(
+        &self,
+        limits: &TimeLimits,
+        call: impl Fn() -> Call<'q>,
+    ) -> Result<T, StoreError>
+    where
+        T: DeserializeOwned,
+    {
         let mut repetitions = 0;
         let mut dead_connections = 0;
         loop {
-            match self.attempt(call()).await {
+            match self.attempt(limits, call()).await {
                 Ok(json) => return from_json(json.as_deref().unwrap_or("null")),
                 // Nothing has happened yet. After a restart of the database every connection that
                 // waits in the pool is dead, so try as often as there may be such.
@@ -86,10 +127,14 @@ impl Calls {
         }
     }
 
-    async fn attempt(&self, call: Call<'_>) -> Result<Option<String>, Failure> {
+    async fn attempt(
+        &self,
+        limits: &TimeLimits,
+        call: Call<'_>,
+    ) -> Result<Option<String>, Failure> {
         let mut connection = self.pool.acquire().await.map_err(Failure::NoConnection)?;
-        let transaction = self.in_transaction(&mut connection, call);
-        let result = timeout(self.call_timeout, transaction).await;
+        let transaction = in_transaction(limits, &mut connection, call);
+        let result = timeout(limits.call_timeout, transaction).await;
         let result = result.unwrap_or(Err(Failure::TimedOut));
         // Otherwise the pool would wait for this connection to answer before it counts as gone.
         if result.as_ref().is_err_and(Failure::is_of_connection) {
@@ -98,26 +143,26 @@ impl Calls {
         result
     }
 
-    async fn in_transaction(
-        &self,
-        connection: &mut PgConnection,
-        call: Call<'_>,
-    ) -> Result<Option<String>, Failure> {
-        // Made of numbers only, when the store was opened.
-        let begin = AssertSqlSafe(Arc::clone(&self.begin));
-        let mut transaction = connection
-            .begin_with(begin)
-            .await
-            .map_err(Failure::NotBegun)?;
-        let answer = call.persistent(false).fetch_one(&mut *transaction).await;
-        let answer = answer.map_err(Failure::Call)?;
-        transaction.commit().await.map_err(Failure::Call)?;
-        Ok(answer)
-    }
-
     pub(super) async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+async fn in_transaction(
+    limits: &TimeLimits,
+    connection: &mut PgConnection,
+    call: Call<'_>,
+) -> Result<Option<String>, Failure> {
+    // Made of numbers only, when the store was opened.
+    let begin = AssertSqlSafe(Arc::clone(&limits.begin));
+    let mut transaction = connection
+        .begin_with(begin)
+        .await
+        .map_err(Failure::NotBegun)?;
+    let answer = call.persistent(false).fetch_one(&mut *transaction).await;
+    let answer = answer.map_err(Failure::Call)?;
+    transaction.commit().await.map_err(Failure::Call)?;
+    Ok(answer)
 }
 
 /// Zero would mean "no limit" to Postgres.

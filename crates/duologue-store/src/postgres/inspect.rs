@@ -70,4 +70,10 @@ impl Inspect for PostgresStore {
         let call = || query_scalar("select duologue_try_job_again($1)::text").bind(job);
         self.calls.call(call).await
     }
+
+    async fn restored(&self) -> Result<u64, StoreError> {
+        self.calls
+            .long_call("select duologue_restored()::text")
+            .await
+    }
 }

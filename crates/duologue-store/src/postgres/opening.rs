@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection, Row, postgres::PgConnectOptions};
+use sqlx::{
+    ConnectOptions, Connection, Executor, PgConnection, Row, migrate::MigrateError,
+    postgres::PgConnectOptions,
+};
 use tokio::time::timeout;
 
 use super::{PostgresStore, calls::Calls};
 use crate::{
     OpenError, StoreConfig,
     config::place,
-    migrations::{self, Age},
+    functions::OriginCheck,
+    migrations::{self, Age, Found, SCHEMA},
 };
 
 /// How long a first connection may take.
@@ -26,6 +30,12 @@ impl PostgresStore {
         Ok(Self {
             calls: Calls::new(options, config),
         })
+    }
+
+    /// Compares the place of the rows with where they were last seen. See [`OriginCheck`].
+    pub(crate) async fn check_origin(&self) -> Result<OriginCheck, OpenError> {
+        let check = self.calls.long_call("select duologue_check_origin()::text");
+        check.await.map_err(OpenError::Origin)
     }
 }
 
@@ -72,7 +82,7 @@ pub(crate) async fn migrate(options: &PgConnectOptions) -> Result<Vec<String>, O
         .execute("set local lock_timeout = '10s'")
         .await
         .map_err(failed)?;
-    let applied = migrations::run(&migrations::postgres(), &mut *transaction).await;
+    let applied = apply(&mut transaction).await;
     let applied = applied.map_err(|source| OpenError::Migration {
         place: place.clone(),
         source,
@@ -83,6 +93,28 @@ pub(crate) async fn migrate(options: &PgConnectOptions) -> Result<Vec<String>, O
         .map_err(failed)?;
     transaction.commit().await.map_err(failed)?;
     connection.close().await.map_err(failed)?;
+    Ok(applied)
+}
+
+/// Brings the tables up to date, or over, and returns the names of what was applied.
+async fn apply(connection: &mut PgConnection) -> Result<Vec<String>, MigrateError> {
+    migrations::prepare(connection).await?;
+    connection
+        .execute(sqlx::raw_sql(migrations::POSTGRES_FIND))
+        .await?;
+    let row = connection
+        .fetch_one("select current_setting('duologue.found')")
+        .await?;
+    let upgrade = migrations::postgres_upgrade(&Found::from_name(row.try_get(0)?));
+    let migrator = migrations::postgres();
+    if let Some(upgrade) = &upgrade {
+        connection.execute(sqlx::raw_sql(upgrade.before)).await?;
+    }
+    let mut applied = migrations::run(&migrator, connection, Some(SCHEMA)).await?;
+    if let Some(upgrade) = &upgrade {
+        connection.execute(sqlx::raw_sql(upgrade.after)).await?;
+    }
+    applied.extend(migrations::run(&migrator, connection, None).await?);
     Ok(applied)
 }
 
@@ -126,9 +158,7 @@ async fn check_durability(connection: &mut PgConnection, place: &str) -> Result<
 }
 
 async fn check_tables(connection: &mut PgConnection, place: &str) -> Result<i64, OpenError> {
-    let row = connection
-        .fetch_one("select duologue_schema_version()")
-        .await;
+    let row = connection.fetch_one("select duologue_version()").await;
     let version = match row.and_then(|row| row.try_get::<Option<i64>, _>(0)) {
         Ok(version) => version.unwrap_or(0),
         // There is no such function.

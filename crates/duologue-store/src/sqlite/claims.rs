@@ -17,7 +17,7 @@ macro_rules! session_json {
             'start_time', s.start_time, 'end_time', s.end_time,
             'duration_seconds', s.duration_seconds, 'summary', s.summary,
             'summary_status', s.summary_status, 'end_reason', s.end_reason, 'agent', s.agent,
-            'metadata', json(s.metadata), 'last_seq', s.last_seq
+            'metadata', json(s.metadata), 'last_seq', s.last_seq, 'log_id', s.log_id
         )"
     };
 }
@@ -52,6 +52,38 @@ pub(super) async fn take_back(connection: &mut SqliteConnection) -> Result<(), s
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Makes the history that is in the file now a new one: gives every log a new id, and takes every lease and
+/// job from its holder. Returns the number of sessions.
+pub(super) async fn restored(connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+    query("update duologue_installation set generation = generation + 1")
+        .execute(&mut *connection)
+        .await?;
+    let renewed = query(concat!(
+        // Above every epoch that a server which still runs may have been given after the backup.
+        "update sessions set log_id = lower(hex(randomblob(16))), epoch = epoch + 1000000,
+            owner = null, lease_until = ",
+        in_seconds!("0")
+    ))
+    .execute(&mut *connection)
+    .await?;
+    query(concat!(
+        "update session_jobs set worker = null, due_at = min(due_at, ",
+        in_seconds!("0"),
+        ") where outcome is null and worker is not null"
+    ))
+    .execute(&mut *connection)
+    .await?;
+    // Clients find the id of a log in its first event.
+    query(
+        "update session_events set payload = json_set(payload, '$.log_id', (
+            select s.log_id from sessions as s where s.session_id = session_events.session_id
+        )) where seq = 1 and event_type = 'session_started'",
+    )
+    .execute(connection)
+    .await?;
+    Ok(renewed.rows_affected())
 }
 
 pub(super) async fn claim(
@@ -118,7 +150,7 @@ async fn read_claimed(connection: &mut SqliteConnection, id: &str) -> Result<Cla
         "select json_object(
             'session', ",
         session_json!(),
-        ", 'epoch', s.epoch,
+        ", 'epoch', s.epoch, 'owner', s.owner,
             'reopened', json(iif(exists (
                 select 1 from session_events as e
                 where e.session_id = s.session_id and e.seq = s.last_seq
@@ -150,7 +182,7 @@ pub(super) async fn renew(
             select value ->> 'session_id', value ->> 'epoch' from json_each(?2)
         )"
     ))
-    .bind(server.0)
+    .bind(&*server.0)
     .bind(&*leases)
     .bind(lease.as_secs_f64())
     .execute(&mut *connection)
@@ -160,9 +192,11 @@ pub(super) async fn renew(
         where not exists (
             select 1 from sessions as s
             where s.session_id = value ->> 'session_id' and s.epoch = value ->> 'epoch'
+                and coalesce(s.owner, ?2) = ?2
         )",
     )
     .bind(leases)
+    .bind(server.0)
     .fetch_one(connection)
     .await?;
     Ok(from_json(&lost)?)
@@ -175,11 +209,13 @@ pub(super) async fn release(
     query(concat!(
         "update sessions set owner = null, lease_until = ",
         in_seconds!("0"),
-        " where session_id = ?1 and user_id = ?2 and epoch = ?3 and status = 'active'"
+        " where session_id = ?1 and user_id = ?2 and epoch = ?3 and owner = ?4
+            and status = 'active'"
     ))
     .bind(lease.session_id.as_str())
     .bind(lease.user_id.as_str())
     .bind(integer(lease.epoch))
+    .bind(&*lease.server.0)
     .execute(connection)
     .await?;
     Ok(())

@@ -19,7 +19,7 @@ use sqlx::{
 };
 
 use super::{
-    claims::{in_seconds, session_json},
+    claims::{self, in_seconds, session_json},
     failure::store_error,
     file::unusable,
     opening::check_tables,
@@ -75,6 +75,11 @@ impl SqliteInspector {
     /// Opens the file as it is.
     pub(crate) async fn open(path: &Path, config: &StoreConfig) -> Result<Self, OpenError> {
         let unusable = |source| unusable(path, source);
+        if !path.exists() {
+            return Err(OpenError::NoSuchFile {
+                file: path.to_owned(),
+            });
+        }
         let existing = SqliteConnectOptions::new()
             .filename(path)
             .busy_timeout(config.busy_timeout)
@@ -214,6 +219,17 @@ impl Inspect for SqliteInspector {
         transaction.commit().await.map_err(store_error)?;
         connection.close().await.map_err(store_error)?;
         Ok(retry)
+    }
+
+    async fn restored(&self) -> Result<u64, StoreError> {
+        let mut connection = self.writing.connect().await.map_err(store_error)?;
+        let transaction = connection.begin_with("begin immediate").await;
+        let mut transaction = transaction.map_err(store_error)?;
+        let renewed = claims::restored(&mut transaction).await;
+        let renewed = renewed.map_err(store_error)?;
+        transaction.commit().await.map_err(store_error)?;
+        connection.close().await.map_err(store_error)?;
+        Ok(renewed)
     }
 }
 

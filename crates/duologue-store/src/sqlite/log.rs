@@ -126,7 +126,7 @@ pub(super) async fn save_draft(
         select session_id, ?4, ?5, ",
         in_seconds!("0"),
         " from sessions
-        where session_id = ?1 and user_id = ?2 and epoch = ?3 and status = 'active'
+        where session_id = ?1 and user_id = ?2 and epoch = ?3 and owner = ?6 and status = 'active'
         on conflict (session_id) do update set
             turn_id = excluded.turn_id, text = excluded.text, saved_at = excluded.saved_at"
     ))
@@ -135,6 +135,7 @@ pub(super) async fn save_draft(
     .bind(integer(lease.epoch))
     .bind(draft.turn_id.to_string())
     .bind(stored_text(&draft.text))
+    .bind(&*lease.server.0)
     .execute(connection)
     .await?;
     conflict_unless(saved.rows_affected() == 1)
@@ -223,7 +224,7 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// Moves the end of the log, if the hold is good and the log ends where the caller believes.
+/// Advances the end of the log, if the lease is valid and the log ends where the caller expects.
 async fn advance(
     connection: &mut SqliteConnection,
     lease: &Lease,
@@ -231,20 +232,21 @@ async fn advance(
 ) -> Result<bool, Failure> {
     let advanced = query(
         "update sessions set last_seq = ?5
-        where session_id = ?1 and user_id = ?2 and epoch = ?3 and status = 'active'
-            and last_seq = ?4",
+        where session_id = ?1 and user_id = ?2 and epoch = ?3 and owner = ?6
+            and status = 'active' and last_seq = ?4",
     )
     .bind(lease.session_id.as_str())
     .bind(lease.user_id.as_str())
     .bind(integer(lease.epoch))
     .bind(events.after)
     .bind(events.last)
+    .bind(&*lease.server.0)
     .execute(connection)
     .await?;
     Ok(advanced.rows_affected() == 1)
 }
 
-/// A write that does not fit is in order if this hold has made it before.
+/// A write that does not fit is accepted if it is a repetition under the same epoch.
 async fn must_be_repeated(
     connection: &mut SqliteConnection,
     lease: &Lease,

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use sqlx::{ConnectOptions, Connection, SqliteConnection, query_scalar, sqlite::SqlitePoolOptions};
+use sqlx::{
+    ConnectOptions, Connection, Executor, SqliteConnection, query_scalar, sqlite::SqlitePoolOptions,
+};
 
 use super::{
     SqliteStore, claims,
@@ -11,7 +13,7 @@ use super::{
 };
 use crate::{
     Condition, OpenError, StoreConfig,
-    migrations::{self, Age, NEEDED},
+    migrations::{self, Age, Found, NEEDED, SCHEMA},
 };
 
 impl SqliteStore {
@@ -19,9 +21,7 @@ impl SqliteStore {
     pub(crate) async fn open(path: &Path, config: &StoreConfig) -> Result<Self, OpenError> {
         let file = DatabaseFile::lock(path, config.busy_timeout)?;
         let mut connection = file.connect().await?;
-        check_tables(path, &mut connection).await?;
-        let applied = migrations::run(&migrations::sqlite(), &mut connection).await;
-        for name in applied.map_err(|source| file.not_migrated(source))? {
+        for name in apply(&file, path, &mut connection).await? {
             tracing::info!(migration = name, "store.migrated");
         }
         let taken_back = claims::take_back(&mut connection).await;
@@ -46,13 +46,69 @@ impl SqliteStore {
 pub(crate) async fn migrate(path: &Path, config: &StoreConfig) -> Result<Vec<String>, OpenError> {
     let file = DatabaseFile::lock(path, config.busy_timeout)?;
     let mut connection = file.connect().await?;
-    let applied = migrations::run(&migrations::sqlite(), &mut connection).await;
-    let applied = applied.map_err(|source| file.not_migrated(source))?;
+    let applied = apply(&file, path, &mut connection).await?;
     connection
         .close()
         .await
         .map_err(|source| file.unusable(source))?;
     Ok(applied)
+}
+
+/// Brings the tables up to date, in one transaction, and returns the names of what was applied.
+async fn apply(
+    file: &DatabaseFile,
+    path: &Path,
+    connection: &mut SqliteConnection,
+) -> Result<Vec<String>, OpenError> {
+    check_tables(path, connection).await?;
+    let unusable = |source| file.unusable(source);
+    let not_migrated = |source| file.not_migrated(source);
+    let found = find(connection).await.map_err(unusable)?;
+    let upgrade = migrations::sqlite_upgrade(&found);
+    let migrator = migrations::sqlite();
+    let transaction = connection.begin_with("begin immediate").await;
+    let mut transaction = transaction.map_err(unusable)?;
+    migrations::prepare(&mut *transaction)
+        .await
+        .map_err(not_migrated)?;
+    let run = async |transaction: &mut SqliteConnection, script: &'static str| {
+        let executed = transaction.execute(sqlx::raw_sql(script)).await;
+        executed.map_err(|source| file.not_migrated(source.into()))
+    };
+    if let Some(upgrade) = &upgrade {
+        run(&mut transaction, upgrade.before).await?;
+    }
+    let schema = migrations::run(&migrator, &mut *transaction, Some(SCHEMA)).await;
+    let mut applied = schema.map_err(not_migrated)?;
+    if let Some(upgrade) = &upgrade {
+        run(&mut transaction, upgrade.after).await?;
+    }
+    let rest = migrations::run(&migrator, &mut *transaction, None).await;
+    applied.extend(rest.map_err(not_migrated)?);
+    transaction.commit().await.map_err(unusable)?;
+    Ok(applied)
+}
+
+/// Finds out what is in the file.
+async fn find(connection: &mut SqliteConnection) -> Result<Found, sqlx::Error> {
+    let names = "select group_concat(name, ', ') from (
+            select name from sqlite_schema where type = 'table' and name in
+                ('sessions', 'session_events', 'session_drafts', 'session_jobs', 'duologue_installation')
+            order by name
+        )";
+    let tables: Option<String> = query_scalar(names).fetch_one(&mut *connection).await?;
+    let table = "select count(*) from sqlite_schema where name = 'duologue_migrations'";
+    let count: i64 = query_scalar(table).fetch_one(&mut *connection).await?;
+    let applied: Option<String> = if count == 0 {
+        None
+    } else {
+        let list = "select group_concat(line, ', ') from (
+                select version || ' ' || description || iif(success, '', ' (failed)') as line
+                from duologue_migrations order by version
+            )";
+        query_scalar(list).fetch_one(connection).await?
+    };
+    Ok(Found::from_lists(applied.as_deref(), tables.as_deref()))
 }
 
 /// Looks at the file. It is neither created nor migrated; beside it, its lock file may appear.
@@ -80,19 +136,22 @@ pub(crate) async fn check(path: &Path, config: &StoreConfig) -> Result<Condition
     })
 }
 
-/// Reads the version of the tables, 0 if there are none, and refuses one that is too new.
+/// Reads the version of the tables, 0 if they have yet to be made or brought over, and refuses those that
+/// are unknown or too new.
 pub(super) async fn check_tables(
     path: &Path,
     connection: &mut SqliteConnection,
 ) -> Result<i64, OpenError> {
     let unusable = |source| unusable(path, source);
-    let table = "select count(*) from sqlite_schema where name = 'duologue_migrations'";
-    let tables: i64 = query_scalar(table)
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(unusable)?;
-    if tables == 0 {
-        return Ok(0);
+    match find(connection).await.map_err(unusable)? {
+        Found::Ours => {}
+        Found::Unknown(found) => {
+            return Err(OpenError::UnknownTables {
+                place: path.display().to_string(),
+                found,
+            });
+        }
+        Found::Nothing | Found::Unreleased | Found::Predecessors => return Ok(0),
     }
     let last = "select coalesce(max(version), 0) from duologue_migrations where success";
     let version = query_scalar(last)
@@ -136,9 +195,6 @@ mod tests {
 
         crate::migrate(&config).await.unwrap();
         assert_eq!(look().await, Condition::Ready { schema: NEEDED });
-        execute(&folder, "delete from duologue_migrations where version > 1").await;
-        assert_eq!(look().await, Condition::MigratedAtStart { schema: 1 });
-
         let folder = tempfile::tempdir().unwrap();
         let config = self::config(&folder);
         let store = crate::open(&config).await.unwrap();

@@ -98,6 +98,8 @@ impl std::error::Error for Refusal {}
 
 impl Failure {
     pub(super) fn of_transport(error: reqwest::Error) -> Self {
+        // The URL contains the ids of users and sessions, which logs must not have.
+        let error = error.without_url();
         if error.is_connect() {
             Self::NotConnected(error)
         } else {

@@ -75,4 +75,9 @@ impl Inspect for SupabaseStore {
         let call = Call::new("duologue_try_job_again", Repetition::Harmless).with("of_job", job);
         self.calls.call(call).await
     }
+
+    async fn restored(&self) -> Result<u64, StoreError> {
+        let call = Call::new("duologue_restored", Repetition::Harmless);
+        self.calls.call(call).await
+    }
 }

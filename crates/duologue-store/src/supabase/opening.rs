@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     OpenError, StoreConfig,
+    functions::OriginCheck,
     migrations::{self, Age},
 };
 
@@ -17,6 +18,13 @@ impl SupabaseStore {
         check_tables(&calls).await?;
         Ok(Self { calls })
     }
+
+    /// Compares the place of the rows with where they were last seen. See [`OriginCheck`].
+    pub(crate) async fn check_origin(&self) -> Result<OriginCheck, OpenError> {
+        let call = Call::new("duologue_check_origin", Repetition::Harmless);
+        let answer: Result<OriginCheck, _> = self.calls.try_call(call).await;
+        answer.map_err(|failure| open_error(self.calls.target(), failure))
+    }
 }
 
 /// Makes sure of the same, and says which version the tables are of. Changes nothing.
@@ -26,7 +34,7 @@ pub(crate) async fn check(target: Target, config: &StoreConfig) -> Result<i64, O
 
 /// Asks for the version of the tables.
 pub(super) fn version() -> Call {
-    Call::new("duologue_schema_version", Repetition::Harmless)
+    Call::new("duologue_version", Repetition::Harmless)
 }
 
 async fn check_tables(calls: &Calls) -> Result<i64, OpenError> {

@@ -73,7 +73,7 @@ pub(super) const TOPICS: &[Topic] = &[
         name: "server-sent events",
         keywords: &["sse", "server sent events", "eventsource"],
         answer: "Server-sent events are a one-way stream over plain HTTP, which browsers resume \
-                 by themselves. They suit whoever only watches a session.",
+                 by themselves. They suit clients that only watch a session.",
     },
     Topic {
         name: "Supabase",

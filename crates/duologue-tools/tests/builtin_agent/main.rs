@@ -1,5 +1,5 @@
 //! The built-in agent with the built-in tools: what each message of a conversation leads to, where
-//! users are taken at their word and (`signed_in`) where they are not.
+//! authentication is disabled and (`signed_in`) where it is enabled.
 
 mod model;
 mod rules;

@@ -12,7 +12,7 @@ use super::{
     MemoryStore,
     job_row::JobRow,
     session::Session,
-    state::{State, index},
+    state::{State, index, log_id},
 };
 
 #[async_trait]
@@ -76,6 +76,21 @@ impl Inspect for MemoryStore {
 
     async fn try_again(&self, job: i64) -> Result<Option<Retry>, StoreError> {
         self.write(|state| Ok(state.retry_for_operator(job)))
+    }
+
+    async fn restored(&self) -> Result<u64, StoreError> {
+        self.write(|state| {
+            for session in state.sessions.values_mut() {
+                state.logs += 1;
+                session.restored(log_id(state.logs));
+            }
+            for job in &mut state.jobs {
+                if job.outcome.is_none() && job.worker.take().is_some() {
+                    job.due_at = job.due_at.min(Instant::now());
+                }
+            }
+            Ok(state.sessions.len() as u64)
+        })
     }
 }
 

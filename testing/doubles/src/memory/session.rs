@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use duologue_protocol::{Event, EventBody, Seq, SummaryStatus, Timestamp, Usage};
+use duologue_protocol::{Event, EventBody, LogId, Seq, SummaryStatus, Timestamp, Usage};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -10,6 +10,9 @@ use duologue_engine::store::{
     Claim, Claimed, Draft, Lease, ServerId, SessionRecord, SessionStatus, StoreError,
     normalize::{Ending, stored_payload, stored_time},
 };
+
+/// By how much a restore raises every epoch: more than any server can have claimed after the backup.
+const RESTORED_EPOCHS: u64 = 1_000_000;
 
 pub(super) struct Session {
     pub(super) record: SessionRecord,
@@ -29,7 +32,7 @@ pub(super) struct EventRow {
 }
 
 impl Session {
-    pub(super) fn new(claim: &Claim) -> Self {
+    pub(super) fn new(claim: &Claim, log_id: LogId) -> Self {
         let record = SessionRecord {
             session_id: claim.session_id.clone(),
             user_id: claim.user_id.clone(),
@@ -43,6 +46,7 @@ impl Session {
             agent: claim.agent.clone(),
             metadata: json!({}),
             last_seq: Seq::ZERO,
+            log_id,
         };
         Self {
             record,
@@ -77,12 +81,23 @@ impl Session {
             lease: Lease {
                 session_id: self.record.session_id.clone(),
                 user_id: self.record.user_id.clone(),
+                server: server.clone(),
                 epoch: self.epoch,
             },
             session: self.record.clone(),
             reopened: matches!(last, Some("session_ended" | "session_summarized")),
             draft: self.draft.clone(),
         }
+    }
+
+    /// See [`Inspect::restored`](crate::store::inspect::Inspect::restored).
+    pub(super) fn restored(&mut self, log_id: LogId) {
+        if let Some(row) = self.events.first_mut() {
+            row.set_log_id(&log_id);
+        }
+        self.record.log_id = log_id;
+        self.epoch += RESTORED_EPOCHS;
+        self.give_up();
     }
 
     pub(super) fn give_up(&mut self) {
@@ -135,6 +150,15 @@ impl EventRow {
             occurred_at: stored_time(event.occurred_at),
             event_type: event.body.event_type(),
             payload: stored_payload(event),
+        }
+    }
+
+    fn set_log_id(&mut self, log_id: &LogId) {
+        if self.event_type == "session_started"
+            && let Ok(mut payload) = serde_json::from_str::<serde_json::Value>(&self.payload)
+        {
+            payload["log_id"] = json!(log_id);
+            self.payload = payload.to_string();
         }
     }
 

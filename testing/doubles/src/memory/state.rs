@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use duologue_engine::store::{Lease, StoreError};
-use duologue_protocol::{Event, Seq, SessionId, UserId};
+use duologue_protocol::{Event, LogId, Seq, SessionId, UserId};
 
 use super::{
     job_row::JobRow,
@@ -26,6 +26,8 @@ pub(super) struct State {
     pub(super) jobs: Vec<JobRow>,
     pub(super) fault: Option<Fault>,
     pub(super) faults_left: u32,
+    /// The log ids that were given. They are counted, not random, so that a simulation can be repeated.
+    pub(super) logs: u64,
 }
 
 impl State {
@@ -35,6 +37,7 @@ impl State {
             .get_mut(&lease.session_id)
             .filter(|session| session.record.user_id == lease.user_id)
             .filter(|session| session.epoch == lease.epoch && session.is_active())
+            .filter(|session| session.owner.as_ref() == Some(&lease.server))
             .ok_or(StoreError::Conflict)
     }
 
@@ -55,6 +58,10 @@ impl State {
                 .take(events.len())
                 .eq(rows.collect::<Vec<_>>().iter())
     }
+}
+
+pub(super) fn log_id(number: u64) -> LogId {
+    LogId::new(&format!("log-{number}")).expect("it has only letters, digits and a hyphen")
 }
 
 pub(super) fn index(seq: Seq) -> usize {

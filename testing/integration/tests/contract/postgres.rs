@@ -84,7 +84,7 @@ async fn a_call_that_takes_too_long_is_cut_off() {
         ..config(&database.url())
     };
     let store = duologue_store::open(&config).await.unwrap();
-    let slow = "create or replace function duologue_schema_version() returns bigint
+    let slow = "create or replace function duologue_version() returns bigint
         language sql as 'select 1::bigint from pg_sleep(600)'";
     database.connect().await.execute(slow).await.unwrap();
     assert_unavailable(&store.ping().await);
@@ -99,7 +99,7 @@ async fn a_call_that_was_broken_off_is_repeated() {
     let mut connection = store.ground.connect().await;
     for sql in [
         "create sequence attempts",
-        "create or replace function duologue_schema_version() returns bigint
+        "create or replace function duologue_version() returns bigint
         language plpgsql as $$
         begin
             if nextval('attempts') < 3 then

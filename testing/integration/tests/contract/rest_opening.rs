@@ -71,7 +71,7 @@ async fn a_project_without_our_functions_is_told_to_run_schema_sql() {
 async fn tables_that_are_too_old_are_told_to_run_schema_sql() {
     let project = Project::new().await;
     let mut connection = project.database().connect().await;
-    sqlx::query("delete from duologue_migrations where version > 1")
+    sqlx::query("delete from duologue_migrations")
         .execute(&mut connection)
         .await
         .unwrap();

@@ -43,8 +43,8 @@ async fn out_of_the_box_everything_works_without_network() {
     let (table, failures) = look(&[]).await;
     assert_eq!(failures, 0, "{table}");
     insta::assert_snapshot!(table, @"
-    store  works    SQLite, FILE: `duologue serve` will make its tables
-    model  works    mock; OPENAI_API_KEY or GROQ_API_KEY brings a real one
+    store  works    SQLite, FILE: `duologue serve` will create its tables
+    model  works    mock; set OPENAI_API_KEY or GROQ_API_KEY for a real model
     agent  works    duologue (built in)
     auth   works    disabled: the server requires no token
     ");
@@ -55,7 +55,7 @@ async fn a_postgres_is_known_by_its_tables_or_by_what_it_lacks() {
     let database = Cluster::get().await.database().await;
     let (table, failures) = look(&[("SUPABASE_DB_URL", &database.url())]).await;
     assert_eq!(failures, 0, "{table}");
-    assert!(table.contains("answers, schema "), "{table}");
+    assert!(table.contains("responds, schema "), "{table}");
 
     let empty = Cluster::get().await.empty_database().await;
     let (table, failures) = look(&[("SUPABASE_DB_URL", &empty.url())]).await;
@@ -135,7 +135,7 @@ async fn a_model_is_found_or_its_neighbours_are_named() {
         "what is not listed may still be there: {table}"
     );
     assert!(table.contains("unclear  gpt-6 at 127.0.0.1"), "{table}");
-    let words = "see whether GROQ_MODEL is right: it lists gpt-5, gpt-5-mini";
+    let words = "check whether GROQ_MODEL is right: it lists gpt-5, gpt-5-mini";
     assert!(table.contains(words), "{table}");
 }
 

@@ -1,6 +1,6 @@
 //! The HTTP side: pages, health, facts, refusals.
 
-use duologue_integration::{TestServer, server::http};
+use duologue_integration::{Client, TestServer, server::http};
 use serde_json::Value;
 
 #[tokio::test]
@@ -148,5 +148,45 @@ async fn only_our_own_and_allowed_pages_may_use_the_server() {
     );
     let own = get(&format!("http://{}", server.address())).await.unwrap();
     assert_eq!(own.status(), 404);
+    server.stop().await;
+}
+
+/// Goal: two different user ids never come to the same user. Method: bytes that are not UTF-8, which
+/// a lenient decoder replaces by one character, in a query and in a path.
+#[tokio::test]
+async fn paths_and_queries_that_are_not_utf8_are_refused() {
+    let server = TestServer::start().await;
+    for target in [
+        "/v1/sessions/s?user_id=%ff",
+        "/v1/sessions/s?user_id=%fe",
+        "/v1/sessions/s?user_id=alice&other=%ff",
+        "/v1/sessions/%ff?user_id=alice",
+        "/ws/session/s?user_id=%fe",
+        "/healthz?%ff",
+        "/demo/%ff",
+        "/nothing/%ff",
+    ] {
+        let response = http().get(server.url(target)).send().await.unwrap();
+        assert_eq!(response.status(), 400, "{target}");
+        let body: Value = response.json().await.unwrap();
+        assert_eq!(body["error"]["code"], "bad_request", "{target}");
+        let message = "the path and the query must be percent-encoded UTF-8";
+        assert_eq!(body["error"]["message"], message, "{target}");
+    }
+    server.stop().await;
+}
+
+/// A query is read as HTML forms write it: `+` is a space, and `%2B` a plus.
+#[tokio::test]
+async fn a_plus_in_a_query_is_a_space() {
+    let server = TestServer::start().await;
+    let url = server.url("/ws/session/s?user_id=a+b");
+    let mut client = Client::open(&url.replace("http://", "ws://")).await;
+    client.ask("hello").await;
+    for (user_id, expected) in [("a+b", 200), ("a%20b", 200), ("a%2Bb", 404)] {
+        let url = server.url(&format!("/v1/sessions/s?user_id={user_id}"));
+        let response = http().get(url).send().await.unwrap();
+        assert_eq!(response.status(), expected, "{user_id}");
+    }
     server.stop().await;
 }

@@ -1,24 +1,24 @@
-//! What the section `[auth]` must hold, so that a server which wants tokens can tell good ones.
+//! Checks of the section `[auth]`.
 
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::{
     admin_token_hash::AdminTokenHash,
-    auth::{AuthMode, Authentication, SigningAlgorithm},
+    auth::{AuthConfig, AuthMode, Authentication, SigningAlgorithm},
     sections::Config,
     settings::Settings,
     url::is_safe_url,
 };
 
-/// A shorter secret could be found by trying; RFC 7518 asks for as many bytes as the hash has.
+/// RFC 7518 requires at least as many bytes as the hash has; a shorter secret could be guessed.
 const SECRET_BYTES_MIN: usize = 32;
 
-/// More would let tokens live long after their end.
+/// With more, tokens would be valid long after their expiry.
 const LEEWAY_MAX: Duration = Duration::from_mins(2);
 
-/// Everything that is wrong with it.
+/// All problems of the section.
 pub(super) fn all(config: &Config, settings: &Settings) -> Vec<String> {
     let mut problems = tokens(config, settings);
     let auth = &config.auth;
@@ -40,7 +40,7 @@ pub(super) fn all(config: &Config, settings: &Settings) -> Vec<String> {
     problems
 }
 
-/// What tokens are checked by.
+/// The settings of tokens.
 fn tokens(config: &Config, settings: &Settings) -> Vec<String> {
     let auth = &config.auth;
     let Authentication::ByToken(rules) = auth.authentication(&config.store.supabase_url) else {
@@ -50,15 +50,14 @@ fn tokens(config: &Config, settings: &Settings) -> Vec<String> {
     let mut problems = Vec::new();
     match auth.mode {
         AuthMode::Supabase if config.store.supabase_url.is_empty() => {
-            problems.push(format!(
+            return vec![format!(
                 "{mode} needs the project's URL, and `store.supabase_url` is empty; set SUPABASE_URL"
-            ));
-            return problems;
+            )];
         }
         AuthMode::Jwt if rules.secret.is_none() && rules.jwks_url.is_none() => {
             problems.push(format!(
-                "{mode} needs something to check tokens by; set `auth.jwks_url` to where the issuer \
-                 has its public keys, or `auth.jwt_secret` (SUPABASE_JWT_SECRET) to a shared secret"
+                "{mode} needs keys to check tokens; set `auth.jwks_url` to the URL of the issuer's \
+                 public keys, or `auth.jwt_secret` (SUPABASE_JWT_SECRET) to a shared secret"
             ));
         }
         AuthMode::None | AuthMode::Jwt | AuthMode::Supabase => {}
@@ -72,35 +71,49 @@ fn tokens(config: &Config, settings: &Settings) -> Vec<String> {
         }
     }
     if let Some(secret) = &rules.secret {
-        if secret.expose_secret().len() < SECRET_BYTES_MIN {
-            let secret = settings.cite("auth.jwt_secret");
-            problems.push(format!("{secret} must have at least 32 bytes"));
-        }
-        if !auth.algorithms.contains(&SigningAlgorithm::HS256) {
-            let algorithms = settings.cite("auth.algorithms");
-            problems.push(format!(
-                "{algorithms} must have HS256 for `auth.jwt_secret`"
-            ));
-        }
+        problems.extend(secret_problems(auth, secret, settings));
     }
     if let Some(url) = &rules.jwks_url {
-        if !is_safe_url(url) {
-            let cited = match auth.mode {
-                AuthMode::Supabase if auth.jwks_url.is_empty() => "store.supabase_url",
-                AuthMode::None | AuthMode::Jwt | AuthMode::Supabase => "auth.jwks_url",
-            };
-            problems.push(format!(
-                "{} must begin with `https://` where keys are fetched from another machine",
-                settings.cite(cited)
-            ));
-        }
-        let is_public = |algorithm: &SigningAlgorithm| *algorithm != SigningAlgorithm::HS256;
-        if !auth.algorithms.iter().any(is_public) {
-            let algorithms = settings.cite("auth.algorithms");
-            problems.push(format!(
-                "{algorithms} must have ES256, RS256 or EdDSA for the issuer's public keys"
-            ));
-        }
+        problems.extend(jwks_problems(auth, url, settings));
+    }
+    problems
+}
+
+/// The settings of a shared secret.
+fn secret_problems(auth: &AuthConfig, secret: &SecretString, settings: &Settings) -> Vec<String> {
+    let mut problems = Vec::new();
+    if secret.expose_secret().len() < SECRET_BYTES_MIN {
+        let secret = settings.cite("auth.jwt_secret");
+        problems.push(format!("{secret} must have at least 32 bytes"));
+    }
+    if !auth.algorithms.contains(&SigningAlgorithm::HS256) {
+        let algorithms = settings.cite("auth.algorithms");
+        problems.push(format!(
+            "{algorithms} must have HS256 for `auth.jwt_secret`"
+        ));
+    }
+    problems
+}
+
+/// The settings of public keys.
+fn jwks_problems(auth: &AuthConfig, url: &str, settings: &Settings) -> Vec<String> {
+    let mut problems = Vec::new();
+    if !is_safe_url(url) {
+        let cited = match auth.mode {
+            AuthMode::Supabase if auth.jwks_url.is_empty() => "store.supabase_url",
+            AuthMode::None | AuthMode::Jwt | AuthMode::Supabase => "auth.jwks_url",
+        };
+        problems.push(format!(
+            "{} must begin with `https://`, unless the keys are fetched from this machine",
+            settings.cite(cited)
+        ));
+    }
+    let is_public = |algorithm: &SigningAlgorithm| *algorithm != SigningAlgorithm::HS256;
+    if !auth.algorithms.iter().any(is_public) {
+        let algorithms = settings.cite("auth.algorithms");
+        problems.push(format!(
+            "{algorithms} must have ES256, RS256 or EdDSA for the issuer's public keys"
+        ));
     }
     problems
 }

@@ -23,7 +23,7 @@ fn the_url_of_a_supabase_project_says_everything_about_its_tokens() {
         let Authentication::ByToken(rules) =
             authentication(&[MODE_SUPABASE, ("SUPABASE_URL", url)])
         else {
-            panic!("nobody is asked");
+            panic!("authentication is disabled");
         };
         assert_eq!(rules.issuer, "https://abc.supabase.co/auth/v1");
         assert_eq!(rules.audience, "authenticated");
@@ -84,7 +84,7 @@ fn what_tokens_cannot_be_checked_by_is_refused_with_what_is_missing() {
 }
 
 #[test]
-fn whatever_tokens_can_be_checked_by_is_accepted_and_told_without_secrets() {
+fn every_way_to_check_tokens_is_accepted_and_described_without_secrets() {
     let supabase_url = ("SUPABASE_URL", "https://abc.supabase.co");
     let secret = ("SUPABASE_JWT_SECRET", SECRET);
     for process in [

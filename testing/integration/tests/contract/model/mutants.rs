@@ -17,6 +17,8 @@ pub(super) enum Fault {
     StoresRepetitions,
     /// Whoever has lost a session may go on writing to it.
     AcceptsOldEpochs,
+    /// Another server than the session's may write to it, under the current epoch.
+    IgnoresOwners,
     /// A worker that has lost its job may still apply its result.
     AppliesLostResults,
     /// An ending leaves no job.
@@ -30,9 +32,10 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::StoresRepetitions,
         Self::AcceptsOldEpochs,
+        Self::IgnoresOwners,
         Self::AppliesLostResults,
         Self::EndsWithoutJob,
         Self::ReadsOneTooMany,
@@ -83,10 +86,14 @@ impl Mutant {
         }
     }
 
-    /// The hold that a write is judged by.
+    /// The lease that a write is checked by.
     fn judged(&self, lease: &Lease) -> Lease {
         match self.fault {
             Fault::AcceptsOldEpochs => self.holder(&lease.session_id),
+            Fault::IgnoresOwners => self.holder(&lease.session_id).map(|holder| Lease {
+                server: holder.server,
+                ..lease.clone()
+            }),
             _ => None,
         }
         .unwrap_or_else(|| lease.clone())
@@ -264,5 +271,9 @@ impl Inspect for Mutant {
 
     async fn try_again(&self, job: i64) -> Result<Option<Retry>, StoreError> {
         self.store.try_again(job).await
+    }
+
+    async fn restored(&self) -> Result<u64, StoreError> {
+        self.store.restored().await
     }
 }

@@ -18,6 +18,9 @@ pub(super) enum Operation {
     Release { lease: Index },
     /// A holder keeps a draft.
     Draft { lease: Index },
+    /// A server was given an epoch before a restore from a backup, after which another one was given the
+    /// same. From here on it writes like any other.
+    Impersonate { lease: Index, server: u8 },
     /// A sweeper takes what was let go of.
     ClaimLapsed { server: u8 },
     /// A user reads a part of a log.
@@ -71,6 +74,8 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
         2 => index().prop_map(|write| Operation::SendAgain { write }),
         1 => index().prop_map(|lease| Operation::Release { lease }),
         1 => index().prop_map(|lease| Operation::Draft { lease }),
+        1 => (index(), 0..2_u8)
+            .prop_map(|(lease, server)| Operation::Impersonate { lease, server }),
         1 => (0..2_u8).prop_map(|server| Operation::ClaimLapsed { server }),
         2 => (0..2_u8, user, 0..6_u8, 1..8_u8).prop_map(|(session, user, after, limit)| {
             Operation::Read { session, user, after, limit }

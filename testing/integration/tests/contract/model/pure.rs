@@ -7,7 +7,7 @@ use duologue_engine::store::{
     inspect::{JobState, Retry},
     normalize::Ending,
 };
-use duologue_protocol::{Event, EventBody, Seq, SessionId, SummaryStatus, UserId};
+use duologue_protocol::{Event, EventBody, LogId, Seq, SessionId, SummaryStatus, UserId};
 use serde_json::json;
 
 use super::operation::Span;
@@ -67,6 +67,7 @@ impl Session {
             lease: Lease {
                 session_id: self.record.session_id.clone(),
                 user_id: self.record.user_id.clone(),
+                server: server.clone(),
                 epoch: self.epoch,
             },
             session: self.record.clone(),
@@ -93,7 +94,8 @@ impl Session {
 }
 
 impl Model {
-    pub(super) fn claim(&mut self, claim: &Claim) -> Option<Claimed> {
+    /// A new session has the log id that the store has chosen.
+    pub(super) fn claim(&mut self, claim: &Claim, log_id: Option<&LogId>) -> Option<Claimed> {
         let new = || Session {
             record: SessionRecord {
                 session_id: claim.session_id.clone(),
@@ -108,6 +110,7 @@ impl Model {
                 agent: claim.agent.clone(),
                 metadata: json!({}),
                 last_seq: Seq::ZERO,
+                log_id: log_id.expect("a new session has a log id").clone(),
             },
             epoch: 0,
             owner: None,
@@ -139,11 +142,12 @@ impl Model {
         (session.is_active() && session.is_lapsed).then(|| session.claim(server))
     }
 
-    /// The session, if this hold may write to it.
+    /// The session, if this lease may write to it.
     fn held(&mut self, lease: &Lease) -> Result<&mut Session, Conflict> {
         let session = self.sessions.get_mut(&lease.session_id);
         session
             .filter(|session| session.epoch == lease.epoch && session.is_active())
+            .filter(|session| session.owner.as_ref() == Some(&lease.server))
             .ok_or(Conflict)
     }
 

@@ -87,6 +87,16 @@ impl<'a> World<'a> {
             }
             Operation::Release { lease } => self.release(*lease).await,
             Operation::Draft { lease } => self.save_draft(*lease).await,
+            Operation::Impersonate { lease, server } => {
+                if let Some(lease) = chosen(&self.leases, *lease) {
+                    let server = server_id(*server);
+                    self.leases.push(Lease {
+                        server,
+                        ..lease.clone()
+                    });
+                }
+                Ok(())
+            }
             Operation::ClaimLapsed { server } => self.claim_lapsed(*server).await,
             Operation::Read {
                 session,
@@ -132,7 +142,12 @@ impl<'a> World<'a> {
             now: moment(0),
         };
         let claimed = answer(self.store.claim(&claim).await)?;
-        let expected = self.model.claim(&claim);
+        let log_id = claimed.as_ref().ok().and_then(Option::as_ref);
+        let log_id = log_id.map(|claimed| &claimed.session.log_id);
+        if log_id.is_none() && !self.model.sessions.contains_key(&claim.session_id) {
+            return Err("nobody has this session, and it was refused".to_owned());
+        }
+        let expected = self.model.claim(&claim, log_id);
         if let Some(claimed) = &expected {
             self.leases.push(claimed.lease.clone());
         }

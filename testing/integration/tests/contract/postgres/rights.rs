@@ -7,11 +7,12 @@ use sqlx::{AssertSqlSafe, Executor, PgConnection, Row, error::DatabaseError};
 
 use crate::scene::{claim, said};
 
-const TABLES: [&str; 5] = [
+const TABLES: [&str; 6] = [
     "sessions",
     "session_events",
     "session_drafts",
     "session_jobs",
+    "duologue_installation",
     "duologue_migrations",
 ];
 

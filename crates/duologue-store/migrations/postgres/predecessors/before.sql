@@ -1,8 +1,8 @@
--- Sets aside the tables of this server's predecessors, so that ours can be made.
+-- Sets aside the tables of this server's predecessors, so that the schema (0001) can be created.
 --
 -- Two layouts are known; both call their tables `sessions` and `session_events`, as we do. They are
--- renamed, not changed and not dropped: 0003 copies their rows, and whoever owns the database drops
--- them when the copy has been looked at. Without such tables nothing happens here.
+-- renamed, not changed and not dropped: after.sql copies their rows, and the owner of the database drops
+-- them when the copy has been checked. A new database never runs this.
 select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
 
 do $$

@@ -1,4 +1,4 @@
--- Copies the rows of the tables that 0000 has set aside, so that the server can read them.
+-- Copies the rows of the tables that before.sql has set aside, so that the server can read them.
 --
 -- Every old event becomes one new event, in the old order: by time, then by id. What a log of ours
 -- must have besides is added: a beginning and an end, one ending for each turn, one result for each
@@ -453,6 +453,8 @@ begin
         update sessions set last_seq = jsonb_array_length(log) where session_id = of_session;
     end loop;
 end $$;
+
+select duologue_write_log_ids();
 
 -- The tables set aside keep what they have, out of everybody's reach.
 do $$

@@ -1,1 +1,0 @@
--- Nothing to do here: the tables of this server's predecessors are in Postgres databases.

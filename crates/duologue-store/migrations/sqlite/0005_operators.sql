@@ -1,1 +1,0 @@
--- Nothing to do here: what operators ask of a file is asked by the program itself.
