@@ -85,11 +85,6 @@ const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         rule: Rule::Language,
-        path: "crates/duologue-server/",
-        reason: "older than the rule",
-    },
-    Exception {
-        rule: Rule::Language,
         path: "crates/duologue-store/",
         reason: "older than the rule",
     },

@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::{
 
 use crate::{
     address::Address,
-    connection::{Connection, Incoming},
+    connection::{Connection, Incoming, server_of},
     loss::Loss,
     refusal::Refusal,
     session::{NextStep, Received, Session, SessionOptions},
@@ -310,7 +310,7 @@ impl<T: Transport> Client<T> {
 
     fn start_connecting(&mut self) -> Result<Connecting<T::Stream>, Loss> {
         let request = self.request()?;
-        let server = server_of(&request)?;
+        let server = server_of(&request).map_err(|error| Loss::Unreachable(error.to_string()))?;
         let opening = self.transport.open(server);
         let connecting = async move {
             let stream = opening
@@ -455,19 +455,6 @@ impl<T: Transport> fmt::Debug for Client<T> {
             .field("is_connected", &self.is_connected())
             .finish_non_exhaustive()
     }
-}
-
-/// Host and port of a request's URL.
-fn server_of(request: &Request) -> Result<String, Loss> {
-    let uri = request.uri();
-    let default = if uri.scheme_str() == Some("wss") {
-        443
-    } else {
-        80
-    };
-    let host = uri.host();
-    let host = host.ok_or_else(|| Loss::Unreachable("the URL has no host".to_owned()))?;
-    Ok(format!("{host}:{}", uri.port_u16().unwrap_or(default)))
 }
 
 fn refused(error: tungstenite::Error) -> Loss {

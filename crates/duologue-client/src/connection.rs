@@ -8,10 +8,13 @@ use std::{
 };
 
 use futures_util::{Sink, Stream};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, client_async_tls,
-    tungstenite::{self, Message, handshake::client::Request, http::HeaderMap},
+    tungstenite::{self, Message, error::UrlError, handshake::client::Request, http::HeaderMap},
 };
 
 /// Something that came over a connection.
@@ -35,6 +38,15 @@ pub struct Connection<S> {
     outgoing: VecDeque<Message>,
     headers: HeaderMap,
     is_over: bool,
+}
+
+impl Connection<TcpStream> {
+    /// Connects to the server of a request's URL over TCP, and does the handshake.
+    pub async fn connect(request: Request) -> Result<Self, tungstenite::Error> {
+        let stream = TcpStream::connect(server_of(&request)?).await?;
+        stream.set_nodelay(true)?;
+        Self::open(request, stream).await
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection<S> {
@@ -137,4 +149,16 @@ impl<S> fmt::Debug for Connection<S> {
             .field("is_over", &self.is_over)
             .finish_non_exhaustive()
     }
+}
+
+/// Host and port of a request's URL.
+pub(crate) fn server_of(request: &Request) -> Result<String, tungstenite::Error> {
+    let uri = request.uri();
+    let default = if uri.scheme_str() == Some("wss") {
+        443
+    } else {
+        80
+    };
+    let host = uri.host().ok_or(UrlError::NoHostName)?;
+    Ok(format!("{host}:{}", uri.port_u16().unwrap_or(default)))
 }

@@ -1,4 +1,4 @@
-//! What is known of each address or user, by its name, as long as it matters.
+//! A map that evicts entries which are unused and equal to new ones.
 
 use std::{
     collections::HashMap,
@@ -9,20 +9,19 @@ use std::{
 
 use crate::lock::lock;
 
-/// From how many entries on it is looked whether some can be forgotten.
+/// The map evicts entries only above this size.
 const SWEEP_ENTRIES_MIN: usize = 1024;
 
-/// Whether an unused entry is equivalent to a new one.
+/// A value that may become equal to a new one.
 pub trait Evictable {
-    /// True: evicting it lifts no limit.
+    /// Whether the value is equal to a new one, so that evicting it resets no limit.
     fn is_evictable(&self) -> bool;
 }
 
-/// Entries by key, made when they are first asked for.
+/// Entries by key, created on first use.
 ///
-/// Bounded: when it has doubled, it evicts the unused entries that are equivalent to new ones.
-/// So it never holds more than twice the entries that make a difference, and looking for them costs
-/// each insertion next to nothing.
+/// When the map has doubled, it evicts the entries that are unused and evictable. So it has at most
+/// twice the entries that matter, and the cost of the search is small for each insertion.
 pub struct EvictingMap<K, V> {
     entries: Mutex<Entries<K, V>>,
 }

@@ -1,8 +1,8 @@
-//! Bytes in flight, of the whole process: what clients have said and no session has looked at, and
-//! what sessions have for readers that have not taken it.
+//! The bytes in flight of the whole process: messages that no session has handled, and frames that no
+//! reader has received.
 //!
-//! Each queue has a bound of its own. This one is for all of them together, since ten thousand
-//! queues, each within its bound, are more than a machine has.
+//! Each queue has a limit of its own. This one is for all of them together, since ten thousand queues,
+//! each within its limit, need more memory than a machine has.
 
 use std::sync::{
     Arc,
@@ -11,14 +11,14 @@ use std::sync::{
 
 use crate::limits::ProcessLimits;
 
-/// How much is in flight, and may be.
+/// The bytes in flight, and their limit.
 #[derive(Debug)]
 pub(crate) struct InFlightBytes {
     bytes: AtomicU64,
     bytes_max: u64,
 }
 
-/// A part of what is in flight. Dropping it means that it has landed, or is lost.
+/// A part of the bytes in flight, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct InFlightGuard {
     in_flight: Arc<InFlightBytes>,
@@ -33,7 +33,7 @@ impl InFlightBytes {
         })
     }
 
-    /// Adds to what is in flight, be it too much or not.
+    /// Adds bytes, also beyond the limit.
     pub(crate) fn load(self: &Arc<Self>, bytes: u64) -> InFlightGuard {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         InFlightGuard {
@@ -42,12 +42,12 @@ impl InFlightBytes {
         }
     }
 
-    /// Whether more is in flight than may be.
+    /// Whether the limit is exceeded.
     pub(crate) fn is_full(&self) -> bool {
         !self.has_room_for(0)
     }
 
-    /// Whether so much more may be.
+    /// Whether this many bytes can be added within the limit.
     pub(crate) fn has_room_for(&self, bytes: u64) -> bool {
         self.bytes.load(Ordering::Relaxed) + bytes <= self.bytes_max
     }

@@ -24,7 +24,12 @@ pub(crate) async fn run(context: &Context, number: u16) {
     let worker = ServerId(format!("{}/{number}", context.server));
     let limits = &context.limits.jobs;
     loop {
-        let claimed = context.store.claim_job(&worker, limits.lease).await;
+        // A claim counts an attempt, so no job is claimed that could only fail.
+        let claimed = if context.budgets.may_spend(context.clock.now()) {
+            context.store.claim_job(&worker, limits.lease).await
+        } else {
+            Ok(None)
+        };
         match claimed {
             Ok(Some(job)) => {
                 let span = tracing::info_span!("job", job.id, job.kind = "summary");

@@ -1,4 +1,4 @@
-//! What sessions, turns, generations and jobs may use before the engine says no.
+//! The limits of sessions, turns, generations, jobs, users and the process.
 //!
 //! Every queue, buffer and loop in the engine is bounded by a field here; there is no "unlimited"
 //! value. Sizes are in bytes and times are durations, written `"30s"` in configuration. The
@@ -23,35 +23,35 @@ pub struct SessionLimits {
     /// How long a session with readers may go without a user's message before it ends.
     #[serde(with = "duration")]
     pub idle_timeout: Duration,
-    /// How long a reader waits to be let in while the store does not answer; then it is refused.
+    /// How long attaching a reader may take while storage is unavailable; then it is refused.
     #[serde(with = "duration")]
     pub attach_timeout: Duration,
-    /// For how long a server's claim on a session holds, unless renewed.
+    /// How long a server's lease of a session lasts, unless renewed.
     #[serde(with = "duration")]
     pub lease: Duration,
-    /// How often the claims are renewed; well below `lease`.
+    /// How often the leases are renewed; well below `lease`.
     #[serde(with = "duration")]
     pub lease_renewal_interval: Duration,
-    /// How often the server looks for sessions whose holder was lost.
+    /// How often the server looks for sessions whose server was lost.
     #[serde(with = "duration")]
     pub sweep_interval: Duration,
-    /// How long a write is retried while the store does not answer; then the session is given up.
+    /// How long a write is retried while storage is unavailable; then the session is given up.
     #[serde(with = "duration")]
     pub storage_retry_timeout: Duration,
-    /// The period over which a stopping server disconnects its clients, and over which it asks them to
-    /// reconnect. With few sessions it is shorter, and never longer than the drain.
+    /// The window over which sessions are released, and clients asked to reconnect, when the server
+    /// stops. With few sessions it is shorter, and it is never longer than the drain.
     #[serde(with = "duration")]
     pub reconnect_window: Duration,
-    /// How often the text of a forming answer is stored.
+    /// How often the text of an answer in progress is stored.
     #[serde(with = "duration")]
     pub draft_interval: Duration,
     /// Sockets and mirrors attached to one session. One more is refused with `busy`.
     pub readers_max: u16,
-    /// What becomes of a message that comes while a turn is running and does not say so itself.
+    /// What happens to a message that comes during a turn and has no `on_busy`.
     pub on_busy: OnBusy,
     /// User messages that wait for the running turn. One more is refused with `busy`.
     pub messages_queued_max: u16,
-    /// Requests from all readers that the session has not looked at. One more is refused with
+    /// Requests from all readers that the session has not handled. One more is refused with
     /// `busy`.
     pub commands_queued_max: u16,
     /// Frames waiting for one reader. Reaching it cuts that reader off with close code 4008.
@@ -68,16 +68,16 @@ pub struct TurnLimits {
     pub steps_max: u16,
     /// Tools called in one turn. Reaching it fails the turn with `turn_too_long`.
     pub tool_calls_max: u16,
-    /// How long one tool call may take; then the model receives an error result.
+    /// How long one tool call may take; then the model receives an error.
     #[serde(with = "duration")]
     pub tool_timeout: Duration,
-    /// The largest answer of a tool. A longer one is cut, and says so.
+    /// The largest result of a tool. A longer one is cut, and marked as cut.
     pub tool_result_bytes_max: u32,
-    /// How much of the conversation a model is shown. Older messages are left out.
+    /// How much of the conversation a model receives. Older messages are left out.
     pub prompt_bytes_max: u32,
-    /// The longest answer, in tokens, as requested from the model.
+    /// The longest answer, in tokens, as sent to the model.
     pub output_tokens_max: u32,
-    /// The longest answer, in bytes, as enforced here. A longer one is truncated with
+    /// The longest answer, in bytes, whatever the model sends. A longer one is cut with
     /// `finish_reason` `length`.
     pub answer_bytes_max: u32,
 }
@@ -111,10 +111,10 @@ pub struct GenerationLimits {
 pub struct JobLimits {
     /// Jobs worked on at a time.
     pub workers: u16,
-    /// For how long a worker's claim on a job holds, unless renewed.
+    /// How long a worker's lease of a job lasts, unless renewed.
     #[serde(with = "duration")]
     pub lease: Duration,
-    /// How often the claim is renewed; well below `lease`.
+    /// How often the lease is renewed; well below `lease`.
     #[serde(with = "duration")]
     pub lease_renewal_interval: Duration,
     /// How often a worker with nothing to do looks for jobs that others left behind.
@@ -124,7 +124,7 @@ pub struct JobLimits {
     pub retry_delays: Vec<RetryDelay>,
     /// The longest summary, in bytes. A longer one is cut.
     pub summary_bytes_max: u32,
-    /// How much of a session's transcript the model is shown for its summary.
+    /// How much of a session's transcript the model receives for its summary.
     pub transcript_bytes_max: u32,
 }
 
@@ -139,7 +139,7 @@ pub struct RetryDelay(#[serde(with = "duration")] pub Duration);
 pub struct UserLimits {
     /// Sockets open at a time, of all sessions. Looked after by the transport.
     pub sockets_max: NonZeroU32,
-    /// Sessions that live on this server at a time.
+    /// Active sessions on this server at a time.
     pub sessions_max: NonZeroU32,
     /// Messages a minute, and at once. Looked after by the transport.
     pub messages_per_minute: NonZeroU32,
@@ -155,7 +155,7 @@ pub struct UserLimits {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProcessLimits {
-    /// Bytes of messages that no session has looked at, and of frames that no reader has taken.
+    /// Bytes of messages that no session has handled, and of frames that no reader has received.
     /// Beyond it readers that are behind are cut off with close code 4008, and messages are refused
     /// with `busy`.
     pub bytes_in_flight_max: NonZeroU64,

@@ -1,4 +1,4 @@
-//! The seam to language models: whatever can stream an answer.
+//! The interface of language models: anything that can stream an answer.
 
 pub mod attempt;
 
@@ -55,11 +55,11 @@ pub enum Purpose {
 /// One entry of the conversation, as models know it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message {
-    /// The user said something.
+    /// A message of the user.
     User(Arc<str>),
     /// The assistant answered, or called tools, or both.
     Assistant {
-        /// What it said; empty where it only called tools.
+        /// Its text; empty if it only called tools.
         text: Arc<str>,
         /// The tools it called. Each is answered by a [`Message::Tool`] that follows.
         calls: Vec<ModelCall>,
@@ -120,7 +120,7 @@ pub enum ProviderError {
     /// The endpoint limits our rate (429). Try again after the given time, if it gave one.
     #[error("the model's endpoint limits our rate")]
     RateLimited {
-        /// What `Retry-After` said.
+        /// The value of `Retry-After`.
         retry_after: Option<Duration>,
     },
     /// The endpoint could not be reached, answered 5xx, or broke off. Try again, unless part of the

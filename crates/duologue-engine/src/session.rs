@@ -1,7 +1,7 @@
 //! A session: one conversation, one task, one log.
 //!
 //! [`actor`] is the session's task: it waits for what happens next, and dispatches it to the parts that
-//! own the session's state. No part knows another.
+//! own the session's state. The parts do not import each other.
 //!
 //! ```text
 //! readers ──Command──▶ Session ──spawns──▶ Turn

@@ -1,4 +1,4 @@
-//! Restarts the tasks that the whole server depends on when they panic.
+//! Restarts tasks that the whole server depends on when they panic.
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 /// The pause before a restart, so that a task that panics at once does not spin.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs `work` to its end, and again after each panic. It must leave nothing half-done that matters.
+/// Runs `work` to its end, and restarts it after each panic. A panic must leave no inconsistent state.
 pub(crate) async fn survive_panics<F>(name: &'static str, work: impl Fn() -> F)
 where
     F: Future<Output = ()>,

@@ -204,9 +204,9 @@ mod tests {
         Message::User(text.into())
     }
 
-    /// What is forgotten with a turn's end would not have been shown later either.
+    /// What is dropped at a turn's end would not have been shown later either.
     #[test]
-    fn forgetting_what_is_not_shown_changes_nothing_that_is() {
+    fn dropping_what_is_not_shown_changes_nothing_that_is() {
         let mut all = Vec::new();
         let mut kept = Vec::new();
         for turn in 0..50_usize {

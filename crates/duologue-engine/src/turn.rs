@@ -7,11 +7,11 @@
 //!   └────────▶ Ask ◀───────────────────┘
 //! ```
 //!
-//! A turn that a lost server left in the middle of its calls begins with `CallAgain` instead of `Route`.
+//! A turn that a lost server left during its tool calls starts with `CallAgain` instead of `Route`.
 //!
-//! A turn owns nothing but its walk. What it puts out goes to its session, which stores events
-//! before it tells anyone. The walk does not wait for that, so the model is asked while the user's
-//! message is being stored; only a tool waits until its call is on record, since it may act.
+//! A turn owns only its walk. Its outputs go to its session, which stores events before it sends them.
+//! The walk does not wait for that, so the model is asked while the user's message is being stored;
+//! only a tool waits until its call is stored, since it may have side effects.
 
 mod generate;
 mod recovery;
@@ -40,17 +40,17 @@ use crate::{
     turn::usage_meter::UsageMeter,
 };
 
-/// Outputs that wait for the session. A model that is faster than the store waits for it here.
+/// Outputs that wait for the session. A model that is faster than the store has to wait.
 const OUTPUTS_QUEUED_MAX: usize = 256;
 
-/// What a turn puts out, in order.
+/// The outputs of a turn, in order.
 #[derive(Debug)]
 pub(crate) enum Output {
-    /// A fact for the log.
+    /// An event for the log.
     Event(EventBody),
     /// A piece of the answer, never empty.
     Text(String),
-    /// Answered once all before it is stored.
+    /// Opened once everything before it is stored.
     Barrier(oneshot::Sender<()>),
     /// The end; nothing follows.
     Done(TurnOutcome),
@@ -81,13 +81,13 @@ impl TurnOutcome {
 enum Node {
     Route,
     CallTools(Vec<ToolCall>),
-    /// Where a turn goes on that a lost server left: these calls are on record without a result.
+    /// Continues a turn that a lost server left: these calls are stored without a result.
     CallAgain(Vec<ToolCall>),
     Ask(FollowUp),
     Prepare,
     Generate(crate::provider::Request),
     Done(FinishReason),
-    /// Where a turn ends before it begins: there are no tokens for it.
+    /// The turn ends before it starts: the tokens are used up.
     Unaffordable,
 }
 
@@ -102,7 +102,7 @@ enum TurnError {
     Provider(#[from] ProviderError),
     #[error("the tool `{0}` failed")]
     Tool(String),
-    /// The session does not listen any more.
+    /// The session's task is gone.
     #[error("the session is gone")]
     Abandoned,
 }
@@ -186,7 +186,7 @@ impl Turn {
         self
     }
 
-    /// Runs to the end, and says so last, whatever happens: a failure, a cancel, a panic.
+    /// Runs to the end, and always sends `Done` last, also after a failure, a cancel or a panic.
     pub(crate) async fn run(mut self, cancel: CancellationToken) {
         let walk = AssertUnwindSafe(self.walk()).catch_unwind();
         let (finish_reason, error) = match cancel.run_until_cancelled(walk).await {
@@ -210,7 +210,7 @@ impl Turn {
             usage: self.spent.total(),
             model: self.model,
         };
-        // A session that is gone needs no end.
+        // A session whose task is gone needs no end.
         drop(self.outputs.send(Output::Done(outcome)).await);
     }
 

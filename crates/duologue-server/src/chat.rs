@@ -63,7 +63,7 @@ pub enum ChatError {
     #[error("the session ended before everything was answered")]
     Unanswered,
     /// The token cannot be read, or is not one.
-    #[error("the token cannot be used")]
+    #[error("the token cannot be used; check the file of --token-file, or DUOLOGUE_TOKEN")]
     Token(#[source] io::Error),
     /// The input cannot be read.
     #[error("the input cannot be read")]

@@ -1,17 +1,16 @@
-//! A client for tests: keeps every frame it has seen, checks what every reader may rely on, and
-//! waits for conditions with a deadline.
+//! A client for tests: a connection that stores every frame, and fails the test at the first frame that
+//! breaks the protocol.
+//!
+//! The rules are those of `duologue-client`. It does not reconnect: a test says when.
 
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use duologue_client::{Connection, Incoming, Position, Session, SessionOptions};
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::Instant};
-use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{
-        self, Bytes, Message, client::IntoClientRequest, handshake::client::Request,
-        protocol::CloseFrame,
-    },
+use tokio_tungstenite::tungstenite::{
+    self, Bytes, Message, client::IntoClientRequest, handshake::client::Request,
+    protocol::CloseFrame,
 };
 
 use crate::DEADLINE;
@@ -19,14 +18,14 @@ use crate::DEADLINE;
 /// A connected client of the JSON dialect.
 #[derive(Debug)]
 pub struct Client {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    connection: Connection<TcpStream>,
+    session: Session,
     /// The subprotocol that the server selected.
     pub protocol: Option<String>,
     /// Every frame so far, in order.
     pub seen: Vec<Value>,
     /// The `seq` of the last event, 0 before the first.
     pub last_seq: u64,
-    next_index: u64,
 }
 
 /// An answer as a client saw it.
@@ -59,23 +58,28 @@ impl Client {
         }
     }
 
-    /// Connects, or says how that was refused.
+    /// Connects, or returns how that was refused.
     pub async fn try_open(url: &str) -> Result<Self, tungstenite::Error> {
         let request = url.into_client_request()?;
         Self::try_open_with(request).await
     }
 
-    /// The same with headers of one's own.
+    /// The same with headers of the caller's.
     pub async fn try_open_with(request: Request) -> Result<Self, tungstenite::Error> {
-        let connecting = tokio::time::timeout(DEADLINE, connect_async(request));
-        let (socket, response) = connecting.await.expect("the handshake takes no time")?;
-        let protocol = response.headers().get("sec-websocket-protocol");
+        let mut session = Session::new(SessionOptions {
+            position: position(&request),
+            ..SessionOptions::default()
+        });
+        session.connecting();
+        let connecting = tokio::time::timeout(DEADLINE, Connection::connect(request));
+        let connection = connecting.await.expect("the handshake takes no time")?;
+        let protocol = connection.headers().get("sec-websocket-protocol");
         Ok(Self {
             protocol: protocol.map(|name| name.to_str().expect("it is a word").to_owned()),
-            socket,
+            connection,
+            session,
             seen: Vec::new(),
             last_seq: 0,
-            next_index: 0,
         })
     }
 
@@ -91,21 +95,35 @@ impl Client {
 
     /// Sends any WebSocket message.
     pub async fn send_message(&mut self, message: Message) {
-        self.socket
+        self.connection
             .send(message)
             .await
             .expect("the connection is open");
     }
 
-    /// The next text frame as it is, or the close frame that ended the connection.
+    /// The next text frame as it is, or the close frame that ended the connection. The test checks it.
     pub async fn receive_text(&mut self) -> Result<String, Option<CloseFrame>> {
+        let text = self.next_text().await?;
+        if let Ok(received) = self.session.receive(&text, Instant::now()) {
+            self.last_seq = self.session_seq().max(self.last_seq);
+            self.seen.push(received.json);
+        }
+        Ok(text)
+    }
+
+    async fn next_text(&mut self) -> Result<String, Option<CloseFrame>> {
         let receiving = async {
             loop {
-                match self.socket.next().await {
-                    Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
-                    Some(Ok(Message::Close(frame))) => return Err(frame),
-                    Some(Ok(_control)) => {}
-                    Some(Err(_)) | None => return Err(None),
+                match self.connection.next().await {
+                    Incoming::Text(text) => return Ok(text),
+                    Incoming::Closed(frame) => {
+                        return Err(frame.map(|(code, reason)| CloseFrame {
+                            code: code.into(),
+                            reason: reason.into(),
+                        }));
+                    }
+                    Incoming::Control(_) => {}
+                    Incoming::Broken => return Err(None),
                 }
             }
         };
@@ -125,20 +143,20 @@ impl Client {
 
     /// The next frame, checked too, or the close frame that ended the connection.
     pub async fn try_receive(&mut self) -> Result<Value, Option<CloseFrame>> {
-        let text = self.receive_text().await?;
-        Ok(self.note(&text))
+        let text = self.next_text().await?;
+        Ok(self.check(&text))
     }
 
-    /// Sends a WebSocket ping and says how long its answer took. Frames that come before are noted.
+    /// Sends a WebSocket ping and returns how long its answer took. Frames that come before are checked.
     pub async fn ping(&mut self) -> Duration {
         let sent = Instant::now();
         self.send_message(Message::Ping(Bytes::new())).await;
         let answering = async {
             loop {
-                match self.socket.next().await {
-                    Some(Ok(Message::Pong(_))) => return sent.elapsed(),
-                    Some(Ok(Message::Text(text))) => drop(self.note(&text)),
-                    Some(Ok(_control)) => {}
+                match self.connection.next().await {
+                    Incoming::Control(Message::Pong(_)) => return sent.elapsed(),
+                    Incoming::Text(text) => drop(self.check(&text)),
+                    Incoming::Control(_) => {}
                     other => panic!("no answer to a ping, but {other:?}"),
                 }
             }
@@ -147,37 +165,27 @@ impl Client {
         answer.expect("a ping is answered in time")
     }
 
-    fn note(&mut self, text: &str) -> Value {
-        let frame: Value = serde_json::from_str(text).expect("frames are JSON");
-        match frame["type"].as_str().expect("frames have a type") {
-            "token" => {
-                assert_eq!(
-                    frame["index"], self.next_index,
-                    "a piece is missing or doubled"
-                );
-                self.next_index += 1;
-            }
-            "draft" => self.next_index = frame["next_index"].as_u64().expect("drafts have one"),
-            "start" => self.next_index = 0,
-            "replayed" => assert_eq!(frame["seq"], self.last_seq, "replayed too much or little"),
-            _ => {
-                if let Some(seq) = frame["seq"].as_u64() {
-                    let expected = if self.last_seq == 0 {
-                        seq
-                    } else {
-                        self.last_seq + 1
-                    };
-                    assert_eq!(
-                        seq, expected,
-                        "an event is missing or doubled: {:#?}",
-                        self.seen
-                    );
-                    self.last_seq = seq;
-                }
-            }
+    fn check(&mut self, text: &str) -> Value {
+        let received = match self.session.receive(text, Instant::now()) {
+            Ok(received) => received,
+            Err(violation) => panic!("{violation}; seen so far: {:#?}", self.seen),
+        };
+        assert!(
+            received.is_new,
+            "a frame came twice: {text}; {:#?}",
+            self.seen
+        );
+        if received.kind() != "session_started" || received.json["seq"].is_u64() {
+            self.last_seq = self.session_seq();
         }
-        self.seen.push(frame.clone());
-        frame
+        self.seen.push(received.json.clone());
+        received.json
+    }
+
+    fn session_seq(&self) -> u64 {
+        self.session
+            .position()
+            .map_or(0, |position| position.last_seq)
     }
 
     /// Receives until a frame of this type, which is returned.
@@ -206,11 +214,15 @@ impl Client {
                 _ => {}
             }
         }
-        assert_eq!(done["text"], text.as_str(), "`done` must sum up the pieces");
+        assert_eq!(
+            done["text"],
+            text.as_str(),
+            "`done` must have the text of the pieces"
+        );
         Answer { text, done, frames }
     }
 
-    /// Says something and receives the whole answer.
+    /// Sends a message and receives the whole answer.
     pub async fn ask(&mut self, text: &str) -> Answer {
         self.send_json(json!({ "type": "message", "message": text }))
             .await;
@@ -220,23 +232,22 @@ impl Client {
     /// Receives until the server closes, and returns the code and reason it gave.
     pub async fn until_closed(&mut self) -> (u16, String) {
         loop {
-            match self.receive_text().await {
-                Ok(text) => drop(self.note(&text)),
+            match self.next_text().await {
+                Ok(text) => drop(self.check(&text)),
                 Err(Some(frame)) => return (frame.code.into(), frame.reason.to_string()),
                 Err(None) => panic!("cut off without a close frame; seen: {:#?}", self.seen),
             }
         }
     }
 
-    /// Closes with a code of one's own, and waits until the server has agreed.
+    /// Closes with a code of the caller's, and waits until the server has agreed.
     pub async fn close(mut self, code: u16) {
         let frame = CloseFrame {
             code: code.into(),
             reason: "".into(),
         };
         self.send_message(Message::Close(Some(frame))).await;
-        let closing = async { while let Some(Ok(_)) = self.socket.next().await {} };
-        let closed = tokio::time::timeout(Duration::from_secs(10), closing).await;
+        let closed = tokio::time::timeout(Duration::from_secs(10), self.connection.finish()).await;
         closed.expect("the server agrees to close");
     }
 
@@ -244,4 +255,17 @@ impl Client {
     pub fn vanish(self) {
         drop(self);
     }
+}
+
+/// The position that a request asks to resume at.
+fn position(request: &Request) -> Option<Position> {
+    let pairs = request.uri().query().unwrap_or_default().split('&');
+    let value = |name| {
+        let mut pairs = pairs.clone();
+        pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    };
+    Some(Position {
+        last_seq: value("after")?.parse().ok()?,
+        log_id: value("log_id").map(str::to_owned),
+    })
 }

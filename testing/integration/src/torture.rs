@@ -92,6 +92,8 @@ pub enum Planted {
     RestoredBackup,
     /// After the first kill, some frames of clients come twice.
     DoubledFrames,
+    /// Clients leave one event out when they resume.
+    SkippedGaps,
 }
 
 impl Options {
@@ -176,6 +178,7 @@ async fn perform(
     let place = Place {
         server: link.address(),
         stop: CancellationToken::new(),
+        skips_gaps: options.planted == Some(Planted::SkippedGaps),
     };
     let mut clients = JoinSet::new();
     for mut client in cast(&place, &mut rng) {

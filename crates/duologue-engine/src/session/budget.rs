@@ -7,8 +7,8 @@ use crate::{
     context::Context,
 };
 
-/// The budget of a session's user, as its turns use it. Every method takes the tokens that the
-/// session has used.
+/// The budget of a session's user, as its turns use it. Every method receives the tokens that
+/// the session has used.
 pub(super) struct SessionBudget {
     context: Arc<Context>,
     user: Arc<UserBudget>,

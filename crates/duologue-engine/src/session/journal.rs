@@ -15,7 +15,7 @@ use crate::{
     transcript::{MessagePosition, Transcript},
 };
 
-/// How long a write that is under way may still take after the signal to stop.
+/// How long an operation may still take once the server stops.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Numbers events, stamps them, stores them, and folds them into the transcript.

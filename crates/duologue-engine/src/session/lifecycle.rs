@@ -1,6 +1,6 @@
 //! How long a session lives: whether it is active, draining or ending, and its deadlines.
 //!
-//! Pure: every method takes the time, and the session's task waits for the deadlines.
+//! Pure: every method receives the time, and the session's task waits for the deadlines.
 
 use std::time::Duration;
 
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     const GRACE: Duration = Duration::from_secs(30);
-    const IDLE: Duration = Duration::from_secs(600);
+    const IDLE: Duration = Duration::from_mins(10);
 
     fn new(now: Instant) -> Lifecycle {
         Lifecycle::new((GRACE, IDLE), GRACE, now)

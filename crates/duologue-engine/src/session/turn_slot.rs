@@ -93,13 +93,13 @@ impl TurnSlot {
         self.0.is_some()
     }
 
-    /// Whether the running turn is being interrupted because the server stops.
+    /// Whether the running turn is being stopped because the server stops.
     pub(super) fn is_interrupted(&self) -> bool {
         let turn = self.0.as_ref();
         turn.is_some_and(|turn| turn.stop_reason == Some(FinishReason::Interrupted))
     }
 
-    /// Tells the running turn to stop; `false` if none runs. The first reason counts, but
+    /// Stops the running turn; `false` if none runs. The first reason counts, but
     /// `interrupted` replaces a cancel.
     pub(super) fn stop(&mut self, reason: FinishReason) -> bool {
         let Some(turn) = &mut self.0 else {

@@ -1,7 +1,7 @@
-//! The messages that wait for their turns, in the order in which they will have them.
+//! The queued messages, in the order of their turns.
 //!
-//! The queue is a fold of the log, so it is the same wherever the session goes on. Its
-//! length is limited where the log is appended to.
+//! The queue is a fold of the log, so it is the same on every server. The session limits its length
+//! before it appends to the log.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -9,17 +9,17 @@ use duologue_protocol::{MessageQueued, OnBusy, Seq, UserMessage};
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Queue(VecDeque<Queued>);
+pub(crate) struct Queue(VecDeque<QueuedMessage>);
 
 /// One message that waits.
 #[derive(Clone, Debug, PartialEq)]
-struct Queued {
+struct QueuedMessage {
     seq: Seq,
     message: MessageQueued,
 }
 
 impl Queue {
-    /// A message has come. One that interrupts goes before those that do not, and behind those that
+    /// Adds a message. One that interrupts goes before those that do not, and after those that
     /// interrupted earlier.
     pub(super) fn add(&mut self, seq: Seq, message: &MessageQueued) {
         let place = match message.on_busy {
@@ -30,7 +30,7 @@ impl Queue {
             OnBusy::Queue | OnBusy::Reject => self.0.len(),
         };
         let message = message.clone();
-        self.0.insert(place, Queued { seq, message });
+        self.0.insert(place, QueuedMessage { seq, message });
     }
 
     /// The turn of a message has begun.
@@ -43,19 +43,19 @@ impl Queue {
         self.0.len()
     }
 
-    /// What is said next, as its turn will begin.
+    /// The next message, as its turn will start.
     pub(crate) fn first(&self) -> Option<UserMessage> {
-        self.0.front().map(Queued::said)
+        self.0.front().map(QueuedMessage::start)
     }
 
-    /// All that wait, each as its turn will begin.
+    /// All queued messages, each as its turn will start.
     pub(crate) fn all(&self) -> impl Iterator<Item = UserMessage> {
-        self.0.iter().map(Queued::said)
+        self.0.iter().map(QueuedMessage::start)
     }
 }
 
-impl Queued {
-    fn said(&self) -> UserMessage {
+impl QueuedMessage {
+    fn start(&self) -> UserMessage {
         UserMessage {
             text: Arc::clone(&self.message.text),
             id: self.message.id.clone(),

@@ -1,4 +1,4 @@
-//! A turn whose server was lost while tools were at work, and that another one goes on with.
+//! Resumes a turn whose server was lost during tool calls.
 
 use std::sync::Arc;
 
@@ -16,9 +16,9 @@ use crate::{
 };
 
 impl Turn {
-    /// The open turn of a log whose last holder was lost while tools were at work: it calls them
-    /// again and goes on from there. What it then offers to a model is what a turn on the same
-    /// message would offer now.
+    /// The open turn of a log whose last holder was lost during tool calls: it makes the calls again
+    /// and continues from there. The model is offered the tools that a new turn on the same message would
+    /// offer.
     pub(crate) fn resumed(
         context: Arc<Context>,
         (lease, user_budget): (&Lease, &Arc<UserBudget>),
@@ -43,7 +43,7 @@ impl Turn {
     }
 }
 
-/// The last message of the user, and what came after it.
+/// The last message of the user, and the messages after it.
 fn last_question(messages: &[Message]) -> Option<(&Arc<str>, &[Message])> {
     let last = |message: &Message| matches!(message, Message::User(_));
     let (before, after) = messages.split_at(messages.iter().rposition(last)? + 1);

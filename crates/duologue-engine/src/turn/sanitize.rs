@@ -1,13 +1,13 @@
-//! What comes from outside, from models and tools, made fit to be kept and told.
+//! Sanitizes text and JSON of models and tools.
 //!
-//! Stores keep U+FFFD where there was a NUL. What is sent must equal what is read back later, so it
-//! is replaced before either.
+//! Stores replace NUL by U+FFFD. What is sent must equal what is read back later, so NUL is replaced
+//! before either.
 
 use serde_json::Value;
 
 use crate::store::normalize::stored_text;
 
-/// Text as it will be kept.
+/// Text as it is stored.
 pub(super) fn text(text: String) -> String {
     if text.contains('\0') {
         stored_text(&text).into_owned()
@@ -16,7 +16,7 @@ pub(super) fn text(text: String) -> String {
     }
 }
 
-/// JSON as it will be kept.
+/// JSON as it is stored.
 pub(super) fn json(value: Value) -> Value {
     match value {
         Value::String(string) => Value::String(text(string)),
@@ -31,7 +31,7 @@ pub(super) fn json(value: Value) -> Value {
     }
 }
 
-/// A result that is too large becomes its own beginning, as text that says so.
+/// Cuts a result that is too large, and marks it as cut.
 pub(super) fn capped_json(value: Value, bytes_max: usize) -> Value {
     let text = value.to_string();
     if text.len() <= bytes_max {
@@ -40,7 +40,7 @@ pub(super) fn capped_json(value: Value, bytes_max: usize) -> Value {
     Value::String(capped_text(text, bytes_max))
 }
 
-/// Text that is too large ends where the limit is, and says so.
+/// Cuts text that is too large at the limit, and marks it as cut.
 pub(super) fn capped_text(text: String, bytes_max: usize) -> String {
     if text.len() <= bytes_max {
         return text;

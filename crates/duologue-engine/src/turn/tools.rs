@@ -1,4 +1,4 @@
-//! The node that calls tools: on record first, bounded in time and size, all of a moment at once.
+//! The node that calls tools: calls are stored first, bounded in time and size, and made concurrently.
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Turn {
-    /// Calls tools whose arguments have been checked, and tells the conversation what they said.
+    /// Calls tools whose arguments have been checked, and adds their results to the conversation.
     pub(super) async fn call_tools(&mut self, calls: Vec<ToolCall>) -> Result<Node, TurnError> {
         for call in &calls {
             self.messages.call(call);
@@ -25,7 +25,7 @@ impl Turn {
         self.answer_calls(calls).await
     }
 
-    /// Calls tools whose calls are on record.
+    /// Calls tools whose calls are stored.
     pub(super) async fn answer_calls(&mut self, calls: Vec<ToolCall>) -> Result<Node, TurnError> {
         let results = join_all(calls.iter().map(|call| self.call_tool(call))).await;
         let mut failure = None;
@@ -40,14 +40,14 @@ impl Turn {
         }
     }
 
-    /// Waits until all that was put out is stored.
+    /// Waits until all outputs so far are stored.
     async fn stored(&self) -> Result<(), TurnError> {
         let (barrier, passed) = oneshot::channel();
         self.put(Output::Barrier(barrier)).await?;
         passed.await.map_err(|_| TurnError::Abandoned)
     }
 
-    /// The result, and whether the tool broke, which ends the turn.
+    /// The result, and whether the tool failed, which ends the turn.
     async fn call_tool(&self, call: &ToolCall) -> (ToolResult, bool) {
         let started = Instant::now();
         let bytes_max = self.context.limits.turn.tool_result_bytes_max as usize;

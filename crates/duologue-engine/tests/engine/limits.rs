@@ -9,7 +9,7 @@ use duologue_engine::{
     provider::{ModelCall, StopReason},
 };
 use duologue_protocol::{
-    CloseCode, DisconnectReason, ErrorCode, ErrorFrame, EventBody, FinishReason, OnBusy,
+    CloseCode, DisconnectReason, EndReason, ErrorCode, ErrorFrame, EventBody, FinishReason, OnBusy,
     ServerFrame, Usage,
 };
 use serde_json::json;
@@ -307,6 +307,26 @@ async fn a_summary_is_paid_by_the_process_and_not_by_the_user() {
     let refused = assert_over_budget(ask(&mut client, "two").await);
     assert!(refused.message.contains("server"), "{}", refused.message);
     assert!(refused.retry_after_ms.is_some());
+}
+
+/// The process has used up its tokens when a session ends. Its summary waits for the next day, and uses
+/// up no attempts meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_summary_waits_for_the_next_day_without_using_up_its_attempts() {
+    let world = World::with(|limits| limits.tokens.process_per_day_max = COST);
+    // The clock starts at midnight.
+    world.clock.step_back(seconds(600));
+    will_answer(&world, 1);
+    let mut client = world.connect("s").await;
+    ask(&mut client, "one").await.unwrap();
+    client.leave(DisconnectReason::Closed);
+    pass(seconds(540)).await;
+    assert_eq!(world.record("s").await.end_reason, Some(EndReason::Closed));
+    let summary = Step::Say("Short.".to_owned());
+    let finish = Step::Finish(StopReason::Stop, None);
+    world.provider.will_summarize([summary, finish]);
+    pass(seconds(120)).await;
+    assert_eq!(world.record("s").await.summary.as_deref(), Some("Short."));
 }
 
 #[tokio::test(start_paused = true)]

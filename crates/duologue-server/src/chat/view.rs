@@ -14,7 +14,7 @@ const JSON_CHARS_MAX: usize = 300;
 pub enum Colour {
     /// With escape sequences, for terminals.
     On,
-    /// Without, for files and for whoever sets `NO_COLOR`.
+    /// Without, for files and if `NO_COLOR` is set.
     Off,
 }
 

@@ -82,7 +82,7 @@ pub(crate) fn yaml_lines(path: &str) -> Vec<String> {
     lines
 }
 
-/// The variables that `compose.yaml` gives to a service of ours.
+/// The variables that `compose.yaml` gives to one of our services.
 pub(crate) fn compose_environment(service: &str) -> Vec<(String, String)> {
     let lines = yaml_lines("compose.yaml");
     let of_service = lines

@@ -147,7 +147,7 @@ fn what_the_files_set_makes_a_server_that_can_be_reached() {
     }
     let port = fly_file["http_service"]["internal_port"].as_integer();
     assert_eq!(port, Some(8000));
-    // Nothing but this machine may reach what Compose starts, which takes users at their word.
+    // Only this machine may reach what Compose starts, because authentication is disabled there.
     let published: Vec<_> = yaml_lines("compose.yaml")
         .into_iter()
         .filter(|line| line.trim().ends_with(":8000\""))
@@ -220,7 +220,7 @@ fn compose_line(begin: &str) -> String {
     found.next().expect("compose.yaml has such a line")
 }
 
-/// Running answers may finish; whoever kills earlier cuts them short.
+/// Running answers may finish; an earlier kill would cut them short.
 #[test]
 fn nobody_kills_the_server_before_it_is_done() {
     let environment = Environment::default();

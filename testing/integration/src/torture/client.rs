@@ -1,22 +1,26 @@
-//! One tab: a connection to a session that is made again and again, and strict about what comes.
+//! One tab: a client of a session that reconnects again and again, and checks what it receives.
 //!
-//! Whatever a reader may rely on is checked on receipt, across connections: that each event follows
-//! the one before, pieces of text come in order and are summed up rightly, a replay ends where it
-//! says, and nothing of other sessions shows.
+//! The rules of the protocol are those of `duologue-client`. What it delivers is checked here once more and
+//! independently of its own checks, across connections: each event follows the one before, pieces of text
+//! come in order and `done` has the same text, a replay ends where it says, and nothing of other sessions
+//! shows.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
-use duologue_protocol::{Received, ServerFrame};
-use futures_util::{SinkExt, StreamExt};
+use duologue_client::{
+    Activity, Address, Client, ClientOptions, Connection, Loss, Opening, Position, Refusal,
+    SessionOptions, Transport,
+};
+use duologue_protocol::{Received, ServerFrame, SessionId, UserId};
+use fastrand::Rng;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::{
     net::{TcpSocket, TcpStream},
     time::Instant,
 };
-use tokio_tungstenite::{
-    WebSocketStream, client_async,
-    tungstenite::{Error, Message, http::StatusCode, protocol::CloseFrame},
+use tokio_tungstenite::tungstenite::{
+    self, Message, client::IntoClientRequest, protocol::CloseFrame,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +46,8 @@ pub(crate) struct Place {
     pub(crate) server: SocketAddr,
     /// Cancelled when clients shall come to an end.
     pub(crate) stop: CancellationToken,
+    /// A planted fault: clients leave one event out when they resume.
+    pub(crate) skips_gaps: bool,
 }
 
 /// A client in one session.
@@ -49,9 +55,31 @@ pub(crate) struct Place {
 pub(crate) struct Tab {
     pub(crate) history: History,
     place: Place,
-    socket: Option<WebSocketStream<TcpStream>>,
+    client: Client<LinkTransport>,
     forming: Option<Forming>,
     small_buffer: bool,
+}
+
+/// TCP with a receive buffer of a chosen size.
+#[derive(Debug, Default)]
+struct LinkTransport {
+    receive_buffer_bytes: Option<u32>,
+}
+
+impl Transport for LinkTransport {
+    type Stream = TcpStream;
+
+    fn open(&mut self, server: String) -> Opening<TcpStream> {
+        let receive_buffer_bytes = self.receive_buffer_bytes;
+        Box::pin(async move {
+            let address = server.parse().map_err(io::Error::other)?;
+            let socket = TcpSocket::new_v4()?;
+            if let Some(size) = receive_buffer_bytes {
+                socket.set_recv_buffer_size(size)?;
+            }
+            socket.connect(address).await
+        })
+    }
 }
 
 /// An answer that is being received.
@@ -75,9 +103,9 @@ pub(crate) enum Heard {
 impl Tab {
     pub(crate) fn new(place: Place, history: History) -> Self {
         Self {
+            client: client(&place, &history, LinkTransport::default()),
             history,
             place,
-            socket: None,
             forming: None,
             small_buffer: false,
         }
@@ -86,11 +114,15 @@ impl Tab {
     /// Takes in only a little at a time, and is not expected to read at once.
     pub(crate) fn with_small_buffer(mut self) -> Self {
         self.small_buffer = true;
+        let transport = LinkTransport {
+            receive_buffer_bytes: Some(SMALL_BUFFER_BYTES),
+        };
+        self.client = client(&self.place, &self.history, transport);
         self
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.socket.is_some()
+        self.client.is_connected()
     }
 
     /// Whether clients shall come to an end.
@@ -100,121 +132,130 @@ impl Tab {
 
     /// Connects, once, and resumes after the last event seen.
     pub(crate) async fn connect(&mut self) -> Outcome {
-        let connecting =
-            tokio::time::timeout(CONNECT_TIMEOUT, self.handshake(&self.history.session));
-        let outcome = match connecting.await {
-            Ok(Ok(socket)) => {
-                self.socket = Some(socket);
+        self.skip_a_gap();
+        let outcome = match self.client.connect().await {
+            Ok(()) => {
                 self.forming = None;
-                match self.hear(SILENCE_MAX).await {
-                    Heard::Frame(frame) if frame["type"] == "session_started" => {
-                        self.history.attachments.push(Attachment {
-                            from: now(),
-                            until: None,
-                            reads_at_once: !self.small_buffer,
-                        });
-                        Outcome::Ok
-                    }
-                    Heard::Frame(frame) => {
-                        let what = format!("the first frame is {frame}");
+                self.first_frame().await
+            }
+            Err(lost) => match lost.loss {
+                Loss::Refused(refusal) => {
+                    if refusal.status != 503 {
+                        let what = format!("was not let in: {refusal}");
                         self.history.breach(FindingKind::Protocol, what);
-                        Outcome::Failed
                     }
-                    Heard::Closed(_) => Outcome::Unknown,
-                    Heard::Nothing => {
-                        self.left_waiting("the first frame");
-                        Outcome::Unknown
-                    }
+                    Outcome::Failed
                 }
-            }
-            Ok(Err(Error::Http(response))) => {
-                let status = response.status();
-                if status != StatusCode::SERVICE_UNAVAILABLE {
-                    let what = format!("was not let in: {status}");
-                    self.history.breach(FindingKind::Protocol, what);
-                }
-                Outcome::Failed
-            }
-            // The way to the server is cut, or nobody is there. Either end may see that first.
-            Ok(Err(_)) | Err(_) => Outcome::Unknown,
+                // The connection to the server is cut, or no server runs. Either end may see that first.
+                _ => Outcome::Unknown,
+            },
         };
         self.history.record(Request::Connect, outcome);
         outcome
     }
 
+    async fn first_frame(&mut self) -> Outcome {
+        match self.hear(SILENCE_MAX).await {
+            Heard::Frame(frame) if frame["type"] == "session_started" => {
+                self.history.attachments.push(Attachment {
+                    from: now(),
+                    until: None,
+                    reads_at_once: !self.small_buffer,
+                });
+                Outcome::Ok
+            }
+            Heard::Frame(frame) => {
+                let what = format!("the first frame is {frame}");
+                self.history.breach(FindingKind::Protocol, what);
+                Outcome::Failed
+            }
+            Heard::Closed(_) => Outcome::Unknown,
+            Heard::Nothing => {
+                self.left_waiting("the first frame");
+                Outcome::Unknown
+            }
+        }
+    }
+
+    /// Where that is planted: the client believes to have received one event more than it has.
+    fn skip_a_gap(&mut self) {
+        let last_seq = self.history.last_seq();
+        if self.place.skips_gaps && last_seq > 0 && !self.is_open() {
+            let session = self.client.session_mut();
+            let log_id = session
+                .position()
+                .and_then(|position| position.log_id.clone());
+            session.set_position(Some(Position {
+                last_seq: last_seq + 1,
+                log_id,
+            }));
+        }
+    }
+
     /// Tries to get into the session of another user, which must look as if there were none.
     pub(crate) async fn intrude(&mut self, session: &str) -> Outcome {
-        let connecting = tokio::time::timeout(CONNECT_TIMEOUT, self.handshake(session));
-        let status = match connecting.await {
+        let url = address(&self.place, session, &self.history.user).url(None);
+        let request = url.into_client_request().expect("the URL is well formed");
+        let connecting = tokio::time::timeout(CONNECT_TIMEOUT, Connection::connect(request));
+        let refusal = match connecting.await {
             Ok(Ok(_)) => {
                 let what = format!("was let into {session}");
                 self.history.breach(FindingKind::ForeignCanary, what);
                 return Outcome::Failed;
             }
-            Ok(Err(Error::Http(response))) => response.status(),
+            Ok(Err(tungstenite::Error::Http(response))) => Refusal::read(&response),
             Ok(Err(_)) | Err(_) => return Outcome::Unknown,
         };
-        match status {
-            StatusCode::NOT_FOUND => Outcome::Ok,
-            StatusCode::SERVICE_UNAVAILABLE => Outcome::Unknown,
-            other => {
-                let what = format!("a foreign session is refused by {other}");
+        match refusal.status {
+            404 => Outcome::Ok,
+            503 => Outcome::Unknown,
+            _ => {
+                let what = format!("a foreign session is refused by {refusal}");
                 self.history.breach(FindingKind::Protocol, what);
                 Outcome::Failed
             }
         }
     }
 
-    async fn handshake(&self, session: &str) -> Result<WebSocketStream<TcpStream>, Error> {
-        let history = &self.history;
-        let url = format!(
-            "ws://{}/ws/session/{session}?user_id={}&after={}",
-            self.place.server,
-            history.user,
-            history.last_seq()
-        );
-        let socket = TcpSocket::new_v4()?;
-        if self.small_buffer {
-            socket.set_recv_buffer_size(SMALL_BUFFER_BYTES)?;
+    /// Gives a message to the client, which sends it again over each new connection until its receipt.
+    pub(crate) fn submit(&mut self, text: &str, id: &str) {
+        let session = self.client.session_mut();
+        if !session.is_pending(id) {
+            session.message_as(id, text, None);
         }
-        let stream = socket.connect(self.place.server).await?;
-        Ok(client_async(url, stream).await?.0)
     }
 
-    /// Sends something as it is. The connection may be over without our knowing.
+    /// Sends something as it is. The connection may be over without the tab knowing.
     pub(crate) async fn send(&mut self, message: Message) {
-        let Some(socket) = &mut self.socket else {
-            return;
-        };
-        let sending = tokio::time::timeout(SILENCE_MAX, socket.send(message));
+        self.client.queue(message);
         // If it did not arrive, that shows when listening.
-        drop(sending.await);
+        let sending = tokio::time::timeout(SILENCE_MAX, self.client.flush());
+        if let Ok(Err(_)) = sending.await {
+            self.detached();
+        }
     }
 
     /// Hears one frame, and checks it.
     pub(crate) async fn hear(&mut self, patience: Duration) -> Heard {
         let deadline = Instant::now() + patience;
         loop {
-            let Some(socket) = &mut self.socket else {
-                return Heard::Closed(None);
-            };
-            let Ok(message) = tokio::time::timeout_at(deadline, socket.next()).await else {
+            let Ok(incoming) = tokio::time::timeout_at(deadline, self.client.next_incoming()).await
+            else {
                 return Heard::Nothing;
             };
-            match message {
-                Some(Ok(Message::Text(text))) => {
-                    if let Some(frame) = self.note(&text) {
-                        return Heard::Frame(frame);
+            match incoming {
+                Ok(Activity::Frame(received)) => {
+                    self.note(&received.text, &received.json);
+                    return Heard::Frame(received.json);
+                }
+                Ok(Activity::Control) => {}
+                Err(lost) => {
+                    if let Loss::Violation(violation) = &lost.loss {
+                        let what = violation.to_string();
+                        self.history.breach(FindingKind::Protocol, what);
                     }
-                }
-                Some(Ok(Message::Close(frame))) => {
                     self.detached();
-                    return Heard::Closed(frame.map(|frame| frame.code.into()));
-                }
-                Some(Ok(_control)) => {}
-                Some(Err(_)) | None => {
-                    self.detached();
-                    return Heard::Closed(None);
+                    return Heard::Closed(lost.loss.close_code());
                 }
             }
         }
@@ -258,27 +299,19 @@ impl Tab {
     }
 
     fn detached(&mut self) {
-        self.socket = None;
+        self.client.disconnect();
         if let Some(attachment) = self.history.attachments.last_mut() {
             attachment.until.get_or_insert_with(now);
         }
     }
 
-    /// Checks a frame and takes note of it. `None`: it is not to be understood.
-    fn note(&mut self, text: &str) -> Option<Value> {
+    /// Checks a frame and records it.
+    fn note(&mut self, text: &str, frame: &Value) {
         self.history.frames_seen += 1;
         if let Some(foreign) = foreign_canary(text, &self.history.canary) {
             let what = format!("{foreign} in {text}");
             self.history.breach(FindingKind::ForeignCanary, what);
         }
-        let frame: Value = match serde_json::from_str(text) {
-            Ok(frame) => frame,
-            Err(error) => {
-                let what = format!("{error}: {text}");
-                self.history.breach(FindingKind::Protocol, what);
-                return None;
-            }
-        };
         match frame["type"].as_str().unwrap_or_default() {
             "replayed" => {
                 let last_seq = self.history.last_seq();
@@ -287,19 +320,18 @@ impl Tab {
                     self.history.breach(FindingKind::Gap, what);
                 }
             }
-            "session_started" if frame["seq"].is_null() => self.resumed(&frame),
+            "session_started" if frame["seq"].is_null() => self.resumed(frame),
             "error" if frame["code"] == "unknown_position" => {
                 let what = format!("{frame} after event {}", self.history.last_seq());
                 self.history.breach(FindingKind::LogWentBack, what);
             }
-            "start" | "draft" | "token" => self.delta(&frame),
+            "start" | "draft" | "token" => self.delta(frame),
             _ => {
                 if let Some(seq) = frame["seq"].as_u64() {
-                    self.event(seq, &frame);
+                    self.event(seq, frame);
                 }
             }
         }
-        Some(frame)
     }
 
     fn resumed(&mut self, frame: &Value) {
@@ -413,6 +445,29 @@ fn event_in_log(frame: &Value) -> Value {
             .unwrap_or_else(|| frame.clone()),
         _ => frame.clone(),
     }
+}
+
+fn client(place: &Place, history: &History, transport: LinkTransport) -> Client<LinkTransport> {
+    let address = address(place, &history.session, &history.user);
+    let options = ClientOptions {
+        session: SessionOptions {
+            position: Some(Position::default()),
+            sendings_max: u32::MAX,
+            rng: Rng::with_seed(0),
+            ..SessionOptions::default()
+        },
+        connect_timeout: CONNECT_TIMEOUT,
+        // The tab has a patience of its own.
+        keep_alive: SILENCE_MAX * 10,
+    };
+    Client::over(transport, address, options)
+}
+
+fn address(place: &Place, session: &str, user: &str) -> Address {
+    let session = SessionId::new(session).expect("it is short");
+    let user = UserId::new(user).expect("it is short");
+    let server = place.server.to_string();
+    Address::new(&server, Some(&session), Some(&user), "unused").expect("it is host and port")
 }
 
 /// The time of day, by the same clock that the server uses.

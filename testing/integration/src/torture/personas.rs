@@ -275,11 +275,13 @@ impl Client {
 
     /// Sends a message once, and waits for its receipt, a refusal, or the end of the connection.
     async fn say(&mut self, text: &str, id: Option<&str>) -> Outcome {
-        let frame = match id {
-            Some(id) => json!({ "type": "message", "message": text, "id": id }).to_string(),
-            None => json!({ "message": text }).to_string(),
-        };
-        self.tab.send(Message::text(frame)).await;
+        match id {
+            Some(id) => self.tab.submit(text, id),
+            None => {
+                let frame = json!({ "message": text });
+                self.tab.send(Message::text(frame.to_string())).await;
+            }
+        }
         let is_receipt = |frame: &Value| {
             (frame["type"] == "user_message" || frame["type"] == "message_queued")
                 && frame["text"] == text

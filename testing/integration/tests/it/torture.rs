@@ -41,3 +41,12 @@ async fn messages_that_come_twice_are_found() {
     assert!(verdict.has(FindingKind::DoubledMessage), "{verdict}");
     assert!(!verdict.has(FindingKind::LostReceipt), "{verdict}");
 }
+
+/// A client that leaves an event out when it resumes does not notice that itself. The check of what it
+/// delivered must.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_skips_a_gap_is_found() {
+    let verdict = torture_with(Planted::SkippedGaps).await;
+    assert!(verdict.has(FindingKind::Gap), "{verdict}");
+    assert!(!verdict.has(FindingKind::LostReceipt), "{verdict}");
+}

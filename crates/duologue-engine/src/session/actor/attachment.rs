@@ -115,8 +115,9 @@ impl Session {
             };
         }
         if let Some(after) = after {
-            let message =
-                format!("`after` is {after}, but the log ends at {last_seq}; forget what you have");
+            let message = format!(
+                "`after` is {after}, but the log ends at {last_seq}; discard what you have"
+            );
             let error = refusal(ErrorCode::UnknownPosition, message, None);
             greeting.push(SharedFrame::new(ServerFrame::Error(error)));
         }
