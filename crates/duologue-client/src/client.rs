@@ -25,6 +25,9 @@ use crate::{
     transport::{Tcp, TokenSource, Transport},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// How a client uses its connections.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {

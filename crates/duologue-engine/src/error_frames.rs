@@ -27,13 +27,9 @@ pub(crate) fn refusal_until(
     id: Option<MessageId>,
     retry_after: Option<Duration>,
 ) -> ErrorFrame {
-    ErrorFrame {
-        code,
-        message: message.into(),
-        id,
-        turn_id: None,
-        retry_after_ms: retry_after.map(milliseconds),
-    }
+    ErrorFrame::new(code, message)
+        .with_id(id)
+        .with_retry_after_ms(retry_after.map(milliseconds))
 }
 
 /// Reports that a turn failed.
@@ -42,19 +38,13 @@ pub(crate) fn turn_failure(
     turn_id: TurnId,
     retry_after: Option<Duration>,
 ) -> ErrorFrame {
-    ErrorFrame {
-        turn_id: Some(turn_id),
-        ..refusal_until(code, explanation(code), None, retry_after)
-    }
+    refusal_until(code, explanation(code), None, retry_after).with_turn(Some(turn_id))
 }
 
 /// Reports that storage stayed unavailable, and which turn has no stored end for now.
 pub(crate) fn storage_given_up(open_turn: Option<TurnId>) -> ErrorFrame {
     let message = "storage is unavailable; what was not acknowledged was not stored";
-    ErrorFrame {
-        turn_id: open_turn,
-        ..refusal(ErrorCode::StorageUnavailable, message, None)
-    }
+    refusal(ErrorCode::StorageUnavailable, message, None).with_turn(open_turn)
 }
 
 fn explanation(code: ErrorCode) -> &'static str {

@@ -11,7 +11,9 @@ mod request_sink;
 
 use std::sync::Arc;
 
-use duologue_protocol::{ClientFrame, CloseCode, DisconnectReason, ErrorCode, ErrorFrame};
+use duologue_protocol::{
+    ClientFrame, CloseCode, ConnectionId, DisconnectReason, ErrorCode, ErrorFrame,
+};
 
 use crate::{
     error_frames::refusal,
@@ -47,7 +49,7 @@ pub(crate) struct Welcome {
 
 /// Makes the two ends of a reader.
 pub(crate) fn open(
-    connection: u64,
+    connection: ConnectionId,
     welcome: Welcome,
     requests: Box<dyn RequestSink>,
     limits: &SessionLimits,

@@ -10,8 +10,8 @@ mod queue;
 use std::sync::Arc;
 
 use duologue_protocol::{
-    AssistantMessage, Event, EventBody, FollowUp, Seq, Timestamp, ToolCall, ToolOutcome,
-    ToolResult, TurnId, Usage, UserMessage,
+    AssistantMessage, ConnectionId, Event, EventBody, FollowUp, Seq, Timestamp, ToolCall,
+    ToolOutcome, ToolResult, TurnId, Usage, UserMessage,
 };
 
 use crate::{
@@ -31,7 +31,7 @@ pub(crate) struct Transcript {
     /// Turns so far; the next one has the next number.
     pub(crate) turns: u32,
     /// Readers so far; the next one has the next number.
-    pub(crate) connections: u64,
+    pub(crate) connections: ConnectionId,
     /// The end of the conversation, as models see it: at the end of each turn, what no model will see
     /// again is dropped.
     pub(crate) messages: Vec<Message>,

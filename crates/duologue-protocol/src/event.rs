@@ -9,7 +9,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{CallId, ErrorCode, MessageId, OnBusy, Seq, SessionId, Timestamp, TurnId, UserId};
+use crate::{
+    CallId, ConnectionId, ErrorCode, MessageId, OnBusy, Seq, SessionId, Timestamp, TurnId, UserId,
+};
+
+/// What an `assistant_message` is called on the wire.
+pub(crate) const DONE: &str = "done";
 
 /// One entry of a session's log.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,7 +76,7 @@ pub struct SessionStarted {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClientConnected {
     /// Tells the readers of one session apart: 1, 2, 3, … in the order of their coming.
-    pub connection: u64,
+    pub connection: ConnectionId,
     /// Whether this connection reopened a session that had ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reopened: bool,
@@ -81,7 +86,7 @@ pub struct ClientConnected {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClientDisconnected {
     /// Which reader it was, as in its `client_connected`.
-    pub connection: u64,
+    pub connection: ConnectionId,
     /// Why it is gone.
     pub reason: DisconnectReason,
 }
@@ -340,6 +345,23 @@ pub struct PayloadError {
 }
 
 impl EventBody {
+    /// All names that the log keeps events under.
+    pub const TYPES: &'static [&'static str] = &[
+        "session_started",
+        "client_connected",
+        "client_disconnected",
+        "message_queued",
+        "user_message",
+        "routed",
+        "tool_call",
+        "tool_result",
+        "follow_up",
+        "assistant_message",
+        "session_ended",
+        "session_summarized",
+        "imported",
+    ];
+
     /// The name that the log keeps it under.
     pub fn event_type(&self) -> &'static str {
         match self {
@@ -356,6 +378,15 @@ impl EventBody {
             Self::SessionEnded(_) => "session_ended",
             Self::SessionSummarized(_) => "session_summarized",
             Self::Imported(_) => "imported",
+        }
+    }
+
+    /// The name that clients see. The end of an answer has its own; all others are called as in the
+    /// log.
+    pub fn wire_type(&self) -> &'static str {
+        match self {
+            Self::AssistantMessage(_) => DONE,
+            other => other.event_type(),
         }
     }
 

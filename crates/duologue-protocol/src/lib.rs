@@ -7,6 +7,7 @@ mod client_frame;
 mod code;
 mod event;
 mod id;
+mod received;
 mod server_frame;
 
 pub use crate::{
@@ -18,8 +19,12 @@ pub use crate::{
         SessionEnded, SessionStarted, SessionSummarized, SummaryStatus, ToolCall, ToolOutcome,
         ToolResult, Usage, UserMessage,
     },
-    id::{CallId, IdError, LogId, MessageId, Seq, SessionId, TurnId, UserId},
-    server_frame::{END_OF_RESPONSE, ErrorFrame, ServerFrame, TextFrames},
+    id::{CallId, ConnectionId, IdError, LogId, MessageId, Seq, SessionId, TurnId, UserId},
+    received::{ReadError, Received},
+    server_frame::{
+        DegradedReason, END_OF_RESPONSE, ErrorFrame, GoAwayReason, Role, ServerFrame,
+        SessionOpened, TextFrames,
+    },
 };
 
 /// A moment in time, in UTC, written as RFC 3339 with up to microseconds.

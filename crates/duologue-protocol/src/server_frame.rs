@@ -5,43 +5,42 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::{ErrorCode, Event, EventBody, MessageId, Seq, SessionId, Timestamp, TurnId, UserId};
+use crate::{
+    ErrorCode, Event, EventBody, FrameError, MessageId, Seq, SessionId, SessionStarted, Timestamp,
+    TurnId, UserId,
+};
 
 /// Ends every turn in the text dialect.
 pub const END_OF_RESPONSE: &str = "[END_OF_RESPONSE]";
 
 /// One frame for a reader.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerFrame {
     /// A fact, already stored.
+    #[serde(skip)]
     Event(Event),
-    /// The first frame on a session that existed before: what `session_started` said, and how far
-    /// the log has come. It is no event and has no `seq`.
-    Resumed {
-        /// The session's id.
-        session_id: SessionId,
-        /// Whose session it is.
-        user_id: UserId,
-        /// The agent that answers in it.
-        agent: String,
-        /// The last event of the log at this moment.
-        last_seq: Seq,
-    },
+    /// The first frame of a connection to a session.
+    #[serde(rename = "session_started")]
+    Opened(SessionOpened),
     /// An answer begins.
     Start {
+        /// Who answers.
+        role: Role,
         /// Its turn.
         turn_id: TurnId,
     },
-    /// A piece of the forming answer.
+    /// A piece of the answer in progress.
     Token {
         /// Its turn.
         turn_id: TurnId,
-        /// The piece; never empty.
-        text: String,
         /// 0, 1, 2, … within the turn.
         index: u64,
+        /// The piece; never empty.
+        #[serde(rename = "token")]
+        text: String,
     },
     /// The answer so far; replaces what is shown.
     Draft {
@@ -52,7 +51,7 @@ pub enum ServerFrame {
         /// The index of the next `token`.
         next_index: u64,
     },
-    /// All events up to `seq` have been sent; live from here.
+    /// All events up to `seq` have been sent; what follows is live.
     Replayed {
         /// The last replayed event.
         seq: Seq,
@@ -60,35 +59,36 @@ pub enum ServerFrame {
     /// A refused request, or why a turn failed.
     Error(ErrorFrame),
     /// The server is about to close the connection.
+    #[serde(rename = "goaway")]
     GoAway {
-        /// In one word: `restart`, or `age` for a connection that has lived long enough.
-        reason: &'static str,
+        /// Why it closes.
+        reason: GoAwayReason,
         /// How long to wait before reconnecting, in milliseconds.
         reconnect_after_ms: u64,
     },
-    /// Something that the session needs does not answer, and is waited for. Sent once.
+    /// The session cannot use something that it needs, and keeps trying. Sent once.
     Degraded {
-        /// What: `storage`.
-        reason: &'static str,
+        /// What it cannot use.
+        reason: DegradedReason,
     },
-    /// What was told by `degraded` is over.
+    /// The trouble that `degraded` reported is over.
     Recovered {
         /// As in `degraded`.
-        reason: &'static str,
+        reason: DegradedReason,
     },
-    /// The client brought no token with its handshake, and is to send one now, by `auth`.
+    /// The handshake had no token; the client has to send one in an `auth` frame.
     AuthRequired {
-        /// How long it may take, in milliseconds.
+        /// How long the client has, in milliseconds.
         timeout_ms: u64,
     },
-    /// The token of an `auth` was accepted.
+    /// The token of an `auth` frame was accepted.
     AuthOk {
-        /// Whose token it is.
+        /// The token's user.
         user_id: UserId,
-        /// When it expires.
+        /// When the token expires.
         expires_at: Timestamp,
     },
-    /// The connection's token expires soon; a fresh one keeps the connection.
+    /// The connection's token expires soon; a new one keeps the connection open.
     AuthExpiring {
         /// When it expires.
         expires_at: Timestamp,
@@ -97,20 +97,152 @@ pub enum ServerFrame {
     Pong,
 }
 
+/// The facts of a session, as the first frame of a connection states them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionOpened {
+    /// In a new session: the position of its event `session_started`, which this frame also reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<Seq>,
+    /// In a new session: when it started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occurred_at: Option<Timestamp>,
+    /// The session's id.
+    pub session_id: SessionId,
+    /// Whose session it is.
+    pub user_id: UserId,
+    /// The name of the agent that answers in it.
+    pub agent: String,
+    /// Whether the session existed before this connection.
+    pub resumed: bool,
+    /// The last event of the log at this moment.
+    pub last_seq: Seq,
+    /// The largest message that the server accepts on this connection, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_bytes_max: Option<u64>,
+}
+
+impl SessionOpened {
+    /// The first frame of a connection that created its session by the event `started`.
+    pub fn new_session(seq: Seq, occurred_at: Timestamp, started: SessionStarted) -> Self {
+        Self {
+            seq: Some(seq),
+            occurred_at: Some(occurred_at),
+            session_id: started.session_id,
+            user_id: started.user_id,
+            agent: started.agent,
+            resumed: false,
+            last_seq: seq,
+            message_bytes_max: None,
+        }
+    }
+
+    /// The event `session_started`, where the frame reports it.
+    pub fn event(&self) -> Option<Event> {
+        Some(Event {
+            seq: self.seq?,
+            occurred_at: self.occurred_at?,
+            turn_id: None,
+            body: EventBody::SessionStarted(SessionStarted {
+                session_id: self.session_id.clone(),
+                user_id: self.user_id.clone(),
+                agent: self.agent.clone(),
+            }),
+        })
+    }
+}
+
+/// Who answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The agent.
+    Assistant,
+}
+
+/// Why the server is about to close a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GoAwayReason {
+    /// The server restarts.
+    Restart,
+    /// The connection has reached its maximum age.
+    Age,
+    /// A reason that this build does not know. Only ever read.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What a session cannot use for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DegradedReason {
+    /// The store.
+    Storage,
+    /// A reason that this build does not know. Only ever read.
+    #[serde(other)]
+    Unknown,
+}
+
 /// The fields of an `error` frame.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ErrorFrame {
     /// A stable string.
     pub code: ErrorCode,
     /// A sentence for people. Never a cause from inside the server.
     pub message: String,
+    /// Whether the same request can succeed later.
+    pub retryable: bool,
     /// The refused message's own id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<MessageId>,
     /// The turn that failed; absent where a request was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn_id: Option<TurnId>,
     /// How long to wait before trying again, in milliseconds; absent where that is not known, or where
     /// waiting does not help.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+}
+
+impl ErrorFrame {
+    /// A refusal that belongs to no message and no turn.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            retryable: code.retryable(),
+            id: None,
+            turn_id: None,
+            retry_after_ms: None,
+        }
+    }
+
+    /// The same, about the message that the client named `id`.
+    #[must_use]
+    pub fn with_id(self, id: Option<MessageId>) -> Self {
+        Self { id, ..self }
+    }
+
+    /// The same, about a turn that failed.
+    #[must_use]
+    pub fn with_turn(self, turn_id: Option<TurnId>) -> Self {
+        Self { turn_id, ..self }
+    }
+
+    /// The same, with the time after which the request may succeed.
+    #[must_use]
+    pub fn with_retry_after_ms(self, retry_after_ms: Option<u64>) -> Self {
+        Self {
+            retry_after_ms,
+            ..self
+        }
+    }
+}
+
+impl From<FrameError> for ErrorFrame {
+    fn from(error: FrameError) -> Self {
+        Self::new(error.code, error.message).with_id(error.id)
+    }
 }
 
 #[derive(Serialize)]
@@ -121,178 +253,40 @@ struct EventJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     turn_id: Option<TurnId>,
     #[serde(flatten)]
-    started: Option<StartedJson>,
-    #[serde(flatten)]
     body: &'a EventBody,
 }
 
-/// What `session_started` says besides its event: it is the first frame of a new session.
-#[derive(Serialize)]
-struct StartedJson {
-    resumed: bool,
-    last_seq: Seq,
-}
-
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum PlainJson<'a> {
-    SessionStarted {
-        session_id: &'a SessionId,
-        user_id: &'a UserId,
-        agent: &'a str,
-        resumed: bool,
-        last_seq: Seq,
-    },
-    Start {
-        role: &'static str,
-        turn_id: TurnId,
-    },
-    Token {
-        turn_id: TurnId,
-        index: u64,
-        token: &'a str,
-    },
-    Draft {
-        turn_id: TurnId,
-        text: &'a str,
-        next_index: u64,
-    },
-    Replayed {
-        seq: Seq,
-    },
-    Error {
-        code: ErrorCode,
-        message: &'a str,
-        retryable: bool,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        id: Option<&'a MessageId>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        turn_id: Option<TurnId>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        retry_after_ms: Option<u64>,
-    },
-    Goaway {
-        reason: &'a str,
-        reconnect_after_ms: u64,
-    },
-    Degraded {
-        reason: &'a str,
-    },
-    Recovered {
-        reason: &'a str,
-    },
-    AuthRequired {
-        timeout_ms: u64,
-    },
-    AuthOk {
-        user_id: &'a UserId,
-        expires_at: Timestamp,
-    },
-    AuthExpiring {
-        expires_at: Timestamp,
-    },
-    Pong,
-}
-
 impl ServerFrame {
+    /// The names of all frames that are no events.
+    pub const TYPES: &'static [&'static str] = &[
+        "session_started",
+        "start",
+        "token",
+        "draft",
+        "replayed",
+        "error",
+        "goaway",
+        "degraded",
+        "recovered",
+        "auth_required",
+        "auth_ok",
+        "auth_expiring",
+        "pong",
+    ];
+
     /// The frame in the JSON dialect.
     pub fn to_json(&self) -> String {
         let json = match self {
-            Self::Event(event) => serde_json::to_string(&event_json(event)),
-            other => serde_json::to_string(&other.plain_json()),
+            Self::Event(event) => serde_json::to_string(&EventJson {
+                r#type: event.body.wire_type(),
+                seq: event.seq,
+                occurred_at: event.occurred_at,
+                turn_id: event.turn_id,
+                body: &event.body,
+            }),
+            other => serde_json::to_string(other),
         };
-        json.expect("frames hold nothing that JSON cannot say")
-    }
-
-    fn plain_json(&self) -> PlainJson<'_> {
-        match self {
-            Self::Event(_) => unreachable!("events are spelled by `event_json`"),
-            Self::Resumed {
-                session_id,
-                user_id,
-                agent,
-                last_seq,
-            } => PlainJson::SessionStarted {
-                session_id,
-                user_id,
-                agent,
-                resumed: true,
-                last_seq: *last_seq,
-            },
-            Self::Start { turn_id } => PlainJson::Start {
-                role: "assistant",
-                turn_id: *turn_id,
-            },
-            Self::Token {
-                turn_id,
-                text,
-                index,
-            } => PlainJson::Token {
-                turn_id: *turn_id,
-                index: *index,
-                token: text,
-            },
-            Self::Draft {
-                turn_id,
-                text,
-                next_index,
-            } => PlainJson::Draft {
-                turn_id: *turn_id,
-                text,
-                next_index: *next_index,
-            },
-            Self::Replayed { seq } => PlainJson::Replayed { seq: *seq },
-            Self::Error(error) => PlainJson::Error {
-                code: error.code,
-                message: &error.message,
-                retryable: error.code.retryable(),
-                id: error.id.as_ref(),
-                turn_id: error.turn_id,
-                retry_after_ms: error.retry_after_ms,
-            },
-            Self::GoAway {
-                reason,
-                reconnect_after_ms,
-            } => PlainJson::Goaway {
-                reason,
-                reconnect_after_ms: *reconnect_after_ms,
-            },
-            Self::Degraded { reason } => PlainJson::Degraded { reason },
-            Self::Recovered { reason } => PlainJson::Recovered { reason },
-            Self::AuthRequired { timeout_ms } => PlainJson::AuthRequired {
-                timeout_ms: *timeout_ms,
-            },
-            Self::AuthOk {
-                user_id,
-                expires_at,
-            } => PlainJson::AuthOk {
-                user_id,
-                expires_at: *expires_at,
-            },
-            Self::AuthExpiring { expires_at } => PlainJson::AuthExpiring {
-                expires_at: *expires_at,
-            },
-            Self::Pong => PlainJson::Pong,
-        }
-    }
-}
-
-fn event_json(event: &Event) -> EventJson<'_> {
-    let started = matches!(event.body, EventBody::SessionStarted(_)).then_some(StartedJson {
-        resumed: false,
-        last_seq: event.seq,
-    });
-    EventJson {
-        // The end of an answer has its own name on the wire; all others are called as in the log.
-        r#type: match event.body {
-            EventBody::AssistantMessage(_) => "done",
-            _ => event.body.event_type(),
-        },
-        seq: event.seq,
-        occurred_at: event.occurred_at,
-        turn_id: event.turn_id,
-        started,
-        body: &event.body,
+        json.expect("every frame can be written as JSON")
     }
 }
 
@@ -319,7 +313,7 @@ impl TextFrames {
                 }
                 _ => [None, None],
             },
-            ServerFrame::Resumed { .. } => [Some(frame.to_json()), None],
+            ServerFrame::Opened(_) => [Some(frame.to_json()), None],
             ServerFrame::Start { .. } => {
                 self.turn_open = true;
                 [None, None]

@@ -9,19 +9,23 @@
 )]
 
 use duologue_protocol::{
-    AssistantMessage, CallId, ClientConnected, ClientDisconnected, DisconnectReason, EndReason,
-    ErrorCode, ErrorFrame, Event, EventBody, FinishReason, FollowUp, Imported, MessageId,
-    MessageQueued, OnBusy, Routed, Seq, ServerFrame, SessionEnded, SessionId, SessionStarted,
-    SessionSummarized, SummaryStatus, TextFrames, ToolCall, ToolOutcome, ToolResult, TurnId, Usage,
-    UserId, UserMessage,
+    AssistantMessage, CallId, ClientConnected, ClientDisconnected, ConnectionId, DegradedReason,
+    DisconnectReason, EndReason, ErrorCode, ErrorFrame, Event, EventBody, FinishReason, FollowUp,
+    GoAwayReason, Imported, MessageId, MessageQueued, OnBusy, Received, Role, Routed, Seq,
+    ServerFrame, SessionEnded, SessionId, SessionOpened, SessionStarted, SessionSummarized,
+    SummaryStatus, TextFrames, ToolCall, ToolOutcome, ToolResult, TurnId, Usage, UserId,
+    UserMessage,
 };
 use insta::assert_snapshot;
 use serde_json::json;
 
 const TURN: TurnId = TurnId(1);
 
-/// The frame in both dialects, the text one as a reader gets it between two turns.
+/// The frame in both dialects, the text one as a reader gets it between two turns. A client must be
+/// able to read the JSON back.
 fn spelled(frame: &ServerFrame) -> String {
+    let read = ServerFrame::read(&frame.to_json()).unwrap();
+    assert_eq!(read, Received::Frame(frame.clone()));
     let texts = TextFrames::default().spell(frame);
     let texts = texts.iter().flatten().map(|text| format!("text: {text}"));
     let lines = std::iter::once(format!("json: {}", frame.to_json())).chain(texts);
@@ -51,6 +55,21 @@ fn outside(body: EventBody) -> String {
     spelled_event(None, body)
 }
 
+fn start() -> ServerFrame {
+    ServerFrame::Start {
+        role: Role::Assistant,
+        turn_id: TURN,
+    }
+}
+
+fn started() -> SessionStarted {
+    SessionStarted {
+        session_id: session_id(),
+        user_id: user_id(),
+        agent: "duologue".into(),
+    }
+}
+
 fn session_id() -> SessionId {
     SessionId::new("s-1").unwrap()
 }
@@ -64,13 +83,8 @@ fn message_id() -> MessageId {
 }
 
 fn error(code: ErrorCode, id: Option<MessageId>, turn_id: Option<TurnId>) -> ServerFrame {
-    ServerFrame::Error(ErrorFrame {
-        code,
-        message: "a sentence".into(),
-        id,
-        turn_id,
-        retry_after_ms: None,
-    })
+    let error = ErrorFrame::new(code, "a sentence");
+    ServerFrame::Error(error.with_id(id).with_turn(turn_id))
 }
 
 fn answer() -> AssistantMessage {
@@ -91,28 +105,37 @@ fn answer() -> AssistantMessage {
 
 #[test]
 fn session_started_is_the_first_event_of_a_new_session() {
-    let started = SessionStarted {
-        session_id: session_id(),
-        user_id: user_id(),
-        agent: "duologue".into(),
-    };
-    assert_snapshot!(outside(EventBody::SessionStarted(started)), @r#"
-    json: {"type":"session_started","seq":7,"occurred_at":"2026-01-01T09:00:00.000125Z","resumed":false,"last_seq":7,"session_id":"s-1","user_id":"user-1","agent":"duologue"}
-    text: {"type":"session_started","seq":7,"occurred_at":"2026-01-01T09:00:00.000125Z","resumed":false,"last_seq":7,"session_id":"s-1","user_id":"user-1","agent":"duologue"}
+    let occurred_at = "2026-01-01T09:00:00.000125Z".parse().unwrap();
+    let opened = SessionOpened::new_session(Seq(1), occurred_at, started());
+    assert_snapshot!(spelled(&ServerFrame::Opened(opened)), @r#"
+    json: {"type":"session_started","seq":1,"occurred_at":"2026-01-01T09:00:00.000125Z","session_id":"s-1","user_id":"user-1","agent":"duologue","resumed":false,"last_seq":1}
+    text: {"type":"session_started","seq":1,"occurred_at":"2026-01-01T09:00:00.000125Z","session_id":"s-1","user_id":"user-1","agent":"duologue","resumed":false,"last_seq":1}
+    "#);
+}
+
+#[test]
+fn session_started_in_a_replay_has_only_what_the_log_has() {
+    assert_snapshot!(outside(EventBody::SessionStarted(started())), @r#"
+    json: {"type":"session_started","seq":7,"occurred_at":"2026-01-01T09:00:00.000125Z","session_id":"s-1","user_id":"user-1","agent":"duologue"}
+    text: {"type":"session_started","seq":7,"occurred_at":"2026-01-01T09:00:00.000125Z","session_id":"s-1","user_id":"user-1","agent":"duologue"}
     "#);
 }
 
 #[test]
 fn session_started_restates_the_facts_of_a_session_that_existed() {
-    let resumed = ServerFrame::Resumed {
+    let resumed = ServerFrame::Opened(SessionOpened {
+        seq: None,
+        occurred_at: None,
         session_id: session_id(),
         user_id: user_id(),
         agent: "duologue".into(),
+        resumed: true,
         last_seq: Seq(7),
-    };
+        message_bytes_max: Some(65536),
+    });
     assert_snapshot!(spelled(&resumed), @r#"
-    json: {"type":"session_started","session_id":"s-1","user_id":"user-1","agent":"duologue","resumed":true,"last_seq":7}
-    text: {"type":"session_started","session_id":"s-1","user_id":"user-1","agent":"duologue","resumed":true,"last_seq":7}
+    json: {"type":"session_started","session_id":"s-1","user_id":"user-1","agent":"duologue","resumed":true,"last_seq":7,"message_bytes_max":65536}
+    text: {"type":"session_started","session_id":"s-1","user_id":"user-1","agent":"duologue","resumed":true,"last_seq":7,"message_bytes_max":65536}
     "#);
 }
 
@@ -120,7 +143,7 @@ fn session_started_restates_the_facts_of_a_session_that_existed() {
 fn client_connected_says_so_where_it_reopens_a_session() {
     let connected = |reopened| {
         outside(EventBody::ClientConnected(ClientConnected {
-            connection: 2,
+            connection: ConnectionId(2),
             reopened,
         }))
     };
@@ -131,7 +154,7 @@ fn client_connected_says_so_where_it_reopens_a_session() {
 #[test]
 fn client_disconnected_says_why() {
     let disconnected = ClientDisconnected {
-        connection: 2,
+        connection: ConnectionId(2),
         reason: DisconnectReason::Lost,
     };
     assert_snapshot!(outside(EventBody::ClientDisconnected(disconnected)), @r#"json: {"type":"client_disconnected","seq":7,"occurred_at":"2026-01-01T09:00:00.000125Z","connection":2,"reason":"lost"}"#);
@@ -175,7 +198,7 @@ fn message_queued_says_which_place_it_takes_and_nothing_as_text() {
 
 #[test]
 fn start_opens_an_answer() {
-    assert_snapshot!(spelled(&ServerFrame::Start { turn_id: TURN }), @r#"json: {"type":"start","role":"assistant","turn_id":"turn-1"}"#);
+    assert_snapshot!(spelled(&start()), @r#"json: {"type":"start","role":"assistant","turn_id":"turn-1"}"#);
 }
 
 #[test]
@@ -302,7 +325,7 @@ fn error_refuses_a_message_or_fails_a_turn() {
 #[test]
 fn goaway_says_when_to_come_back() {
     let goaway = ServerFrame::GoAway {
-        reason: "restart",
+        reason: GoAwayReason::Restart,
         reconnect_after_ms: 1250,
     };
     assert_snapshot!(spelled(&goaway), @r#"json: {"type":"goaway","reason":"restart","reconnect_after_ms":1250}"#);
@@ -310,7 +333,7 @@ fn goaway_says_when_to_come_back() {
 
 #[test]
 fn degraded_and_recovered_say_what_is_away_and_back() {
-    let reason = "storage";
+    let reason = DegradedReason::Storage;
     assert_snapshot!(spelled(&ServerFrame::Degraded { reason }), @r#"json: {"type":"degraded","reason":"storage"}"#);
     assert_snapshot!(spelled(&ServerFrame::Recovered { reason }), @r#"json: {"type":"recovered","reason":"storage"}"#);
 }
@@ -374,7 +397,7 @@ fn the_text_dialect_ends_each_turn_with_one_marker() {
     };
     let script = [
         error(ErrorCode::EmptyMessage, None, None), // refused, and nothing is running
-        ServerFrame::Start { turn_id: TURN },
+        start(),
         error(ErrorCode::Busy, None, None), // refused, and an answer is open
         error(ErrorCode::ToolFailed, None, Some(TURN)),
         ServerFrame::Event(done),

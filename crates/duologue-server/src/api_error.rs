@@ -15,10 +15,7 @@ use duologue_engine::{AttachError, clock::milliseconds, store::StoreError};
 use duologue_protocol::{CloseCode, ErrorCode, ErrorFrame, IdError};
 use serde_json::json;
 
-use crate::{
-    auth::AuthError, connection_limits::SLOT_RETRY_DELAY, error_frame::error_frame,
-    query::QueryError,
-};
+use crate::{auth::AuthError, connection_limits::SLOT_RETRY_DELAY, query::QueryError};
 
 /// How long a client should wait before it tries a busy server again.
 const RETRY_DELAY: Duration = Duration::from_secs(2);
@@ -132,10 +129,8 @@ impl ApiError {
     /// The error frame and the close code that a client receives after the upgrade.
     pub(crate) fn after_upgrade(&self) -> (ErrorFrame, CloseCode) {
         let reply = self.reply();
-        let frame = ErrorFrame {
-            retry_after_ms: self.wait(reply.status).map(milliseconds),
-            ..error_frame(reply.code, self.message(), None)
-        };
+        let frame = ErrorFrame::new(reply.code, self.message())
+            .with_retry_after_ms(self.wait(reply.status).map(milliseconds));
         (frame, reply.close)
     }
 

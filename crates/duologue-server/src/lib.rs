@@ -18,7 +18,6 @@ pub mod clock;
 pub mod config;
 mod connection_limits;
 mod error_chain;
-mod error_frame;
 mod exposure;
 #[cfg(feature = "testing")]
 pub mod fuzz;

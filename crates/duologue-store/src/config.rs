@@ -94,6 +94,9 @@ impl StoreConfig {
             return sqlite_file(file).map(Backend::Sqlite);
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            if has_unescaped_password(url) {
+                return Err(OpenError::UnescapedPassword);
+            }
             let options = PgConnectOptions::from_str(url).map_err(OpenError::Url)?;
             return Ok(Backend::Postgres(Box::new(options)));
         }
@@ -112,6 +115,14 @@ impl StoreConfig {
         )?;
         Ok(Backend::Supabase(Box::new(target)))
     }
+}
+
+/// Whether an `@` comes after what the URL reads as host and port. Then a `/`, `?` or `#` in the password has
+/// cut it short, and a part of it would be taken, and shown, for the host, port or database.
+fn has_unescaped_password(url: &str) -> bool {
+    let (_, rest) = url.split_once("://").unwrap_or_default();
+    let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    rest[authority_end..].contains('@') || rest[..authority_end].matches('@').count() > 1
 }
 
 /// `host:port/database`.
@@ -216,11 +227,22 @@ pub(crate) mod tests {
             ("sqlite::memory:", "must name a file"),
             ("sqlite:a.db?mode=ro", "takes no parameters"),
             ("postgres://me@db.test:port/chat", "cannot be read"),
+            ("postgres://me:12#canary@db.test/chat", "percent-encode"),
+            ("postgres://me:12/canary@db.test/chat", "percent-encode"),
+            ("postgres://me:12?canary@db.test/chat", "percent-encode"),
+            ("postgres://me:canary@canary@db.test/chat", "percent-encode"),
         ] {
-            let Err(error) = config(url).backend() else {
+            let config = config(url);
+            let Err(error) = config.backend() else {
                 panic!("{url} was accepted");
             };
             assert!(error.to_string().contains(words), "{url}: {error}");
+            for shown in [format!("{error:?}"), error.to_string(), config.describe()] {
+                assert!(
+                    !shown.contains("canary") && !shown.contains("12"),
+                    "{shown}"
+                );
+            }
         }
     }
 

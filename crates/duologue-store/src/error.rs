@@ -17,6 +17,12 @@ pub enum OpenError {
     /// The URL of a Postgres is malformed.
     #[error("`store.url` begins like the URL of a Postgres, but cannot be read")]
     Url(#[source] sqlx::Error),
+    /// The URL of a Postgres has a sign in its user or password that ends it too early.
+    #[error(
+        "`store.url` has a `@`, `#`, `/` or `?` in its user or password; percent-encode it (%40, %23, %2F, \
+         %3F)"
+    )]
+    UnescapedPassword,
     /// A SQLite in memory would lose every session.
     #[error("`store.url` must name a file: a database in memory loses all sessions at a restart")]
     NoFile,

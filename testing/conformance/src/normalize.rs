@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use duologue_protocol::{
-    AssistantMessage, CallId, ClientConnected, ClientDisconnected, DisconnectReason, ErrorCode,
-    Event, EventBody, FinishReason, FollowUp, MessageId, MessageQueued, OnBusy, Routed, Seq,
-    ToolCall, ToolOutcome, ToolResult, TurnId, Usage, UserMessage,
+    AssistantMessage, CallId, ClientConnected, ClientDisconnected, ConnectionId, DisconnectReason,
+    ErrorCode, Event, EventBody, FinishReason, FollowUp, MessageId, MessageQueued, OnBusy, Routed,
+    Seq, ToolCall, ToolOutcome, ToolResult, TurnId, Usage, UserMessage,
 };
 use serde_json::json;
 
@@ -51,7 +51,7 @@ fn bodies() -> Vec<EventBody> {
     };
     vec![
         EventBody::ClientConnected(ClientConnected {
-            connection: 1,
+            connection: ConnectionId(1),
             reopened: true,
         }),
         EventBody::UserMessage(UserMessage {
@@ -101,7 +101,7 @@ fn bodies() -> Vec<EventBody> {
             model: "mock".to_owned(),
         }),
         EventBody::ClientDisconnected(ClientDisconnected {
-            connection: 1,
+            connection: ConnectionId(1),
             reason: DisconnectReason::Lost,
         }),
     ]

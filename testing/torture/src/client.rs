@@ -11,7 +11,7 @@ use duologue_client::{
     Activity, Address, Client, ClientOptions, Connection, Loss, Opening, Position, Refusal,
     SessionOptions, Transport,
 };
-use duologue_protocol::{SessionId, UserId};
+use duologue_protocol::{Received, ServerFrame, SessionId, UserId};
 use fastrand::Rng;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -358,7 +358,7 @@ impl Tab {
                 let what = format!("event {seq} came after {last_seq}");
                 self.history.breach(FindingKind::Gap, what);
             }
-            self.history.events.insert(seq, frame.clone());
+            self.history.events.insert(seq, event_in_log(frame));
             if frame["type"] == "done" {
                 self.summed_up(frame);
             }
@@ -433,6 +433,17 @@ impl Tab {
             let what = format!("{done} contradicts {forming:?}");
             self.history.breach(FindingKind::DiffersFromLog, what);
         }
+    }
+}
+
+/// The event as a replay spells it: the first frame of a new session says more than its event does.
+fn event_in_log(frame: &Value) -> Value {
+    match ServerFrame::read(&frame.to_string()) {
+        Ok(Received::Frame(ServerFrame::Opened(opened))) => opened
+            .event()
+            .and_then(|event| serde_json::from_str(&ServerFrame::Event(event).to_json()).ok())
+            .unwrap_or_else(|| frame.clone()),
+        _ => frame.clone(),
     }
 }
 

@@ -25,14 +25,14 @@ const SOURCES: &[Source] = &[
     },
     Source {
         path: "crates/duologue-protocol/src/server_frame.rs",
-        begins: "enum PlainJson<'a> {",
-        name: variant,
+        begins: "pub const TYPES: &'static [&'static str] = &[",
+        name: quoted_item,
     },
     // The one event that has a name of its own on the wire.
     Source {
-        path: "crates/duologue-protocol/src/server_frame.rs",
-        begins: "r#type: match event.body {",
-        name: quoted_value,
+        path: "crates/duologue-protocol/src/event.rs",
+        begins: "pub fn wire_type(&self)",
+        name: quoted_constant,
     },
     Source {
         path: "crates/duologue-protocol/src/event.rs",
@@ -110,22 +110,16 @@ fn number_value(line: &str) -> Option<String> {
     value.parse::<u16>().is_ok().then(|| value.to_owned())
 }
 
-/// `    Goaway {`, spelled as serde does: `goaway`.
-fn variant(line: &str) -> Option<String> {
-    let name = line.strip_prefix("    ")?.trim_end_matches([',', '{', ' ']);
-    let is_variant =
-        name.starts_with(char::is_uppercase) && name.chars().all(char::is_alphanumeric);
-    if !is_variant {
-        return None;
-    }
-    let mut snake = String::new();
-    for letter in name.chars() {
-        if letter.is_uppercase() && !snake.is_empty() {
-            snake.push('_');
-        }
-        snake.extend(letter.to_lowercase());
-    }
-    Some(snake)
+/// `"goaway",`
+fn quoted_item(line: &str) -> Option<String> {
+    quoted(line.trim().strip_suffix(',')?)
+}
+
+/// `Self::AssistantMessage(_) => DONE,`, where the constant is named as its value is spelled.
+fn quoted_constant(line: &str) -> Option<String> {
+    let value = arm_value(line)?;
+    let is_constant = value.chars().all(|letter| letter.is_ascii_uppercase());
+    is_constant.then(|| value.to_lowercase())
 }
 
 fn arm_value(line: &str) -> Option<&str> {
@@ -151,21 +145,22 @@ mod tests {
         \"after\" => 1,
 ";
     const SERVER: &str = "
-enum PlainJson<'a> {
-    SessionStarted {
-        session_id: &'a SessionId,
-    },
-    Pong,
-}
-        r#type: match event.body {
-            EventBody::AssistantMessage(_) => \"done\",
-            _ => event.body.event_type(),
-        },
+    pub const TYPES: &'static [&'static str] = &[
+        \"session_started\",
+        \"pong\",
+    ];
 ";
     const EVENT: &str = "
     pub fn event_type(&self) -> &'static str {
         match self {
             Self::Routed(_) => \"routed\",
+        }
+    }
+
+    pub fn wire_type(&self) -> &'static str {
+        match self {
+            Self::AssistantMessage(_) => DONE,
+            other => other.event_type(),
         }
     }
 ";
@@ -201,8 +196,8 @@ enum PlainJson<'a> {
         for (name, path, line) in [
             ("shout", SOURCES[0].path, 4),
             ("session_started", SOURCES[1].path, 3),
-            ("pong", SOURCES[1].path, 6),
-            ("done", SOURCES[2].path, 9),
+            ("pong", SOURCES[1].path, 4),
+            ("done", SOURCES[2].path, 10),
             ("routed", SOURCES[3].path, 4),
             ("busy", SOURCES[4].path, 4),
             ("4008", SOURCES[4].path, 10),

@@ -36,14 +36,14 @@ fn happening() -> impl Strategy<Value = Happening> {
 #[derive(Default)]
 struct Server {
     log: Vec<Value>,
-    to_client: VecDeque<String>,
-    to_server: VecDeque<String>,
+    outbound: VecDeque<String>,
+    inbound: VecDeque<String>,
 }
 
 impl Server {
     fn connect(&mut self, after: Option<u64>) {
-        self.to_client.clear();
-        self.to_server.clear();
+        self.outbound.clear();
+        self.inbound.clear();
         if self.log.is_empty() {
             self.append(json!({"type": "session_started", "resumed": false, "last_seq": 1}));
         } else {
@@ -67,7 +67,7 @@ impl Server {
     }
 
     fn send(&mut self, frame: &Value) {
-        self.to_client.push_back(frame.to_string());
+        self.outbound.push_back(frame.to_string());
     }
 
     fn receive(&mut self, frame: &str) {
@@ -76,7 +76,7 @@ impl Server {
         match self.log.iter().find(|event| event["id"] == *id) {
             Some(stored) => self.send(&stored.clone()),
             None => {
-                self.append(json!({"type": "user_message", "id": id, "text": frame["message"]}))
+                self.append(json!({"type": "user_message", "id": id, "text": frame["message"]}));
             }
         }
     }
@@ -103,15 +103,15 @@ impl World {
 
     fn transmit(&mut self) {
         while let Some(frame) = self.session.next_transmission() {
-            self.server.to_server.push_back(frame);
+            self.server.inbound.push_back(frame);
         }
     }
 
-    fn from_server(&mut self, count: usize) {
+    fn deliver_to_client(&mut self, count: usize) {
         for frame in self
             .server
-            .to_client
-            .drain(..count.min(self.server.to_client.len()))
+            .outbound
+            .drain(..count.min(self.server.outbound.len()))
         {
             let received = self
                 .session
@@ -123,9 +123,9 @@ impl World {
         }
     }
 
-    fn from_client(&mut self, count: usize) {
+    fn deliver_to_server(&mut self, count: usize) {
         for _ in 0..count {
-            if let Some(frame) = self.server.to_server.pop_front() {
+            if let Some(frame) = self.server.inbound.pop_front() {
                 self.server.receive(&frame);
             }
         }
@@ -135,8 +135,8 @@ impl World {
         match happening {
             Happening::Message => self.messages.push(self.session.message("hello")),
             Happening::Event => self.server.append(json!({"type": "other"})),
-            Happening::FromServer(count) => self.from_server(*count),
-            Happening::FromClient(count) => self.from_client(*count),
+            Happening::FromServer(count) => self.deliver_to_client(*count),
+            Happening::FromClient(count) => self.deliver_to_server(*count),
             Happening::Break => {
                 self.session.lost(&Loss::Broken, self.now);
                 self.connect();

@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use duologue_protocol::CloseCode;
+use duologue_protocol::{CloseCode, ConnectionId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +32,7 @@ struct Queued {
 /// The sending half; the session owns it.
 #[derive(Debug)]
 pub(crate) struct ReaderSink {
-    connection: u64,
+    connection: ConnectionId,
     queue: mpsc::Sender<Queued>,
     queued_bytes: Arc<AtomicU64>,
     bytes_max: u64,
@@ -52,7 +52,7 @@ pub(super) struct ReaderQueue {
 
 /// Makes the two halves of a reader's queue.
 pub(super) fn channel(
-    connection: u64,
+    connection: ConnectionId,
     limits: &SessionLimits,
     in_flight: &Arc<InFlightBytes>,
 ) -> (ReaderSink, ReaderQueue) {
@@ -78,7 +78,7 @@ pub(super) fn channel(
 
 impl ReaderSink {
     /// The number of the reader's connection.
-    pub(crate) fn connection(&self) -> u64 {
+    pub(crate) fn connection(&self) -> ConnectionId {
         self.connection
     }
 
@@ -99,7 +99,7 @@ impl ReaderSink {
         let is_too_much = queued > self.bytes_max || (is_behind && self.in_flight.is_full());
         if is_too_much || self.queue.try_send(delivery).is_err() {
             self.cut_off.cancel();
-            tracing::info!(connection = self.connection, queued, "reader.cut_off");
+            tracing::info!(connection = %self.connection, queued, "reader.cut_off");
         }
     }
 

@@ -14,7 +14,9 @@ mod turn;
 
 use std::sync::Arc;
 
-use duologue_protocol::{ClientFrame, EndReason, ErrorCode, FinishReason, ServerFrame};
+use duologue_protocol::{
+    ClientFrame, ConnectionId, EndReason, ErrorCode, FinishReason, ServerFrame,
+};
 use tokio::time::Instant;
 
 use self::inputs::{Input, Inputs};
@@ -138,7 +140,7 @@ impl Session {
     }
 
     /// Handles a request that needs no storage.
-    fn handle_without_storage(&mut self, connection: u64, frame: &ClientFrame) {
+    fn handle_without_storage(&mut self, connection: ConnectionId, frame: &ClientFrame) {
         match frame {
             ClientFrame::Message(_) | ClientFrame::End => {
                 unreachable!("`handle_request` handles what needs storage");

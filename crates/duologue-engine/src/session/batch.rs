@@ -1,7 +1,7 @@
 //! What is stored in one commit, and what readers receive once it is stored.
 
 use duologue_protocol::{
-    Event, EventBody, ServerFrame, ToolCall, ToolOutcome, ToolResult, TurnId, UserMessage,
+    Event, EventBody, Role, ServerFrame, ToolCall, ToolOutcome, ToolResult, TurnId, UserMessage,
 };
 use tokio::sync::oneshot;
 
@@ -37,7 +37,10 @@ impl Batch {
     /// Adds the start of a turn: its message is stored before anything else of it.
     pub(super) fn turn_start(&mut self, turn_id: TurnId, message: UserMessage) {
         self.event(Some(turn_id), EventBody::UserMessage(message));
-        self.frame(ServerFrame::Start { turn_id });
+        self.frame(ServerFrame::Start {
+            role: Role::Assistant,
+            turn_id,
+        });
     }
 
     /// Adds a barrier, which opens once everything before it is stored.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use duologue_protocol::{ClientFrame, DisconnectReason, Seq};
+use duologue_protocol::{ClientFrame, ConnectionId, DisconnectReason, Seq};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -21,7 +21,7 @@ pub(crate) enum Command {
     Submit(ClientRequest),
     /// A reader is gone.
     Detach {
-        connection: u64,
+        connection: ConnectionId,
         reason: DisconnectReason,
     },
 }
@@ -36,7 +36,7 @@ pub(crate) struct Attach {
 /// A client's request.
 #[derive(Debug)]
 pub(crate) struct ClientRequest {
-    pub(crate) connection: u64,
+    pub(crate) connection: ConnectionId,
     pub(crate) frame: ClientFrame,
     /// The span of the connection, for the logs of what the request causes.
     pub(crate) origin: tracing::Span,
@@ -46,7 +46,11 @@ pub(crate) struct ClientRequest {
 
 impl ClientRequest {
     /// A request of the connection in whose span this is called.
-    pub(crate) fn new(connection: u64, frame: ClientFrame, in_flight: InFlightGuard) -> Self {
+    pub(crate) fn new(
+        connection: ConnectionId,
+        frame: ClientFrame,
+        in_flight: InFlightGuard,
+    ) -> Self {
         Self {
             connection,
             frame,
@@ -122,7 +126,7 @@ pub(super) struct ReaderSlot {
 /// Sends one reader's requests, and in the end its departure.
 #[derive(Debug)]
 struct ReaderRequests {
-    connection: u64,
+    connection: ConnectionId,
     commands: mpsc::Sender<Command>,
     departure: Option<mpsc::OwnedPermit<Command>>,
 }
@@ -246,7 +250,7 @@ impl Attach {
 
 impl ReaderSlot {
     /// Binds the place to a connection.
-    pub(super) fn requests(self, connection: u64) -> Box<dyn RequestSink> {
+    pub(super) fn requests(self, connection: ConnectionId) -> Box<dyn RequestSink> {
         Box::new(ReaderRequests {
             connection,
             commands: self.commands,
@@ -280,14 +284,17 @@ mod tests {
     use super::*;
 
     fn request(frame: ClientFrame) -> Command {
-        let request = ClientRequest::new(1, frame, InFlightGuard::nothing());
+        let request = ClientRequest::new(ConnectionId(1), frame, InFlightGuard::nothing());
         Command::Submit(request)
     }
 
     #[tokio::test]
     async fn a_departure_has_room_when_requests_fill_the_inbox() {
         let (_handle, mut inbox) = with_capacity(2);
-        let mut requests = inbox.reader_slot().expect("there is room").requests(1);
+        let mut requests = inbox
+            .reader_slot()
+            .expect("there is room")
+            .requests(ConnectionId(1));
         let ping = || requests.submit(ClientFrame::Ping, InFlightGuard::nothing());
         assert_eq!(ping(), Ok(()));
         assert_eq!(ping(), Err(SubmitError::Full));
@@ -296,7 +303,13 @@ mod tests {
         assert!(matches!(first, Some(Command::Submit(_))), "{first:?}");
         let second = inbox.next().await;
         assert!(
-            matches!(second, Some(Command::Detach { connection: 1, .. })),
+            matches!(
+                second,
+                Some(Command::Detach {
+                    connection: ConnectionId(1),
+                    ..
+                })
+            ),
             "{second:?}"
         );
     }

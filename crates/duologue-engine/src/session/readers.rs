@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use duologue_protocol::{CloseCode, ErrorFrame, Event, ServerFrame};
+use duologue_protocol::{CloseCode, ConnectionId, ErrorFrame, Event, ServerFrame};
 
 use crate::reader::{ReaderSink, SharedFrame};
 
@@ -16,7 +16,7 @@ impl Readers {
         self.0.push(sink);
     }
 
-    pub(super) fn remove(&mut self, connection: u64) {
+    pub(super) fn remove(&mut self, connection: ConnectionId) {
         self.0.retain(|sink| sink.connection() != connection);
     }
 
@@ -29,7 +29,7 @@ impl Readers {
     }
 
     /// Sends a frame to one reader, if it is still attached.
-    pub(super) fn send(&self, connection: u64, frame: ServerFrame) {
+    pub(super) fn send(&self, connection: ConnectionId, frame: ServerFrame) {
         let mut sinks = self.0.iter();
         if let Some(sink) = sinks.find(|sink| sink.connection() == connection) {
             sink.send(&SharedFrame::new(frame));
@@ -37,7 +37,7 @@ impl Readers {
     }
 
     /// Replies to one reader's request with an error; the connection stays open.
-    pub(super) fn refuse(&self, connection: u64, error: ErrorFrame) {
+    pub(super) fn refuse(&self, connection: ConnectionId, error: ErrorFrame) {
         self.send(connection, ServerFrame::Error(error));
     }
 

@@ -7,8 +7,8 @@ use duologue_engine::{
     store::{SessionStatus, Store},
 };
 use duologue_protocol::{
-    ClientFrame, CloseCode, DisconnectReason, EndReason, ErrorCode, EventBody, FinishReason,
-    MessageId, Seq, ServerFrame, SummaryStatus, UserId,
+    ClientFrame, CloseCode, ConnectionId, DisconnectReason, EndReason, ErrorCode, EventBody,
+    FinishReason, MessageId, Seq, ServerFrame, SummaryStatus, UserId,
 };
 
 use crate::harness::{
@@ -26,7 +26,7 @@ async fn a_session_begins_with_its_start_and_its_readers_coming() {
     let mut client = world.connect("s").await;
     let frames = client.settle().await;
     assert_eq!(names(&frames), ["session_started", "client_connected"]);
-    let Some(EventBody::SessionStarted(started)) = body(&frames[0]) else {
+    let ServerFrame::Opened(started) = &frames[0] else {
         panic!("it starts");
     };
     assert_eq!(started.agent, "test");
@@ -228,7 +228,7 @@ async fn an_ended_session_is_reopened_by_whoever_connects_again() {
         panic!("it is connected");
     };
     assert!(connected.reopened);
-    assert_eq!(connected.connection, 2);
+    assert_eq!(connected.connection, ConnectionId(2));
 
     world.provider.will_say("Hello.");
     world

@@ -2,7 +2,9 @@
 
 use duologue_doubles::scripted::Step;
 use duologue_engine::Delivery;
-use duologue_protocol::{CloseCode, DisconnectReason, ErrorCode, EventBody, ServerFrame};
+use duologue_protocol::{
+    CloseCode, ConnectionId, DisconnectReason, ErrorCode, EventBody, ServerFrame,
+};
 
 use crate::harness::{
     World,
@@ -125,10 +127,11 @@ async fn a_long_log_is_replayed_in_order_and_each_event_once() {
     let frames = returning
         .until(|frame| matches!(frame, ServerFrame::Replayed { .. }))
         .await;
-    let Some((ServerFrame::Resumed { last_seq, .. }, rest)) = frames.split_first() else {
+    let Some((ServerFrame::Opened(opened), rest)) = frames.split_first() else {
         panic!("the first frame restates the session");
     };
-    assert_eq!(*last_seq, log.last().unwrap().seq);
+    assert!(opened.resumed);
+    assert_eq!(opened.last_seq, log.last().unwrap().seq);
     let log = world.log("s").await;
     let (replayed, events) = rest.split_last().unwrap();
     let expected: Vec<ServerFrame> = log[3..].iter().cloned().map(ServerFrame::Event).collect();
@@ -216,7 +219,7 @@ async fn readers_hear_of_each_other() {
     let Some(EventBody::ClientDisconnected(left)) = frames.last().and_then(body) else {
         panic!("it left");
     };
-    assert_eq!(left.connection, 2);
+    assert_eq!(left.connection, ConnectionId(2));
     assert_eq!(left.reason, DisconnectReason::Unresponsive);
     assert!(!frames.iter().any(is_done));
 }

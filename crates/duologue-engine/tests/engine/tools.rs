@@ -1,7 +1,7 @@
 //! Tools: on record before they run, bounded, and unable to break more than their turn.
 
 use duologue_engine::provider::Message;
-use duologue_protocol::{ErrorCode, EventBody, FinishReason, ToolOutcome, ToolResult};
+use duologue_protocol::{ErrorCode, EventBody, FinishReason, ServerFrame, ToolOutcome, ToolResult};
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -202,7 +202,11 @@ async fn what_comes_from_outside_is_told_as_it_is_kept() {
     client.say(REQUEST);
     let answer = client.answer().await;
     assert_eq!(answer.pieces, ["An\u{fffd}swer"]);
-    let told: Vec<EventBody> = answer.frames.iter().filter_map(body).cloned().collect();
+    let told = answer.frames.iter().filter_map(|frame| match frame {
+        ServerFrame::Opened(opened) => opened.event().map(|event| event.body),
+        other => body(other).cloned(),
+    });
+    let told: Vec<EventBody> = told.collect();
     let kept = world.log("s").await;
     let kept: Vec<EventBody> = kept.into_iter().map(|event| event.body).collect();
     assert_eq!(told, kept);

@@ -15,8 +15,8 @@ use duologue_engine::{
     store::{SessionStatus, StoreError},
 };
 use duologue_protocol::{
-    ClientFrame, CloseCode, DisconnectReason, ErrorCode, EventBody, FinishReason, MessageId,
-    ServerFrame, TurnId,
+    ClientFrame, CloseCode, DegradedReason, DisconnectReason, ErrorCode, EventBody, FinishReason,
+    MessageId, ServerFrame, TurnId,
 };
 use futures_util::{
     StreamExt,
@@ -34,7 +34,9 @@ use crate::harness::{
     store::{Call, Weather},
 };
 
-const DEGRADED: ServerFrame = ServerFrame::Degraded { reason: "storage" };
+const DEGRADED: ServerFrame = ServerFrame::Degraded {
+    reason: DegradedReason::Storage,
+};
 
 fn is_degraded(frame: &ServerFrame) -> bool {
     *frame == DEGRADED

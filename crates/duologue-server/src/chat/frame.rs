@@ -166,13 +166,7 @@ mod tests {
                 duration_ms: 3
             }
         );
-        let error = ServerFrame::Error(ErrorFrame {
-            code: ErrorCode::Busy,
-            message: "wait".into(),
-            id: None,
-            turn_id: None,
-            retry_after_ms: None,
-        });
+        let error = ServerFrame::Error(ErrorFrame::new(ErrorCode::Busy, "wait"));
         assert_eq!(
             Frame::read(&error.to_json()).body,
             Body::Error {

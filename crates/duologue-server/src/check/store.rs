@@ -54,6 +54,7 @@ fn advice(error: &OpenError, url: &str) -> Option<String> {
         ),
         OpenError::Migration { .. } => Some("run `duologue migrate` to see the cause".to_owned()),
         OpenError::UnknownScheme
+        | OpenError::UnescapedPassword
         | OpenError::NoFile
         | OpenError::SqliteParameters
         | OpenError::File { .. }

@@ -14,7 +14,6 @@ use crate::{
     app::App,
     auth::Caller,
     config::SocketConfig,
-    error_frame::error_frame,
     socket::{
         attach_request::AttachRequest,
         connection_end::{ConnectionEnd, disconnect_reason, finish_close},
@@ -93,11 +92,12 @@ impl AttachedSocket {
     ) -> Result<(), ConnectionEnd> {
         let handled = match message {
             Some(Ok(Message::Text(text))) => self.handle_text(&text),
-            Some(Ok(Message::Binary(_))) => self.rate_limiter.count(None).and(Err(error_frame(
-                ErrorCode::BinaryUnsupported,
-                "binary frames are not supported; send text frames",
-                None,
-            ))),
+            Some(Ok(Message::Binary(_))) => {
+                self.rate_limiter.count(None).and(Err(ErrorFrame::new(
+                    ErrorCode::BinaryUnsupported,
+                    "binary frames are not supported; send text frames",
+                )))
+            }
             Some(Ok(Message::Ping(_))) => self.rate_limiter.count(None),
             Some(Ok(Message::Pong(_))) => Ok(()),
             Some(Ok(Message::Close(frame))) => {
@@ -127,7 +127,7 @@ impl AttachedSocket {
             }
             Err(error) => {
                 self.rate_limiter.count(error.id.clone())?;
-                Err(error_frame(error.code, error.message, error.id))
+                Err(ErrorFrame::from(error))
             }
         }
     }

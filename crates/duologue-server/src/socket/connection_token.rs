@@ -10,10 +10,7 @@ use futures_util::future::BoxFuture;
 use jiff::SignedDuration;
 use tokio::time::Instant;
 
-use crate::{
-    auth::{AuthError, Authenticator, Caller, Identity},
-    error_frame::error_frame,
-};
+use crate::auth::{AuthError, Authenticator, Caller, Identity};
 
 /// More invalid tokens than a correct client would send; each costs a signature check.
 const FAILURES_MAX: u32 = 5;
@@ -66,11 +63,8 @@ impl ConnectionToken {
     /// Starts the check of a new token. [`next`](Self::next) returns its result.
     pub(super) fn refresh(&mut self, token: String) -> Result<(), ErrorFrame> {
         if self.checking.is_some() {
-            return Err(error_frame(
-                ErrorCode::Busy,
-                "another token is being checked; wait for the result",
-                None,
-            ));
+            let message = "another token is being checked; wait for the result";
+            return Err(ErrorFrame::new(ErrorCode::Busy, message));
         }
         let (authenticator, user_id) = (Arc::clone(&self.authenticator), self.user_id.clone());
         let token = token.into();

@@ -8,7 +8,6 @@ use duologue_protocol::{ClientFrame, ErrorCode, ErrorFrame, MessageId, UserId};
 use crate::{
     api_error::ApiError,
     connection_limits::{ConnectionLimits, SLOT_RETRY_DELAY, UserSlot},
-    error_frame::error_frame,
 };
 
 /// Counts the frames of a client, and how many of them were refused.
@@ -73,13 +72,9 @@ impl FrameRateLimiter {
             return Ok(());
         };
         self.refusals += 1;
-        Err(ErrorFrame {
-            retry_after_ms: Some(milliseconds(wait)),
-            ..error_frame(
-                ErrorCode::TooManyRequests,
-                "too many frames; send this again later",
-                id,
-            )
-        })
+        let message = "too many frames; send this again later";
+        Err(ErrorFrame::new(ErrorCode::TooManyRequests, message)
+            .with_id(id)
+            .with_retry_after_ms(Some(milliseconds(wait))))
     }
 }

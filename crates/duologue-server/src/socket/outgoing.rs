@@ -7,7 +7,7 @@ use axum::{
     extract::ws::{Message, Utf8Bytes},
 };
 use duologue_engine::SharedFrame;
-use duologue_protocol::{ErrorFrame, ServerFrame, TextFrames};
+use duologue_protocol::{ErrorFrame, GoAwayReason, ServerFrame, TextFrames};
 use futures_util::{Sink, SinkExt};
 
 use crate::config::Dialect;
@@ -75,7 +75,7 @@ impl Outgoing {
     /// Announces that the connection is closed for its age; the client may reconnect at once.
     pub(super) fn goaway_for_age(&mut self) {
         let goaway = ServerFrame::GoAway {
-            reason: "age",
+            reason: GoAwayReason::Age,
             reconnect_after_ms: 0,
         };
         self.send(goaway);

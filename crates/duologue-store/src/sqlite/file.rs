@@ -1,7 +1,7 @@
 //! The database file: its lock, and how connections to it are set up.
 
 use std::{
-    fs::{File, TryLockError},
+    fs::{File, OpenOptions, TryLockError},
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -32,12 +32,9 @@ impl DatabaseFile {
             file: path.to_owned(),
             source,
         };
-        let options = File::options()
+        let lock = private()
             .create(true)
-            .write(true)
             .truncate(false)
-            .clone();
-        let lock = options
             .open(lock_path(path).map_err(failed)?)
             .map_err(failed)?;
         match lock.try_lock() {
@@ -55,6 +52,7 @@ impl DatabaseFile {
 
     /// Connects for writing, and makes sure that what is committed will survive a power failure.
     pub(super) async fn connect(&self) -> Result<SqliteConnection, OpenError> {
+        self.create_private()?;
         let unusable = |source| self.unusable(source);
         let mut connection = self.read_write().connect().await.map_err(unusable)?;
         // A filesystem without shared memory has no WAL, and SQLite then silently keeps another
@@ -70,6 +68,18 @@ impl DatabaseFile {
             .map_err(unusable)?;
         self.expect("synchronous", &synchronous.to_string(), "2")?;
         Ok(connection)
+    }
+
+    /// Creates the file if it does not exist, for this user alone. SQLite gives `-wal` and `-shm` the rights
+    /// of the file. One that exists keeps its own; it is not even opened, as [`lock_path`] says.
+    fn create_private(&self) -> Result<(), OpenError> {
+        match private().create_new(true).open(&self.path) {
+            Err(source) if source.kind() != io::ErrorKind::AlreadyExists => Err(OpenError::File {
+                file: self.path.clone(),
+                source,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// How readers connect.
@@ -121,6 +131,15 @@ impl DatabaseFile {
     }
 }
 
+/// Opens for writing; a file that this creates can be read by this user alone, whatever the umask.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
 pub(super) fn unusable(path: &Path, source: sqlx::Error) -> OpenError {
     OpenError::Sqlite {
         file: path.to_owned(),
@@ -167,6 +186,25 @@ mod tests {
             panic!("{} was opened", path.display());
         };
         error.to_string()
+    }
+
+    /// Conversations are private: the file and its companions are readable by their owner alone.
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn files_are_created_for_their_owner_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = DatabaseFile::lock(&folder.path().join("d.db"), SOON).unwrap();
+        let mut connection = file.connect().await.unwrap();
+        sqlx::query("create table written (id integer)")
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        for name in ["d.db", "d.db-wal", "d.db-shm", "d.db.lock"] {
+            let mode = folder.path().join(name).metadata().unwrap().permissions();
+            assert_eq!(mode.mode() & 0o777, 0o600, "{name}");
+        }
     }
 
     /// A second server is refused, by whatever name it calls the file, until the first lets go.

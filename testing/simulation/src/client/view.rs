@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use duologue_protocol::{Received, ServerFrame};
 use serde_json::Value;
 
 use crate::canary;
@@ -118,7 +119,7 @@ impl View {
         }
         occurred_at.clone_into(&mut self.last_occurred_at);
         self.last_seq = seq;
-        self.events.insert(seq, raw.to_owned());
+        self.events.insert(seq, event_in_log(raw));
         match kind {
             "message_queued" => {
                 self.receipts.insert(text(frame, "text").to_owned());
@@ -230,6 +231,17 @@ impl View {
         Err(format!(
             "{turn_id} ends as {whole:?}, but {shown:?} was shown"
         ))
+    }
+}
+
+/// The event as a replay spells it: the first frame of a new session says more than its event does.
+fn event_in_log(raw: &str) -> String {
+    match ServerFrame::read(raw) {
+        Ok(Received::Frame(ServerFrame::Opened(opened))) => opened.event().map_or_else(
+            || raw.to_owned(),
+            |event| ServerFrame::Event(event).to_json(),
+        ),
+        _ => raw.to_owned(),
     }
 }
 

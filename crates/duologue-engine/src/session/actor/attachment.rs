@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use duologue_protocol::{
-    ClientConnected, ClientDisconnected, DisconnectReason, EndReason, ErrorCode, EventBody, Seq,
-    ServerFrame,
+    ClientConnected, ClientDisconnected, ConnectionId, DisconnectReason, EndReason, ErrorCode,
+    Event, EventBody, Seq, ServerFrame, SessionOpened,
 };
 use tokio::time::Instant;
 
@@ -34,12 +34,12 @@ impl Session {
             }
         };
         let last_seq = self.journal.transcript().last_seq;
-        let connection = self.journal.transcript().connections + 1;
+        let connection = self.journal.transcript().connections.next();
         let entries = self.arrival(connection);
         let events = self.append(entries).await?;
         let arrival: Vec<_> = events
             .into_iter()
-            .map(|event| SharedFrame::new(ServerFrame::Event(event)))
+            .map(|event| SharedFrame::new(first_frame(event)))
             .collect();
         // The other readers see that it connected.
         for frame in &arrival {
@@ -75,7 +75,7 @@ impl Session {
     }
 
     /// The events of a reader's coming; for the first one, also that the session started.
-    fn arrival(&mut self, connection: u64) -> Vec<NewEvent> {
+    fn arrival(&mut self, connection: ConnectionId) -> Vec<NewEvent> {
         let reopened = std::mem::take(&mut self.reopened);
         let connected = EventBody::ClientConnected(ClientConnected {
             connection,
@@ -131,19 +131,23 @@ impl Session {
 
     fn resumed_frame(&self, last_seq: Seq) -> Arc<SharedFrame> {
         let lease = self.journal.lease();
-        SharedFrame::new(ServerFrame::Resumed {
+        SharedFrame::new(ServerFrame::Opened(SessionOpened {
+            seq: None,
+            occurred_at: None,
             session_id: lease.session_id.clone(),
             user_id: lease.user_id.clone(),
             agent: self.agent_name.clone(),
+            resumed: true,
             last_seq,
-        })
+            message_bytes_max: None,
+        }))
     }
 
     /// A reader is gone. If it closed cleanly, its client is done with the session; otherwise the loss
     /// of the last reader starts the grace.
     pub(super) async fn detach(
         &mut self,
-        connection: u64,
+        connection: ConnectionId,
         reason: DisconnectReason,
     ) -> Result<(), SessionExit> {
         self.readers.remove(connection);
@@ -160,5 +164,17 @@ impl Session {
             self.lifecycle.last_reader_lost(Instant::now());
         }
         Ok(())
+    }
+}
+
+/// The frame that a new reader receives for an event of its arrival.
+fn first_frame(event: Event) -> ServerFrame {
+    match event.body {
+        EventBody::SessionStarted(started) => ServerFrame::Opened(SessionOpened::new_session(
+            event.seq,
+            event.occurred_at,
+            started,
+        )),
+        _ => ServerFrame::Event(event),
     }
 }

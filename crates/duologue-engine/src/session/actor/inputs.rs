@@ -56,7 +56,7 @@ impl Inputs {
 
 #[cfg(test)]
 mod tests {
-    use duologue_protocol::ClientFrame;
+    use duologue_protocol::{ClientFrame, ConnectionId};
 
     use super::*;
     use crate::{
@@ -74,7 +74,10 @@ mod tests {
     #[tokio::test]
     async fn neither_readers_nor_the_turn_can_drown_the_other() {
         let (_handle, mut inbox) = with_capacity(8);
-        let requests = inbox.reader_slot().expect("there is room").requests(1);
+        let requests = inbox
+            .reader_slot()
+            .expect("there is room")
+            .requests(ConnectionId(1));
         let (mut turn, mut speak) = running();
         let mut inputs = Inputs::default();
         let mut order = Vec::new();
@@ -90,7 +93,10 @@ mod tests {
     #[tokio::test]
     async fn a_source_without_input_is_not_waited_for() {
         let (_handle, mut inbox) = with_capacity(8);
-        let requests = inbox.reader_slot().expect("there is room").requests(1);
+        let requests = inbox
+            .reader_slot()
+            .expect("there is room")
+            .requests(ConnectionId(1));
         let mut turn = TurnSlot::default();
         let mut inputs = Inputs::default();
         for _ in 0..3 {

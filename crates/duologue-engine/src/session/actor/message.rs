@@ -1,8 +1,8 @@
 //! Handles users' messages.
 
 use duologue_protocol::{
-    ErrorCode, ErrorFrame, EventBody, FinishReason, MessageId, MessageQueued, OnBusy, ServerFrame,
-    UserInput, UserMessage,
+    ConnectionId, ErrorCode, ErrorFrame, EventBody, FinishReason, MessageId, MessageQueued, OnBusy,
+    ServerFrame, UserInput, UserMessage,
 };
 
 use crate::{
@@ -23,7 +23,7 @@ impl Session {
     /// Handles a user's message: starts its turn, queues it, refuses it, or repeats its receipt.
     pub(super) async fn handle_message(
         &mut self,
-        connection: u64,
+        connection: ConnectionId,
         input: UserInput,
         origin: &tracing::Span,
     ) -> Result<(), SessionExit> {
@@ -56,7 +56,12 @@ impl Session {
     }
 
     /// Starts the turn of a message, if its user's budget allows it.
-    fn start_message(&mut self, connection: u64, input: UserInput, origin: &tracing::Span) {
+    fn start_message(
+        &mut self,
+        connection: ConnectionId,
+        input: UserInput,
+        origin: &tracing::Span,
+    ) {
         self.budget.refresh_if_outdated();
         match self.budget.begin(self.journal.transcript().tokens) {
             Err(refusal) => {
@@ -78,7 +83,7 @@ impl Session {
     /// notified, and the running turn's own message before it, so that the log has the users' order.
     async fn queue_message(
         &mut self,
-        connection: u64,
+        connection: ConnectionId,
         input: UserInput,
         on_busy: OnBusy,
     ) -> Result<(), SessionExit> {
@@ -101,7 +106,12 @@ impl Session {
     }
 
     /// Answers a message that was received before, with what is stored of it.
-    async fn repeat_receipt(&mut self, connection: u64, input: UserInput, duplicate: Duplicate) {
+    async fn repeat_receipt(
+        &mut self,
+        connection: ConnectionId,
+        input: UserInput,
+        duplicate: Duplicate,
+    ) {
         let receipt = match duplicate {
             // Its receipt is about to be sent.
             Duplicate::Starting(text) => Ok(Receipt {

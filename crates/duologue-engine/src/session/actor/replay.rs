@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use duologue_protocol::{ClientFrame, Seq, SessionId, UserId};
+use duologue_protocol::{ClientFrame, ConnectionId, Seq, SessionId, UserId};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -115,7 +115,11 @@ impl Commands {
     /// Asks the session to end, as a client does.
     pub async fn end(&self, runner: &SessionRunner) {
         let in_flight = runner.context.in_flight.load(0);
-        let end = Command::Submit(ClientRequest::new(0, ClientFrame::End, in_flight));
+        let end = Command::Submit(ClientRequest::new(
+            ConnectionId::default(),
+            ClientFrame::End,
+            in_flight,
+        ));
         self.0.send(end).await;
     }
 }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use duologue_protocol::{ClientFrame, ErrorCode, Event, ServerFrame};
+use duologue_protocol::{ClientFrame, DegradedReason, ErrorCode, Event, ServerFrame};
 
 use crate::{
     error_frames::refusal,
@@ -121,7 +121,7 @@ impl Session {
         if self.journal.set_degraded(is_degraded) == is_degraded {
             return;
         }
-        let reason = "storage";
+        let reason = DegradedReason::Storage;
         if is_degraded {
             tracing::warn!("session.degraded");
             self.readers.broadcast(ServerFrame::Degraded { reason });

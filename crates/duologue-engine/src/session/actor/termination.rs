@@ -2,7 +2,7 @@
 
 use duologue_protocol::{
     AssistantMessage, ClientFrame, CloseCode, EndReason, ErrorCode, EventBody, FinishReason,
-    ServerFrame, SessionEnded, TurnId,
+    GoAwayReason, ServerFrame, SessionEnded, TurnId,
 };
 use tokio::time::Instant;
 
@@ -134,7 +134,7 @@ impl Session {
         let session_id = &self.journal.lease().session_id;
         let reconnect_after = self.drain_schedule().reconnect_after(session_id);
         self.readers.broadcast(ServerFrame::GoAway {
-            reason: "restart",
+            reason: GoAwayReason::Restart,
             reconnect_after_ms: milliseconds(reconnect_after),
         });
         self.readers.close(CloseCode::Restart);

@@ -231,7 +231,8 @@ pub(crate) fn names(frames: &[ServerFrame]) -> Vec<&'static str> {
 fn name(frame: &ServerFrame) -> &'static str {
     match frame {
         ServerFrame::Event(event) => event.body.event_type(),
-        ServerFrame::Resumed { .. } => "resumed",
+        ServerFrame::Opened(opened) if opened.resumed => "resumed",
+        ServerFrame::Opened(_) => "session_started",
         ServerFrame::Start { .. } => "start",
         ServerFrame::Token { .. } => "token",
         ServerFrame::Draft { .. } => "draft",

@@ -1,6 +1,8 @@
 //! What holds for every log, whatever happened.
 
-use duologue_protocol::{CallId, DisconnectReason, Event, EventBody, MessageQueued, Seq, TurnId};
+use duologue_protocol::{
+    CallId, ConnectionId, DisconnectReason, Event, EventBody, MessageQueued, Seq, TurnId,
+};
 
 /// Panics, saying where, unless the log keeps the invariants.
 ///
@@ -10,7 +12,7 @@ use duologue_protocol::{CallId, DisconnectReason, Event, EventBody, MessageQueue
 pub(crate) fn check(log: &[Event]) {
     let mut open_turn: Option<TurnId> = None;
     let mut open_calls: Vec<&CallId> = Vec::new();
-    let mut gone: Vec<u64> = Vec::new();
+    let mut gone: Vec<ConnectionId> = Vec::new();
     let mut last_turn = 0;
     for (event, seq) in log.iter().zip(1..) {
         let place = || format!("event {seq} in {:?}", types(log));

@@ -10,9 +10,9 @@ use duologue_engine::{
     verify,
 };
 use duologue_protocol::{
-    AssistantMessage, ClientConnected, EndReason, Event, EventBody, FinishReason, Seq,
-    SessionEnded, SessionId, SessionStarted, SessionSummarized, SummaryStatus, Timestamp, TurnId,
-    UserId, UserMessage,
+    AssistantMessage, ClientConnected, ConnectionId, EndReason, Event, EventBody, FinishReason,
+    Seq, SessionEnded, SessionId, SessionStarted, SessionSummarized, SummaryStatus, Timestamp,
+    TurnId, UserId, UserMessage,
 };
 use proptest::sample::Index;
 
@@ -426,7 +426,7 @@ fn started(lease: &Lease) -> EventBody {
 }
 
 fn connected(lease: &Lease, reopened: bool) -> EventBody {
-    let connection = lease.epoch;
+    let connection = ConnectionId(lease.epoch);
     EventBody::ClientConnected(ClientConnected {
         connection,
         reopened,

@@ -7,10 +7,6 @@ use std::{
     time::Duration,
 };
 
-use duologue_client::{
-    Address, Client, ClientError, ClientOptions, Loss, Opening, SessionOptions, TokenSource,
-    Transport, Update,
-};
 use fastrand::Rng;
 use futures_util::{SinkExt, StreamExt};
 use secrecy::SecretString;
@@ -28,6 +24,11 @@ use tokio_tungstenite::{
         http::header::AUTHORIZATION,
         protocol::CloseFrame,
     },
+};
+
+use crate::{
+    Address, Client, ClientError, ClientOptions, Loss, Opening, SessionOptions, TokenSource,
+    Transport, Update,
 };
 
 /// Hands the other end of each stream to the test.
