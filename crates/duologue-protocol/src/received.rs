@@ -60,9 +60,11 @@ struct EventHead {
     occurred_at: Timestamp,
 }
 
-/// Lists that may grow, each with the field that holds their values and the value that stands for
-/// those that are not known here.
-const SUBSTITUTES: &[(&str, fn(&Value) -> bool, &str)] = &[
+/// A field with values from a list that may grow, whether a value is known here, and the value that
+/// stands for those that are not.
+type Substitute = (&'static str, fn(&Value) -> bool, &'static str);
+
+const SUBSTITUTES: &[Substitute] = &[
     ("finish_reason", is_known::<FinishReason>, "stop"),
     ("on_busy", is_known::<OnBusy>, "queue"),
     ("code", is_known::<ErrorCode>, "internal"),
