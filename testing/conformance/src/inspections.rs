@@ -300,9 +300,9 @@ pub async fn after_a_restore_logs_have_new_ids_and_nobody_holds_anything(
             ..after.clone()
         };
         assert_eq!(unchanged, before);
-        let head = inspect.head(&id).await.unwrap().unwrap();
-        assert_eq!(head.owner, None);
-        assert!(head.epoch > 1_000, "{}", head.epoch);
+        let stored = inspect.head(&id).await.unwrap().unwrap();
+        assert_eq!(stored.owner, None);
+        assert!(stored.epoch > 1_000, "{}", stored.epoch);
         assert_eq!(verify::check(inspect, &id).await.unwrap(), []);
     }
     let refused = store.append(&held, Seq(1), &[said(2, "hello")]).await;

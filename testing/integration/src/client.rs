@@ -18,7 +18,7 @@ use crate::DEADLINE;
 /// A connected client of the JSON dialect.
 #[derive(Debug)]
 pub struct Client {
-    connection: Connection<TcpStream>,
+    connection: Box<Connection<TcpStream>>,
     session: Session,
     /// The subprotocol that the server selected.
     pub protocol: Option<String>,
@@ -76,7 +76,7 @@ impl Client {
         let protocol = connection.headers().get("sec-websocket-protocol");
         Ok(Self {
             protocol: protocol.map(|name| name.to_str().expect("it is a word").to_owned()),
-            connection,
+            connection: Box::new(connection),
             session,
             seen: Vec::new(),
             last_seq: 0,

@@ -163,7 +163,7 @@ impl Nemesis {
                 sim.partition(client_name(client), server_name(server));
             }
             Damage::HoldPackets(client, server) => {
-                sim.hold(client_name(client), server_name(server))
+                sim.hold(client_name(client), server_name(server));
             }
             Damage::DatabaseDown => self.database.set_down(true),
             Damage::CutOff(server) => self.database.cut_off(&server_name(server)),
@@ -203,7 +203,7 @@ impl Nemesis {
                 sim.repair(client_name(client), server_name(server));
             }
             Damage::HoldPackets(client, server) => {
-                sim.release(client_name(client), server_name(server))
+                sim.release(client_name(client), server_name(server));
             }
             Damage::DatabaseDown => self.database.set_down(false),
             Damage::CutOff(server) => self.database.reconnect(&server_name(server)),

@@ -6,7 +6,7 @@ use anyhow::Context;
 
 use crate::external::{output, program};
 
-/// What a violation is about, as [`EXCEPTIONS`] refer to it.
+/// What a violation is about, as `EXCEPTIONS` refer to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
     Headers,
