@@ -49,7 +49,7 @@ test("a wrong token is refused in words, and a better one may follow", async ({ 
   await knock(demo);
   for (const [wrong, why] of [
     ["wrong", "the token is not valid here"],
-    [token("user-1", -600), "the token has expired"],
+    [token("user-1", -600), "the token has expired; send a new one"],
   ]) {
     await field(demo).fill(wrong);
     await field(demo).press("Enter");
