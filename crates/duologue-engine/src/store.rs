@@ -29,7 +29,7 @@ use crate::BoxError;
 /// changes nothing and succeeds.
 ///
 /// What is kept differs from what was given in two ways, the same in every implementation: times
-/// lose what is finer than a microsecond, and U+0000 becomes U+FFFD (see [`kept`]).
+/// lose what is finer than a microsecond, and U+0000 becomes U+FFFD (see [`normalize`]).
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Claims a session for a server: creates it, or takes it over from whoever held it, or reopens

@@ -61,6 +61,8 @@ pub enum Command {
     /// List summary jobs, or retry failed ones.
     #[command(subcommand)]
     Jobs(JobsCommand),
+    /// Mark the stored sessions as restored from a backup: run it after restoring one.
+    Restored,
     /// Check that the server on this machine is alive.
     Health,
     /// Print all settings and where they come from, with secrets hidden, and exit.

@@ -32,6 +32,7 @@ mod origins;
 pub mod panics;
 mod query;
 mod redacted_url;
+pub mod restored_command;
 pub mod server;
 pub mod shutdown;
 mod socket;

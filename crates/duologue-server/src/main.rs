@@ -17,7 +17,7 @@ use duologue_server::{
     check,
     cli::{Cli, Command},
     config::{self, Config, Environment, Loaded},
-    health_check, jobs_command, memory, panics,
+    health_check, jobs_command, memory, panics, restored_command,
     shutdown::Signals,
     telemetry,
     verify::{self, Verification},
@@ -78,6 +78,10 @@ async fn run(file: Option<PathBuf>, command: Command) -> anyhow::Result<()> {
         Command::Jobs(command) => {
             let loaded = print_warnings(load(Vec::new())?)?;
             Ok(jobs_command::run(&loaded.config.store, command, io::stdout()).await?)
+        }
+        Command::Restored => {
+            let loaded = print_warnings(load(Vec::new())?)?;
+            Ok(restored_command::run(&loaded.config.store, io::stdout()).await?)
         }
         Command::Health => {
             let address = health_check::run(&load(Vec::new())?.config.server).await?;

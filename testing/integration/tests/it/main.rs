@@ -28,6 +28,7 @@ mod poison;
 mod postgres;
 mod process;
 mod readers;
+mod restore;
 mod resume;
 mod security;
 mod shutdown;
