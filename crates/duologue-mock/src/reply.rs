@@ -61,13 +61,7 @@ fn plain_reply(text: &str, said_before: usize, before: Option<&Message>) -> Stri
         };
         return answer.to_owned();
     }
-    if words.have(&[
-        "help",
-        "what can you do",
-        "how does this work",
-        "who are you",
-        "what are you",
-    ]) {
+    if asks_for_help(&words) {
         return HELP.to_owned();
     }
     if words.are(&[
@@ -87,6 +81,68 @@ fn plain_reply(text: &str, said_before: usize, before: Option<&Message>) -> Stri
         return "Goodbye! When this session ends, I will sum it up.".to_owned();
     }
     honest_reply(text, said_before + 1)
+}
+
+/// What people call the server that they try out.
+const SUBJECTS: &[&str] = &[
+    "this system",
+    "the system",
+    "your system",
+    "this service",
+    "this server",
+    "this app",
+    "this application",
+    "this program",
+    "this bot",
+    "this chatbot",
+    "this assistant",
+    "this agent",
+    "this demo",
+    "this thing",
+    "this tool",
+    "it all",
+    "yourself",
+];
+
+/// What they ask about it; the subject follows.
+const QUESTIONS_BEFORE: &[&str] = &[
+    "explain",
+    "describe",
+    "introduce",
+    "about",
+    "what is",
+    "what s",
+    "what does",
+    "how does",
+];
+
+/// The same, where the subject comes first.
+const QUESTIONS_AROUND: &[(&str, &str)] = &[("what", "does"), ("what", "is"), ("how", "works")];
+
+/// Whether the message asks what this system is, does, or can do.
+fn asks_for_help(words: &Words) -> bool {
+    words.have(&[
+        "help",
+        "what can you do",
+        "what you can do",
+        "what do you do",
+        "what you do",
+        "how do you work",
+        "how you work",
+        "how does this work",
+        "how this works",
+        "what this does",
+        "who are you",
+        "what are you",
+    ]) || words.end_with(&["what is this", "what s this"])
+        || SUBJECTS.iter().any(|subject| {
+            let before = QUESTIONS_BEFORE.iter();
+            let around = QUESTIONS_AROUND.iter();
+            before
+                .map(|question| format!("{question} {subject}"))
+                .chain(around.map(|(start, end)| format!("{start} {subject} {end}")))
+                .any(|phrase| words.have(&[&phrase]))
+        })
 }
 
 /// What the mock says when it has nothing to say.
@@ -119,6 +175,11 @@ impl Words {
     fn have(&self, phrases: &[&str]) -> bool {
         let mut phrases = phrases.iter();
         phrases.any(|phrase| self.0.contains(&format!(" {phrase} ")))
+    }
+
+    fn end_with(&self, phrases: &[&str]) -> bool {
+        let mut phrases = phrases.iter();
+        phrases.any(|phrase| self.0.ends_with(&format!(" {phrase} ")))
     }
 
     fn are(&self, phrases: &[&str]) -> bool {

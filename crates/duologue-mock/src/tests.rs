@@ -189,6 +189,37 @@ async fn it_says_what_it_is_and_how_to_get_a_real_model() {
     assert!(answer.contains("\"tell me a joke\""), "{answer}");
 }
 
+/// A newcomer's first question gets the explanation, however it is put.
+#[tokio::test]
+async fn a_question_about_the_system_gets_the_explanation() {
+    for text in [
+        "Hello, explain what this system does",
+        "What does this app do?",
+        "what is this",
+        "Hi! What's this?",
+        "Describe yourself",
+        "Tell me about this demo, please",
+        "How does this service work?",
+        "Can you tell me what you can do?",
+        "Who are you?",
+    ] {
+        let answer = says(vec![user(text)]).await;
+        assert!(
+            answer.contains("Here is what you can do"),
+            "{text}: {answer}"
+        );
+    }
+    for text in [
+        "explain what my contract means",
+        "what is this invoice about",
+        "tell me about whales",
+        "how does a combustion engine work",
+    ] {
+        let answer = says(vec![user(text)]).await;
+        assert!(answer.contains("You said"), "{text}: {answer}");
+    }
+}
+
 #[tokio::test]
 async fn a_dropped_question_is_told_from_nothing_to_drop() {
     let dropped = vec![

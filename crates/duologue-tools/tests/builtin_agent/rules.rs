@@ -294,6 +294,7 @@ fn what_matches_nothing_is_for_the_model() {
     for text in [
         "hello",
         "What can you do?",
+        "Hello, explain what this system does",
         "tell me a joke",
         "\u{1f600}",
         "In order to win",
