@@ -112,7 +112,7 @@ class Demo {
     if (frame.type === "degraded") this.#notify("The server cannot store anything for now, and goes on trying.");
     if (frame.type === "recovered") this.#notify("The server can store again.");
     if (frame.type === "auth_expiring") this.#notify("The token expires soon; then a fresh one is asked for.");
-    if (frame.type === "goaway") this.#notify("The server is restarting; the session goes on in a moment.");
+    if (frame.type === "goaway") this.#notify(goAwayNotice(frame));
   }
 
   /** @param {Frame} error a request was refused */
@@ -173,6 +173,13 @@ class Demo {
     const { server } = this.#identity;
     if (server) byId("api-link", HTMLAnchorElement).href = server.root;
   }
+}
+
+/** @param {Frame} frame a `goaway` */
+function goAwayNotice(frame) {
+  return frame.reason === "age"
+    ? "This connection has reached its maximum age. The page reconnects; the session continues."
+    : "The server is restarting. The page reconnects; the session continues.";
 }
 
 new Demo();

@@ -57,6 +57,17 @@ test("a page that was asked to wait waits, but not for ever", async ({ demo, ser
   await server.socket(2);
 });
 
+test("a connection that has reached its age is not shown as a restart", async ({ demo, server, page }) => {
+  await demo.open();
+  await demo.connectButton.click();
+  const socket = await server.socket(1);
+  socket.greet();
+  socket.send({ type: "goaway", reason: "age", reconnect_after_ms: 0 });
+  await expect(page.locator("#notice-text")).toContainText("maximum age");
+  await socket.close(4006);
+  await server.socket(2);
+});
+
 // Browsers do not notice when the network falls silent, for example behind a router that was
 // unplugged; the page has to ask.
 test("a server that has gone silent is left, and tried again", async ({ demo, server, page }) => {
