@@ -70,7 +70,7 @@ pub(super) fn session() -> Kept {
             record: serde_json::from_value(json!({
                 "session_id": "s", "user_id": "alice", "status": "completed", "agent": "guide",
                 "start_time": moment(0), "end_time": moment(12), "duration_seconds": 12.0,
-                "summary_status": "failed", "end_reason": "idle", "metadata": {}, "last_seq": 13,
+                "summary_status": "failed", "end_reason": "idle", "metadata": {}, "last_seq": 13, "log_id": "log-1",
             }))
             .expect("a record"),
             epoch: 2,
