@@ -29,7 +29,7 @@ fn copy_database(from: &Path, to: &Path) {
 
 /// Goal: a restored session is another history to everyone who knew it before. Method: a conversation, a
 /// copy of its file, one more turn, and the copy is put back. After the command the session has a new log
-/// id and a raised epoch, its log is sound, and it goes on.
+/// id, its log is sound, and it goes on.
 #[tokio::test]
 async fn a_restored_file_has_new_log_ids_and_goes_on() {
     let server = ServerProcess::start().await;
