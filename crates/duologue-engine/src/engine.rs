@@ -6,13 +6,13 @@ use duologue_protocol::{SessionId, UserId};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    session::Position,
     context::{Context, Limits, Parts},
     drain_schedule::DrainSchedule,
     jobs,
     lease_renewer::{self, LeaseRenewer},
     reader::Reader,
     session::AttachError,
+    session::Position,
     sessions::Sessions,
     store::{SessionRecord, StoreError},
     supervision::survive_panics,

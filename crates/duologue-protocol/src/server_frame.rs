@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ErrorCode, Event, EventBody, FrameError, LogId, MessageId, Seq, SessionId, SessionStarted, Timestamp,
-    TurnId, UserId,
+    ErrorCode, Event, EventBody, FrameError, LogId, MessageId, Seq, SessionId, SessionStarted,
+    Timestamp, TurnId, UserId,
 };
 
 /// Ends every turn in the text dialect.

@@ -151,10 +151,7 @@ pub(super) fn with_capacity(places: usize) -> (SessionHandle, Inbox) {
 
 impl SessionHandle {
     /// Asks the session to attach a reader. On [`AttachError::Gone`] its task is over.
-    pub(crate) async fn attach(
-        &self,
-        position: Option<Position>,
-    ) -> Result<Reader, AttachError> {
+    pub(crate) async fn attach(&self, position: Option<Position>) -> Result<Reader, AttachError> {
         let (reply, answer) = oneshot::channel();
         let sent = self.0.try_send(Command::Attach(Attach { position, reply }));
         match sent {

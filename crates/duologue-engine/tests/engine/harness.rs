@@ -229,10 +229,7 @@ impl World {
         position: Option<Position>,
     ) -> Result<Client, AttachError> {
         let (user, session) = (UserId::new(user).expect("a user id"), session_id(session));
-        let reader = self
-            .engine
-            .attach(&session, &user, position.as_ref())
-            .await;
+        let reader = self.engine.attach(&session, &user, position.as_ref()).await;
         reader.map(Client::new)
     }
 

@@ -3,8 +3,8 @@
 use duologue_doubles::scripted::Step;
 use duologue_engine::{Delivery, Position};
 use duologue_protocol::{
-    CloseCode, ConnectionId, DisconnectReason, ErrorCode, EventBody, LogId, Seq,
-    ServerFrame, SessionOpened,
+    CloseCode, ConnectionId, DisconnectReason, ErrorCode, EventBody, LogId, Seq, ServerFrame,
+    SessionOpened,
 };
 
 use crate::harness::{
