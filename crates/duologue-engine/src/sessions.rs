@@ -5,13 +5,13 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use duologue_protocol::{Seq, SessionId, UserId};
+use duologue_protocol::{SessionId, UserId};
 
 use crate::{
     context::Context,
     lock::lock,
     reader::Reader,
-    session::{self, AttachError, Opening, SessionHandle},
+    session::{self, AttachError, Opening, Position, SessionHandle},
     store::{Claimed, StoreError},
 };
 
@@ -63,9 +63,9 @@ impl Sessions {
         &self,
         session_id: &SessionId,
         user_id: &UserId,
-        after: Option<Seq>,
+        position: Option<&Position>,
     ) -> Result<Reader, AttachError> {
-        let attach = self.try_attach(session_id, user_id, after);
+        let attach = self.try_attach(session_id, user_id, position);
         let timeout = self.context.limits.session.attach_timeout;
         let attached = tokio::time::timeout(timeout, attach).await;
         attached.unwrap_or_else(|_elapsed| {
@@ -79,11 +79,11 @@ impl Sessions {
         &self,
         session_id: &SessionId,
         user_id: &UserId,
-        after: Option<Seq>,
+        position: Option<&Position>,
     ) -> Result<Reader, AttachError> {
         for _ in 0..ATTEMPTS_MAX {
             let session = self.find_or_open(session_id, user_id)?;
-            match session.attach(after).await {
+            match session.attach(position.cloned()).await {
                 Err(AttachError::Gone) => {}
                 attached => return attached,
             }
