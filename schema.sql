@@ -965,15 +965,6 @@ $$;
 
 -- Restores from a backup.
 
--- Writes the log's id into its first event, where clients find it.
-create function duologue_write_log_ids() returns void
-language sql set search_path from current as $$
-    update session_events as e set payload = e.payload || jsonb_build_object('log_id', s.log_id)
-    from sessions as s
-    where e.session_id = s.session_id and e.seq = 1 and e.event_type = 'session_started'
-        and e.payload ->> 'log_id' is distinct from s.log_id
-$$;
-
 -- Where these rows are: the cluster, its timeline, the database and the table. What this role may not read
 -- is left out.
 create function duologue_origin() returns jsonb
@@ -1012,7 +1003,6 @@ begin
     get diagnostics renewed = row_count;
     update session_jobs set worker = null, due_at = least(due_at, clock_timestamp())
     where outcome is null and worker is not null;
-    perform duologue_write_log_ids();
     -- A new cluster counts its transactions from the beginning: to its snapshots, rows from an older one
     -- would lie in the future.
     update session_events set txid = '3' where txid >= pg_snapshot_xmax(pg_current_snapshot());
@@ -1050,13 +1040,6 @@ select duologue_secure_table('duologue_installation');
 select duologue_secure_table('duologue_migrations');
 select duologue_secure_functions();
 select duologue_admit_api_roles();
-$migration$);
-
-select pg_temp.duologue_upgrade('unreleased', $migration$-- Completes the logs of a database that was made before the first release: clients find the id of a log in
--- its first event.
-select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
-
-select duologue_write_log_ids();
 $migration$);
 
 select pg_temp.duologue_upgrade('predecessors', $migration$-- Copies the rows of the tables that before.sql has set aside, so that the server can read them.
@@ -1514,8 +1497,6 @@ begin
         update sessions set last_seq = jsonb_array_length(log) where session_id = of_session;
     end loop;
 end $$;
-
-select duologue_write_log_ids();
 
 -- The tables set aside keep what they have, out of everybody's reach.
 do $$

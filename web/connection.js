@@ -50,6 +50,10 @@ export class Connection {
   /** @type {Phase} */
   #phase = "closed";
   #lastSeq = 0;
+  /** Names the history in which that event was seen. @type {string | null} */
+  #logId = null;
+  /** Whether this socket began the session. */
+  #isNew = false;
   /** As asked by `goaway`: when, at the earliest, to come back. */
   #notBefore = 0;
   #retryTimer = 0;
@@ -128,6 +132,7 @@ export class Connection {
   #dial() {
     const url = new URL(this.#server.socket(this.#identity));
     url.searchParams.set("after", String(this.#lastSeq));
+    if (this.#logId !== null) url.searchParams.set("log_id", this.#logId);
     // The server may be set to speak bare text to those who do not ask.
     url.searchParams.set("frames", "json");
     try {
@@ -144,9 +149,11 @@ export class Connection {
   /** @param {Frame} frame */
   #receive(frame) {
     this.#listener.onTraffic("in", frame);
-    if (frame.type === "session_started" && frame.resumed === false && this.#lastSeq > 0) {
-      // The server has never heard of this session; what we know of it is from a log that is gone.
-      this.#forget();
+    if (typeof frame.log_id === "string") {
+      this.#logId = frame.log_id;
+      this.#isNew = frame.resumed === false;
+      // The session is new to the server: what the page shows is from a log that is gone.
+      if (this.#isNew && this.#lastSeq > 0) this.#forget();
     }
     // Also an event that was seen before may be the receipt of a message that was sent twice.
     const isAnswer = ANSWERS.has(frame.type);
@@ -179,7 +186,8 @@ export class Connection {
         this.#wantToken("The server wants a token.");
         break;
       case "error":
-        if (frame.code === "unknown_position") {
+        // In a new session the page already has nothing left, and the log is coming in.
+        if (frame.code === "unknown_position" && !this.#isNew) {
           this.#forget();
           this.#lose("The server has lost a part of the session.");
         }

@@ -328,10 +328,11 @@ impl Session {
     fn started(&mut self, json: &Value) {
         let log_id = json["log_id"].as_str().map(str::to_owned);
         let last_seq = json["last_seq"].as_u64().unwrap_or(0);
-        self.head = last_seq;
+        // A replay from the beginning brings the event once more, without these facts.
         let Phase::Opening { after } = self.phase else {
             return;
         };
+        self.head = last_seq;
         let known = self.position.take().unwrap_or_default();
         let is_new_session = json["seq"].is_u64();
         let is_another_log = known.log_id.is_some() && log_id.is_some() && known.log_id != log_id;

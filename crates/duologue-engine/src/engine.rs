@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use duologue_protocol::{Seq, SessionId, UserId};
+use duologue_protocol::{SessionId, UserId};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     lease_renewer::{self, LeaseRenewer},
     reader::Reader,
     session::AttachError,
+    session::Position,
     sessions::Sessions,
     store::{SessionRecord, StoreError},
     supervision::survive_panics,
@@ -58,15 +59,15 @@ impl Engine {
 
     /// Attaches a reader to a session, which is created, reopened or taken over as needed.
     ///
-    /// With `after`, the reader first receives the events after that position. Returns within
+    /// With a `position`, the reader first receives the events after that position. Returns within
     /// `attach_timeout`, also while storage is unavailable.
     pub async fn attach(
         &self,
         session_id: &SessionId,
         user_id: &UserId,
-        after: Option<Seq>,
+        position: Option<&Position>,
     ) -> Result<Reader, AttachError> {
-        self.sessions.attach(session_id, user_id, after).await
+        self.sessions.attach(session_id, user_id, position).await
     }
 
     /// The facts of a session. `None`: there is none, or it belongs to another user.

@@ -42,7 +42,7 @@ pub use crate::{
     context::{Limits, Parts},
     engine::Engine,
     reader::{Delivery, Reader, SharedFrame},
-    session::AttachError,
+    session::{AttachError, Position},
     session_id_hash::SessionIdHash,
 };
 

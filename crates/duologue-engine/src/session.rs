@@ -38,6 +38,7 @@ mod inbox;
 mod journal;
 mod lifecycle;
 mod messages;
+mod position;
 mod readers;
 mod recovery;
 mod task;
@@ -45,5 +46,5 @@ mod turn_slot;
 
 #[cfg(feature = "testing")]
 pub use self::actor::replay;
-pub use self::inbox::AttachError;
+pub use self::{inbox::AttachError, position::Position};
 pub(crate) use self::{inbox::SessionHandle, recovery::Opening, task::spawn};

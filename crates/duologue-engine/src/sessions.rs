@@ -1,17 +1,17 @@
 //! The sessions on this server: one task each, found by id and user.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Arc, Mutex},
 };
 
-use duologue_protocol::{Seq, SessionId, UserId};
+use duologue_protocol::{SessionId, UserId};
 
 use crate::{
     context::Context,
     lock::lock,
     reader::Reader,
-    session::{self, AttachError, Opening, SessionHandle},
+    session::{self, AttachError, Opening, Position, SessionHandle},
     store::{Claimed, StoreError},
 };
 
@@ -33,9 +33,9 @@ pub(crate) struct Sessions {
 #[derive(Default)]
 struct Registry {
     /// Each with the number of its task, so that a task removes only itself.
-    active: HashMap<Key, (u64, SessionHandle)>,
+    active: BTreeMap<Key, (u64, SessionHandle)>,
     /// How many of them each user has.
-    counts: HashMap<UserId, u32>,
+    counts: BTreeMap<UserId, u32>,
     last_number: u64,
     /// Whether no more sessions are opened.
     is_closed: bool,
@@ -63,9 +63,9 @@ impl Sessions {
         &self,
         session_id: &SessionId,
         user_id: &UserId,
-        after: Option<Seq>,
+        position: Option<&Position>,
     ) -> Result<Reader, AttachError> {
-        let attach = self.try_attach(session_id, user_id, after);
+        let attach = self.try_attach(session_id, user_id, position);
         let timeout = self.context.limits.session.attach_timeout;
         let attached = tokio::time::timeout(timeout, attach).await;
         attached.unwrap_or_else(|_elapsed| {
@@ -79,11 +79,11 @@ impl Sessions {
         &self,
         session_id: &SessionId,
         user_id: &UserId,
-        after: Option<Seq>,
+        position: Option<&Position>,
     ) -> Result<Reader, AttachError> {
         for _ in 0..ATTEMPTS_MAX {
             let session = self.find_or_open(session_id, user_id)?;
-            match session.attach(after).await {
+            match session.attach(position.cloned()).await {
                 Err(AttachError::Gone) => {}
                 attached => return attached,
             }

@@ -144,7 +144,7 @@ pub enum StoreError {
 }
 
 /// One run of the server. Restarting makes a new one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ServerId(pub String);
 
 impl fmt::Display for ServerId {
@@ -185,7 +185,7 @@ pub struct Claimed {
 }
 
 /// The right to write to a session, as long as nobody claims it anew.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lease {
     /// The session.
     pub session_id: SessionId,

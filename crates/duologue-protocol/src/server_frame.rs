@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ErrorCode, Event, EventBody, FrameError, MessageId, Seq, SessionId, SessionStarted, Timestamp,
-    TurnId, UserId,
+    ErrorCode, Event, EventBody, FrameError, LogId, MessageId, Seq, SessionId, SessionStarted,
+    Timestamp, TurnId, UserId,
 };
 
 /// Ends every turn in the text dialect.
@@ -112,6 +112,8 @@ pub struct SessionOpened {
     pub user_id: UserId,
     /// The name of the agent that answers in it.
     pub agent: String,
+    /// Names this history of the session. A client keeps it beside the last `seq` that it has seen.
+    pub log_id: LogId,
     /// Whether the session existed before this connection.
     pub resumed: bool,
     /// The last event of the log at this moment.
@@ -123,13 +125,19 @@ pub struct SessionOpened {
 
 impl SessionOpened {
     /// The first frame of a connection that created its session by the event `started`.
-    pub fn new_session(seq: Seq, occurred_at: Timestamp, started: SessionStarted) -> Self {
+    pub fn new_session(
+        seq: Seq,
+        occurred_at: Timestamp,
+        started: SessionStarted,
+        log_id: LogId,
+    ) -> Self {
         Self {
             seq: Some(seq),
             occurred_at: Some(occurred_at),
             session_id: started.session_id,
             user_id: started.user_id,
             agent: started.agent,
+            log_id,
             resumed: false,
             last_seq: seq,
             message_bytes_max: None,

@@ -11,7 +11,7 @@
 use duologue_protocol::{
     AssistantMessage, CallId, ClientConnected, ClientDisconnected, ConnectionId, DegradedReason,
     DisconnectReason, EndReason, ErrorCode, ErrorFrame, Event, EventBody, FinishReason, FollowUp,
-    GoAwayReason, Imported, MessageId, MessageQueued, OnBusy, Received, Role, Routed, Seq,
+    GoAwayReason, Imported, LogId, MessageId, MessageQueued, OnBusy, Received, Role, Routed, Seq,
     ServerFrame, SessionEnded, SessionId, SessionOpened, SessionStarted, SessionSummarized,
     SummaryStatus, TextFrames, ToolCall, ToolOutcome, ToolResult, TurnId, Usage, UserId,
     UserMessage,
@@ -62,6 +62,10 @@ fn start() -> ServerFrame {
     }
 }
 
+fn log_id() -> LogId {
+    LogId::new("6f1ed002ab5595859014ebf0951522d9").expect("a log id")
+}
+
 fn started() -> SessionStarted {
     SessionStarted {
         session_id: session_id(),
@@ -106,10 +110,10 @@ fn answer() -> AssistantMessage {
 #[test]
 fn session_started_is_the_first_event_of_a_new_session() {
     let occurred_at = "2026-01-01T09:00:00.000125Z".parse().unwrap();
-    let opened = SessionOpened::new_session(Seq(1), occurred_at, started());
+    let opened = SessionOpened::new_session(Seq(1), occurred_at, started(), log_id());
     assert_snapshot!(spelled(&ServerFrame::Opened(opened)), @r#"
-    json: {"type":"session_started","seq":1,"occurred_at":"2026-01-01T09:00:00.000125Z","session_id":"s-1","user_id":"user-1","agent":"duologue","resumed":false,"last_seq":1}
-    text: {"type":"session_started","seq":1,"occurred_at":"2026-01-01T09:00:00.000125Z","session_id":"s-1","user_id":"user-1","agent":"duologue","resumed":false,"last_seq":1}
+    json: {"type":"session_started","seq":1,"occurred_at":"2026-01-01T09:00:00.000125Z","session_id":"s-1","user_id":"user-1","agent":"duologue","log_id":"6f1ed002ab5595859014ebf0951522d9","resumed":false,"last_seq":1}
+    text: {"type":"session_started","seq":1,"occurred_at":"2026-01-01T09:00:00.000125Z","session_id":"s-1","user_id":"user-1","agent":"duologue","log_id":"6f1ed002ab5595859014ebf0951522d9","resumed":false,"last_seq":1}
     "#);
 }
 
@@ -129,13 +133,14 @@ fn session_started_restates_the_facts_of_a_session_that_existed() {
         session_id: session_id(),
         user_id: user_id(),
         agent: "duologue".into(),
+        log_id: log_id(),
         resumed: true,
         last_seq: Seq(7),
         message_bytes_max: Some(65536),
     });
     assert_snapshot!(spelled(&resumed), @r#"
-    json: {"type":"session_started","session_id":"s-1","user_id":"user-1","agent":"duologue","resumed":true,"last_seq":7,"message_bytes_max":65536}
-    text: {"type":"session_started","session_id":"s-1","user_id":"user-1","agent":"duologue","resumed":true,"last_seq":7,"message_bytes_max":65536}
+    json: {"type":"session_started","session_id":"s-1","user_id":"user-1","agent":"duologue","log_id":"6f1ed002ab5595859014ebf0951522d9","resumed":true,"last_seq":7,"message_bytes_max":65536}
+    text: {"type":"session_started","session_id":"s-1","user_id":"user-1","agent":"duologue","log_id":"6f1ed002ab5595859014ebf0951522d9","resumed":true,"last_seq":7,"message_bytes_max":65536}
     "#);
 }
 

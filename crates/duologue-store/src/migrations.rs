@@ -124,7 +124,7 @@ pub(crate) fn postgres_upgrade(found: &Found) -> Option<Upgrade> {
     match found {
         Found::Unreleased => Some(Upgrade {
             before: include_str!("../migrations/postgres/unreleased/before.sql"),
-            after: include_str!("../migrations/postgres/unreleased/after.sql"),
+            after: "",
         }),
         Found::Predecessors => Some(Upgrade {
             before: include_str!("../migrations/postgres/predecessors/before.sql"),

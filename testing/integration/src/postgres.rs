@@ -144,7 +144,7 @@ impl Cluster {
     }
 
     /// A new database like `template`, which nobody must be connected to.
-    pub(crate) async fn database_like(&'static self, template: &Database) -> Database {
+    pub async fn database_like(&'static self, template: &Database) -> Database {
         self.make_database(template.name()).await
     }
 

@@ -77,7 +77,7 @@ pub(crate) fn settings() -> Config {
 
 fn agent(look: &Arc<Look>) -> RuleAgent {
     let text = format!(
-        "name = \"simulated\"\nprompt = \"Answer.\"\nsummary_prompt = \"Sum up.\"\n\
+        "name = \"simulated\"\nprompt = \"Answer.\"\nsummary_prompt = \"Summarise.\"\n\
          [phrases]\ncorrections = [\"no\"]\ndrops = [\"never mind\"]\n[tools.{TOOL}]\n"
     );
     let tools: [Arc<dyn Tool>; 1] = [Arc::<Look>::clone(look)];
@@ -121,13 +121,13 @@ impl Host {
         }
     }
 
-    /// Tells the server to stop, as a signal would.
+    /// Stops the server, as a signal would.
     pub(crate) fn drain(&self) {
         let drain = self.drain.lock().expect("no holder of this lock panics");
         drain.cancel();
     }
 
-    /// Serves until told to stop, as a new run of the program.
+    /// Serves until it is stopped, as a new run of the program.
     pub(crate) async fn serve(self) -> turmoil::Result {
         let run = self.incarnation.fetch_add(1, Ordering::Relaxed);
         let drain = CancellationToken::new();

@@ -15,7 +15,7 @@ mod turn;
 use std::sync::Arc;
 
 use duologue_protocol::{
-    ClientFrame, ConnectionId, EndReason, ErrorCode, FinishReason, ServerFrame,
+    ClientFrame, ConnectionId, EndReason, ErrorCode, FinishReason, LogId, ServerFrame,
 };
 use tokio::time::Instant;
 
@@ -49,6 +49,8 @@ pub(super) struct Session {
     turn: TurnSlot,
     lifecycle: Lifecycle,
     agent_name: String,
+    /// Names the history that the log is.
+    log_id: LogId,
     /// Whether the session had ended, and the next reader reopens it.
     reopened: bool,
     /// What the last holder saved of an answer in progress.
@@ -76,6 +78,7 @@ impl Session {
             turn: TurnSlot::default(),
             lifecycle: Lifecycle::new(times, grace, Instant::now()),
             agent_name: claimed.session.agent,
+            log_id: claimed.session.log_id,
             reopened: claimed.reopened,
             left_draft: claimed.draft,
             context,

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 
-use duologue_protocol::{ClientFrame, ConnectionId, DisconnectReason, Seq};
+use duologue_protocol::{ClientFrame, ConnectionId, DisconnectReason};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     in_flight::InFlightGuard,
     limits::SessionLimits,
     reader::{Reader, RequestSink, SubmitError},
+    session::position::Position,
     store::StoreError,
 };
 
@@ -29,7 +30,7 @@ pub(crate) enum Command {
 /// A request to attach a reader.
 #[derive(Debug)]
 pub(crate) struct Attach {
-    pub(crate) after: Option<Seq>,
+    pub(crate) position: Option<Position>,
     pub(crate) reply: oneshot::Sender<Result<Reader, AttachError>>,
 }
 
@@ -150,9 +151,9 @@ pub(super) fn with_capacity(places: usize) -> (SessionHandle, Inbox) {
 
 impl SessionHandle {
     /// Asks the session to attach a reader. On [`AttachError::Gone`] its task is over.
-    pub(crate) async fn attach(&self, after: Option<Seq>) -> Result<Reader, AttachError> {
+    pub(crate) async fn attach(&self, position: Option<Position>) -> Result<Reader, AttachError> {
         let (reply, answer) = oneshot::channel();
-        let sent = self.0.try_send(Command::Attach(Attach { after, reply }));
+        let sent = self.0.try_send(Command::Attach(Attach { position, reply }));
         match sent {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => return Err(AttachError::Busy),

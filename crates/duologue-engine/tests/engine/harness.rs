@@ -15,7 +15,7 @@ use std::{
 
 use duologue_doubles::scripted::ScriptedProvider;
 use duologue_engine::{
-    AttachError, Engine, Limits, Parts,
+    AttachError, Engine, Limits, Parts, Position,
     limits::{
         GenerationLimits, JobLimits, ProcessLimits, RetryDelay, SessionLimits, TokenLimits,
         TurnLimits, UserLimits,
@@ -212,8 +212,24 @@ impl World {
         user: &str,
         after: Option<u64>,
     ) -> Result<Client, AttachError> {
+        let position = after.map(|after| Position::from(Seq(after)));
+        self.open_reader(session, user, position).await
+    }
+
+    /// Alice comes back to where she was in a certain history.
+    pub(crate) async fn attach_at(&self, session: &str, position: Position) -> Client {
+        let client = self.open_reader(session, "alice", Some(position)).await;
+        client.expect("Alice is let in again")
+    }
+
+    async fn open_reader(
+        &self,
+        session: &str,
+        user: &str,
+        position: Option<Position>,
+    ) -> Result<Client, AttachError> {
         let (user, session) = (UserId::new(user).expect("a user id"), session_id(session));
-        let reader = self.engine.attach(&session, &user, after.map(Seq)).await;
+        let reader = self.engine.attach(&session, &user, position.as_ref()).await;
         reader.map(Client::new)
     }
 

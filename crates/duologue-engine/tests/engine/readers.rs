@@ -1,9 +1,10 @@
 //! Readers: served alike, each at its own risk.
 
 use duologue_doubles::scripted::Step;
-use duologue_engine::Delivery;
+use duologue_engine::{Delivery, Position};
 use duologue_protocol::{
-    CloseCode, ConnectionId, DisconnectReason, ErrorCode, EventBody, ServerFrame,
+    CloseCode, ConnectionId, DisconnectReason, ErrorCode, EventBody, LogId, Seq, ServerFrame,
+    SessionOpened,
 };
 
 use crate::harness::{
@@ -167,6 +168,64 @@ async fn a_position_beyond_the_log_is_refused_and_the_reader_goes_live() {
         first
             .until(|frame| names(std::slice::from_ref(frame)) == ["client_disconnected"])
             .await;
+    }
+}
+
+/// The log's id decides, whatever the number is; the id comes with the first frame of every connection.
+#[tokio::test(start_paused = true)]
+async fn a_position_in_another_history_is_refused() {
+    let world = World::start();
+    let mut first = world.connect("s").await;
+    let log_id = opened(&first.settle().await).log_id.clone();
+    let other = LogId::new("another-history").expect("a log id");
+    for (known, after, is_known) in [
+        (&log_id, 0, true),
+        (&log_id, 1, true),
+        (&log_id, u64::MAX, false),
+        (&other, 0, false),
+        (&other, 1, false),
+        (&other, u64::MAX, false),
+    ] {
+        let position = Position {
+            after: Seq(after),
+            log_id: Some(known.clone()),
+        };
+        let mut client = world.attach_at("s", position).await;
+        let frames = client.settle().await;
+        assert_eq!(opened(&frames).log_id, log_id);
+        let refused = errors(&frames)
+            .iter()
+            .any(|error| error.code == ErrorCode::UnknownPosition);
+        assert_eq!(refused, !is_known, "{after} in {known}");
+        assert_eq!(names(&frames).contains(&"replayed"), is_known);
+        client.leave(DisconnectReason::Lost);
+        first
+            .until(|frame| names(std::slice::from_ref(frame)) == ["client_disconnected"])
+            .await;
+    }
+}
+
+/// A session that was erased is created anew under the same id; its client must not go on from its number.
+#[tokio::test(start_paused = true)]
+async fn a_position_in_a_session_that_does_not_exist_is_refused() {
+    let world = World::start();
+    let mut client = world.resume("s", 7).await;
+    let frames = client.settle().await;
+    assert_eq!(
+        names(&frames),
+        ["session_started", "error", "client_connected"]
+    );
+    assert_eq!(errors(&frames)[0].code, ErrorCode::UnknownPosition);
+    // Zero is before every log.
+    let mut client = world.resume("t", 0).await;
+    let frames = client.settle().await;
+    assert_eq!(names(&frames), ["session_started", "client_connected"]);
+}
+
+fn opened(frames: &[ServerFrame]) -> &SessionOpened {
+    match &frames[0] {
+        ServerFrame::Opened(opened) => opened,
+        other => panic!("the first frame is {other:?}"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a client's handshake requests.
 
-use duologue_protocol::{Seq, SessionId};
+use duologue_engine::Position;
+use duologue_protocol::{LogId, Seq, SessionId};
 
 use crate::{api_error::ApiError, config::Dialect, query::Parameters};
 
@@ -10,7 +11,7 @@ pub(crate) struct AttachRequest {
     pub(crate) session_id: SessionId,
     /// The query's `user_id`, which proves nothing.
     pub(crate) claimed: Option<String>,
-    pub(crate) after: Option<Seq>,
+    pub(crate) position: Option<Position>,
     pub(crate) dialect: Dialect,
 }
 
@@ -26,7 +27,7 @@ impl AttachRequest {
         Ok(Self {
             session_id,
             claimed: claimed.filter(|user_id| !user_id.is_empty()),
-            after: parameters.one("after")?.map(position).transpose()?,
+            position: position(parameters)?,
             dialect: parameters
                 .one("frames")?
                 .map_or(Ok(default_dialect), dialect)?,
@@ -34,7 +35,14 @@ impl AttachRequest {
     }
 }
 
-fn position(after: &str) -> Result<Seq, ApiError> {
+/// Where the client resumes. A `log_id` without `after` has no effect, but must be well formed.
+fn position(parameters: &Parameters) -> Result<Option<Position>, ApiError> {
+    let log_id = parameters.one("log_id")?.map(LogId::new).transpose()?;
+    let after = parameters.one("after")?.map(seq).transpose()?;
+    Ok(after.map(|after| Position { after, log_id }))
+}
+
+fn seq(after: &str) -> Result<Seq, ApiError> {
     let wrong = |_| ApiError::BadRequest("`after` must be the number of an event, or 0".into());
     after.parse().map(Seq).map_err(wrong)
 }

@@ -46,7 +46,11 @@ impl AttachedSocket {
         let rate_limiter = FrameRateLimiter::new(&app.limits, &caller.user_id)?;
         let reader = app
             .engine
-            .attach(&request.session_id, &caller.user_id, request.after)
+            .attach(
+                &request.session_id,
+                &caller.user_id,
+                request.position.as_ref(),
+            )
             .await?;
         Ok(Self {
             reader,

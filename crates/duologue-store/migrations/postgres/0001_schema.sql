@@ -715,15 +715,6 @@ $$;
 
 -- Restores from a backup.
 
--- Writes the log's id into its first event, where clients find it.
-create function duologue_write_log_ids() returns void
-language sql set search_path from current as $$
-    update session_events as e set payload = e.payload || jsonb_build_object('log_id', s.log_id)
-    from sessions as s
-    where e.session_id = s.session_id and e.seq = 1 and e.event_type = 'session_started'
-        and e.payload ->> 'log_id' is distinct from s.log_id
-$$;
-
 -- Where these rows are: the cluster, its timeline, the database and the table. What this role may not read
 -- is left out.
 create function duologue_origin() returns jsonb
@@ -762,7 +753,6 @@ begin
     get diagnostics renewed = row_count;
     update session_jobs set worker = null, due_at = least(due_at, clock_timestamp())
     where outcome is null and worker is not null;
-    perform duologue_write_log_ids();
     -- A new cluster counts its transactions from the beginning: to its snapshots, rows from an older one
     -- would lie in the future.
     update session_events set txid = '3' where txid >= pg_snapshot_xmax(pg_current_snapshot());

@@ -73,14 +73,6 @@ pub(super) async fn restored(connection: &mut SqliteConnection) -> Result<u64, s
         in_seconds!("0"),
         ") where outcome is null and worker is not null"
     ))
-    .execute(&mut *connection)
-    .await?;
-    // Clients find the id of a log in its first event.
-    query(
-        "update session_events set payload = json_set(payload, '$.log_id', (
-            select s.log_id from sessions as s where s.session_id = session_events.session_id
-        )) where seq = 1 and event_type = 'session_started'",
-    )
     .execute(connection)
     .await?;
     Ok(renewed.rows_affected())

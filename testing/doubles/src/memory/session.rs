@@ -92,9 +92,6 @@ impl Session {
 
     /// See [`Inspect::restored`](crate::store::inspect::Inspect::restored).
     pub(super) fn restored(&mut self, log_id: LogId) {
-        if let Some(row) = self.events.first_mut() {
-            row.set_log_id(&log_id);
-        }
         self.record.log_id = log_id;
         self.epoch += RESTORED_EPOCHS;
         self.give_up();
@@ -150,15 +147,6 @@ impl EventRow {
             occurred_at: stored_time(event.occurred_at),
             event_type: event.body.event_type(),
             payload: stored_payload(event),
-        }
-    }
-
-    fn set_log_id(&mut self, log_id: &LogId) {
-        if self.event_type == "session_started"
-            && let Ok(mut payload) = serde_json::from_str::<serde_json::Value>(&self.payload)
-        {
-            payload["log_id"] = json!(log_id);
-            self.payload = payload.to_string();
         }
     }
 

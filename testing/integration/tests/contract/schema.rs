@@ -1,6 +1,7 @@
 //! The schema: pasted into an SQL editor or migrated over a connection, it is the same; it upgrades
 //! what people have; and it shows everybody only what is theirs.
 
+mod origin;
 mod rights;
 mod unreleased;
 mod upgrade;

@@ -90,6 +90,8 @@ async fn a_wrong_handshake_is_refused_with_a_sentence() {
         ("/ws/session/not%20allowed", 400),
         (long.as_str(), 400),
         ("/ws/session/ok?after=soon", 400),
+        ("/ws/session/ok?after=1&log_id=a%20b", 400),
+        ("/ws/session/ok?log_id=", 400),
         ("/ws/session/ok?frames=xml", 400),
         ("/ws/session/ok?user_id=%00", 400),
     ] {

@@ -6,6 +6,7 @@ use duologue_integration::{
     Client,
     process::{ServerProcess, run_to_end},
 };
+use serde_json::Value;
 
 /// The database and the file beside it that has its latest commits.
 const FILES: [&str; 2] = ["duologue.db", "duologue.db-wal"];
@@ -56,6 +57,21 @@ async fn a_restored_file_has_new_log_ids_and_goes_on() {
     let after = server.session_until("s", "alice", |_| true).await;
     assert_ne!(after["log_id"], before["log_id"]);
     assert_eq!(after["last_seq"], before["last_seq"]);
+    // The client of before, which has received more than the restored log has, or as much as it will have.
+    let log_id = |session: &Value| session["log_id"].as_str().expect("an id").to_owned();
+    for (after_seq, known, is_refused) in [
+        (2, log_id(&before), true),
+        (2, log_id(&after), false),
+        (9_999, log_id(&after), true),
+    ] {
+        let query = format!("?user_id=alice&after={after_seq}&log_id={known}");
+        let mut client = Client::open(&server.socket_url("s", &query)).await;
+        let opened = client.receive().await;
+        assert_eq!(opened["log_id"], after["log_id"]);
+        let next = client.receive().await;
+        assert_eq!(next["code"] == "unknown_position", is_refused, "{next}");
+        client.vanish();
+    }
     let mut client = Client::open(&server.socket_url("s", "?user_id=alice&after=0")).await;
     client.until("replayed").await;
     assert_eq!(

@@ -16,6 +16,7 @@ use crate::{
         actor::Session,
         exit::SessionExit,
         inbox::{Attach, AttachError, ReaderSlot},
+        position::Position,
     },
 };
 
@@ -39,13 +40,13 @@ impl Session {
         let events = self.append(entries).await?;
         let arrival: Vec<_> = events
             .into_iter()
-            .map(|event| SharedFrame::new(first_frame(event)))
+            .map(|event| SharedFrame::new(self.first_frame(event)))
             .collect();
         // The other readers see that it connected.
         for frame in &arrival {
             self.readers.broadcast_shared(frame);
         }
-        let welcome = self.welcome(attach.after, last_seq, arrival);
+        let welcome = self.welcome(attach.position, last_seq, arrival);
         self.lifecycle.reader_attached(Instant::now());
         let requests = slot.requests(connection);
         let (limits, in_flight) = (&self.context.limits.session, &self.context.in_flight);
@@ -89,11 +90,21 @@ impl Session {
     /// the log up to now is replayed, or else only its own arrival is sent.
     fn welcome(
         &self,
-        after: Option<Seq>,
+        position: Option<Position>,
         last_seq: Seq,
-        arrival: Vec<Arc<SharedFrame>>,
+        mut arrival: Vec<Arc<SharedFrame>>,
     ) -> Welcome {
+        let mismatch = position
+            .as_ref()
+            .and_then(|position| position.mismatch(&self.log_id, last_seq));
+        let is_known = mismatch.is_none();
+        let unknown_position = mismatch.map(|message| {
+            let error = refusal(ErrorCode::UnknownPosition, message, None);
+            SharedFrame::new(ServerFrame::Error(error))
+        });
         if last_seq == Seq::ZERO {
+            // The client may have known a session that was erased or not restored.
+            arrival.splice(1..1, unknown_position);
             return Welcome {
                 greeting: arrival,
                 catch_up: None,
@@ -101,11 +112,11 @@ impl Session {
         }
         let mut greeting = vec![self.resumed_frame(last_seq)];
         let draft = self.turn.draft_frame().map(SharedFrame::new);
-        if let Some(after) = after.filter(|after| *after <= last_seq) {
+        if let Some(position) = position.filter(|_| is_known) {
             let catch_up = CatchUp {
                 store: Arc::clone(self.journal.store()),
                 lease: self.journal.lease().clone(),
-                after,
+                after: position.after,
                 until: self.journal.transcript().last_seq,
                 then: draft,
             };
@@ -114,13 +125,7 @@ impl Session {
                 catch_up: Some(catch_up),
             };
         }
-        if let Some(after) = after {
-            let message = format!(
-                "`after` is {after}, but the log ends at {last_seq}; discard what you have"
-            );
-            let error = refusal(ErrorCode::UnknownPosition, message, None);
-            greeting.push(SharedFrame::new(ServerFrame::Error(error)));
-        }
+        greeting.extend(unknown_position);
         greeting.extend(arrival);
         greeting.extend(draft);
         Welcome {
@@ -137,6 +142,7 @@ impl Session {
             session_id: lease.session_id.clone(),
             user_id: lease.user_id.clone(),
             agent: self.agent_name.clone(),
+            log_id: self.log_id.clone(),
             resumed: true,
             last_seq,
             message_bytes_max: None,
@@ -165,16 +171,17 @@ impl Session {
         }
         Ok(())
     }
-}
 
-/// The frame that a new reader receives for an event of its arrival.
-fn first_frame(event: Event) -> ServerFrame {
-    match event.body {
-        EventBody::SessionStarted(started) => ServerFrame::Opened(SessionOpened::new_session(
-            event.seq,
-            event.occurred_at,
-            started,
-        )),
-        _ => ServerFrame::Event(event),
+    /// The frame that a new reader receives for an event of its arrival.
+    fn first_frame(&self, event: Event) -> ServerFrame {
+        match event.body {
+            EventBody::SessionStarted(started) => ServerFrame::Opened(SessionOpened::new_session(
+                event.seq,
+                event.occurred_at,
+                started,
+                self.log_id.clone(),
+            )),
+            _ => ServerFrame::Event(event),
+        }
     }
 }

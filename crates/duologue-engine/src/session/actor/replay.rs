@@ -13,6 +13,7 @@ use crate::{
         actor::Session,
         exit::SessionExit,
         inbox::{self, Attach, ClientRequest, Command, SessionHandle},
+        position::Position,
         recovery::{Opening, open},
     },
     transcript::Transcript,
@@ -107,7 +108,8 @@ impl Commands {
     /// Attaches a reader; none if the session refuses it.
     pub async fn attach(&self, after: Option<Seq>) -> Option<Reader> {
         let (reply, answer) = oneshot::channel();
-        let attach = Command::Attach(Attach { after, reply });
+        let position = after.map(Position::from);
+        let attach = Command::Attach(Attach { position, reply });
         self.0.send(attach).await;
         answer.await.ok().and_then(Result::ok)
     }

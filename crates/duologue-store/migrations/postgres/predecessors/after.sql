@@ -454,8 +454,6 @@ begin
     end loop;
 end $$;
 
-select duologue_write_log_ids();
-
 -- The tables set aside keep what they have, out of everybody's reach.
 do $$
 declare

@@ -7,14 +7,9 @@ select session_id, user_id, status, start_time, end_time, duration_seconds, summ
     agent, metadata, last_seq, epoch, owner, lease_until
 from unreleased_sessions;
 
--- Clients find the id of a log in its first event.
 insert into session_events (id, session_id, seq, epoch, event_type, payload, occurred_at)
-select e.id, e.session_id, e.seq, e.epoch, e.event_type,
-    iif(e.seq = 1 and e.event_type = 'session_started',
-        json_set(e.payload, '$.log_id', s.log_id), e.payload),
-    e.occurred_at
-from unreleased_session_events as e join sessions as s on s.session_id = e.session_id
-order by e.id;
+select id, session_id, seq, epoch, event_type, payload, occurred_at
+from unreleased_session_events order by id;
 
 insert into session_drafts (session_id, turn_id, text, saved_at)
 select session_id, turn_id, text, saved_at from unreleased_session_drafts;
