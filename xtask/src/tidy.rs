@@ -105,11 +105,6 @@ const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         rule: Rule::Language,
-        path: "testing/simulation/",
-        reason: "older than the rule",
-    },
-    Exception {
-        rule: Rule::Language,
         path: "web/",
         reason: "older than the rule",
     },
@@ -136,11 +131,6 @@ const EXCEPTIONS: &[Exception] = &[
     Exception {
         rule: Rule::Cycles,
         path: "crates/duologue-tools/",
-        reason: "older than the rule",
-    },
-    Exception {
-        rule: Rule::Cycles,
-        path: "testing/simulation/",
         reason: "older than the rule",
     },
     Exception {

@@ -1,7 +1,7 @@
 //! The sessions on this server: one task each, found by id and user.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Arc, Mutex},
 };
 
@@ -33,9 +33,9 @@ pub(crate) struct Sessions {
 #[derive(Default)]
 struct Registry {
     /// Each with the number of its task, so that a task removes only itself.
-    active: HashMap<Key, (u64, SessionHandle)>,
+    active: BTreeMap<Key, (u64, SessionHandle)>,
     /// How many of them each user has.
-    counts: HashMap<UserId, u32>,
+    counts: BTreeMap<UserId, u32>,
     last_number: u64,
     /// Whether no more sessions are opened.
     is_closed: bool,

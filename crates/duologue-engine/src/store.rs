@@ -66,7 +66,7 @@ pub enum StoreError {
 }
 
 /// One run of the server. Restarting makes a new one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ServerId(pub String);
 
 impl fmt::Display for ServerId {

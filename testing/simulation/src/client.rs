@@ -1,12 +1,12 @@
 //! A client: speaks real WebSocket on the simulated network, in character, and checks every frame.
 
+mod knowledge;
 mod tab;
 mod view;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
 };
 
 use duologue_protocol::SessionId;
@@ -18,60 +18,25 @@ use crate::{
     time::Time,
 };
 
-use self::tab::Tab;
+pub(crate) use self::knowledge::Knowledge;
+use self::{knowledge::Shared, tab::Tab};
 
-/// A message that a client has sent.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Message {
-    /// No two messages have the same.
-    pub(crate) text: String,
-    pub(crate) id: Option<String>,
-}
-
-/// What the clients of one session know together.
-#[derive(Debug, Default)]
-pub(crate) struct Knowledge {
-    /// How often each message was sent.
-    pub(crate) sent: BTreeMap<Message, u32>,
-    /// Messages that a client was told are on record.
-    pub(crate) acknowledged: BTreeSet<Message>,
-    /// When a client heard something of the server, so that it was attached just before.
-    pub(crate) heard: BTreeSet<Duration>,
-    /// The events that each tab was told.
-    pub(crate) views: Vec<(String, BTreeMap<u64, String>)>,
-}
-
-/// What all clients share.
+/// All clients of a run. Clones are the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Clients {
-    pub(crate) history: History,
-    pub(crate) time: Time,
-    servers: usize,
-    /// All conversations, for those who knock at doors that are not theirs.
-    talks: Arc<Vec<Talk>>,
-    knowledge: Arc<Mutex<BTreeMap<SessionId, Knowledge>>>,
+    shared: Shared,
 }
 
 impl Clients {
     pub(crate) fn new(plan: &Plan, history: History, time: Time) -> Self {
         Self {
-            history,
-            time,
-            servers: plan.servers,
-            talks: Arc::new(plan.clients.iter().flatten().cloned().collect()),
-            knowledge: Arc::default(),
+            shared: Shared::new(plan, history, time),
         }
     }
 
     /// What the clients of each session know.
     pub(crate) fn knowledge(&self) -> MutexGuard<'_, BTreeMap<SessionId, Knowledge>> {
-        self.knowledge
-            .lock()
-            .expect("no holder of this lock panics")
-    }
-
-    fn learn(&self, session_id: &SessionId, learn: impl FnOnce(&mut Knowledge)) {
-        learn(self.knowledge().entry(session_id.clone()).or_default());
+        self.shared.knowledge()
     }
 
     /// Has all conversations of one client, at the same time.
@@ -89,7 +54,8 @@ impl Clients {
         let home = Arc::new(Mutex::new(talk.home));
         let tabs = (0..tabs).map(|number| {
             let name = format!("{client}/{}/{number}", talk.session_id);
-            Tab::new(self.clone(), name, talk.clone(), number, Arc::clone(&home)).live()
+            let (shared, talk) = (self.shared.clone(), talk.clone());
+            Tab::new(shared, name, talk, number, Arc::clone(&home)).live()
         });
         join_all(tabs.collect::<Vec<_>>()).await;
     }

@@ -7,8 +7,8 @@
 //!    └─── partitions ───────┘     crashes      refused, lost, slow, away          ◀── nemesis
 //! ```
 //!
-//! Clients check what they are told with every frame; when all is over, the oracle checks what is
-//! kept, and compares. Both are tested by mutants, faults planted into the database on purpose.
+//! Clients check every frame that they receive; at the end, the oracle checks what is stored, and
+//! compares. Both are tested by mutants, faults planted into the database on purpose.
 //!
 //! Nothing here may take time, randomness or ids from anywhere but the seed.
 
@@ -26,6 +26,7 @@ mod server;
 mod simulation;
 mod time;
 mod tools;
+mod world;
 
 pub use crate::{
     history::History,

@@ -56,7 +56,7 @@ fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Runs the seeds until one fails. Of several that fail at the same time, the smallest is told.
+/// Runs the seeds until one fails. Of several that fail at the same time, the smallest is reported.
 fn run_all(seeds: &Seeds) -> anyhow::Result<Option<Outcome>> {
     let next = AtomicU64::new(seeds.from);
     let end = seeds.from + seeds.count;

@@ -32,7 +32,7 @@ pub enum Mutant {
     IgnoresGrace,
     /// The first event of what is read is missing.
     ReadsOneTooFar,
-    /// Whoever asks for a session is its owner.
+    /// A user that asks for a session becomes its owner.
     IgnoresOwners,
 }
 

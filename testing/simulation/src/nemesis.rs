@@ -1,7 +1,7 @@
 //! What goes wrong, and when: crashes, restarts, partitions, outages, clocks that are off.
 //!
-//! All of it follows from a seed. What has been broken is mended after a while, and all of it when
-//! the turbulence is over.
+//! All of it follows from a seed. Each fault is repaired after a while, and all of them when the
+//! turbulence is over.
 
 use std::{
     collections::BTreeMap,
@@ -43,7 +43,7 @@ impl Outages {
 enum Damage {
     /// The server does not run.
     ServerDown(usize),
-    /// The server was told to stop, and is then started again.
+    /// The server drains and stops, and is then started again.
     Restarting(usize),
     /// A client and a server lose all messages between them.
     Partition(usize, usize),
@@ -64,7 +64,7 @@ pub(crate) struct Nemesis {
     faults: Faults,
     history: History,
     next_at: Duration,
-    /// What is broken, and when it is mended.
+    /// What is broken, and when it is repaired.
     damages: BTreeMap<Damage, Duration>,
     away_since: Option<Duration>,
     outages: Outages,
@@ -100,7 +100,7 @@ impl Nemesis {
             .iter()
             .filter(|(_, until)| is_over || **until <= now);
         for damage in due.map(|(damage, _)| damage.clone()).collect::<Vec<_>>() {
-            if self.mend(sim, &damage) {
+            if self.repair(sim, &damage) {
                 self.damages.remove(&damage);
             }
         }
@@ -189,8 +189,8 @@ impl Nemesis {
         }
     }
 
-    /// Mends it, if it can be mended now.
-    fn mend(&self, sim: &mut Sim<'_>, damage: &Damage) -> bool {
+    /// Repairs it, if it can be repaired now.
+    fn repair(&self, sim: &mut Sim<'_>, damage: &Damage) -> bool {
         match *damage {
             Damage::ServerDown(server) => sim.bounce(server_name(server)),
             Damage::Restarting(server) => {

@@ -1,4 +1,4 @@
-//! What must be true when all is over: the logs, the rows, and what the clients were told, together.
+//! What must be true at the end: the logs, the rows, and what the clients received, together.
 
 mod ending;
 
@@ -10,7 +10,7 @@ use duologue_engine::{
 };
 use duologue_protocol::{Event, EventBody, ServerFrame, SessionId};
 
-use crate::{canary, client::Knowledge, server, simulation::World};
+use crate::{canary, client::Knowledge, server, world::World};
 
 /// One session as it is kept.
 struct Kept {
@@ -37,7 +37,7 @@ pub(crate) fn judge(world: &World) {
         problems.extend(rest(kept));
         problems.extend(isolation(kept));
         problems.extend(ending::problems(world, &kept.session_id, known));
-        problems.extend(known.into_iter().flat_map(|known| told(kept, known)));
+        problems.extend(known.into_iter().flat_map(|known| received(kept, known)));
         for problem in problems {
             world.history.violation(kept.session_id.as_str(), &problem);
         }
@@ -92,8 +92,8 @@ fn rest(kept: &Kept) -> Vec<String> {
     problems
 }
 
-/// What the clients know is in the log, once, as they were told.
-fn told(kept: &Kept, known: &Knowledge) -> Vec<String> {
+/// What the clients received is in the log, once, as they received it.
+fn received(kept: &Kept, known: &Knowledge) -> Vec<String> {
     let mut problems = Vec::new();
     for message in &known.acknowledged {
         let is_it = |event: &&Event| match &event.body {
@@ -121,7 +121,7 @@ fn told(kept: &Kept, known: &Knowledge) -> Vec<String> {
             .find(|(seq, event)| frames.get(seq) != Some(event));
         if let Some((seq, event)) = differs {
             let log = frames.get(seq);
-            problems.push(format!("{tab} was told {event}, but the log has {log:?}"));
+            problems.push(format!("{tab} received {event}, but the log has {log:?}"));
         }
     }
     problems

@@ -14,19 +14,20 @@ use crate::{
     history::History,
     model::Model,
     mutant::Mutant,
-    nemesis::{Nemesis, Outages},
+    nemesis::Nemesis,
     oracle,
     plan::{Plan, TURBULENCE, client_name, server_name},
     server::Host,
     time::DatabaseClock,
     tools::Look,
+    world::World,
 };
 
 /// How far time goes in one step. Messages arrive between two steps.
 const TICK: Duration = Duration::from_millis(20);
 
 /// How long the clients may take after the turbulence, and how long sessions may then take to end
-/// and be summed up: a lease, a grace, the hold-off of a server that came up late, and the attempts
+/// and be summarised: a lease, a grace, the hold-off of a server that came up late, and the attempts
 /// at a summary.
 const AFTERMATH: Duration = Duration::from_mins(4);
 
@@ -37,16 +38,6 @@ pub struct Outcome {
     pub seed: u64,
     /// What happened.
     pub history: History,
-}
-
-/// What is left when a run is over.
-pub(crate) struct World {
-    pub(crate) history: History,
-    pub(crate) clients: Clients,
-    pub(crate) database: Arc<Database>,
-    pub(crate) model: Model,
-    pub(crate) look: Arc<Look>,
-    pub(crate) outages: Outages,
 }
 
 /// Runs a seed on a database that has the given fault planted, or none.
@@ -141,7 +132,7 @@ fn let_in(sim: &mut Sim<'_>, plan: &Plan, clients: &Clients) {
     }
 }
 
-/// Whether every session has ended and is summed up.
+/// Whether every session has ended and is summarised.
 fn all_completed(database: &Database) -> bool {
     let statuses = database.inspect(async |store| {
         let mut statuses = Vec::new();
@@ -151,6 +142,6 @@ fn all_completed(database: &Database) -> bool {
         }
         Ok::<_, StoreError>(statuses)
     });
-    // What cannot be read is for the oracle to tell.
+    // What cannot be read is reported by the oracle.
     statuses.is_ok_and(|statuses| statuses.iter().all(|it| *it == SessionStatus::Completed))
 }

@@ -54,8 +54,8 @@ impl Clock for SkewedClock {
 
 /// The database's own clock, which leases are compared by.
 ///
-/// Each simulated host has a runtime, and with it a clock of its own, which begins anew when the
-/// host does. The store in memory asks tokio for the time, so it is entered into a runtime that
+/// Each simulated host has a runtime, and with it a clock of its own, which starts again with
+/// the host. The store in memory asks tokio for the time, so it is entered into a runtime that
 /// outlives them all.
 #[derive(Debug)]
 pub(crate) struct DatabaseClock {

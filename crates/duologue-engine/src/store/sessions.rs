@@ -113,7 +113,7 @@ pub struct Claimed {
 }
 
 /// The right to write to a session, until it is claimed again.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lease {
     /// The session.
     pub session_id: SessionId,

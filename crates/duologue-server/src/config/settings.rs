@@ -168,7 +168,8 @@ impl Settings {
                 let allowed = match expected_form(self.default(key)) {
                     Some(form) => format!("must be {form}"),
                     None => {
-                        values::reason(&redact::redact_quotes(error.message(), self.value(key)))
+                        let message = redact::redact_quotes(error.message(), key, self.value(key));
+                        values::reason(&message)
                     }
                 };
                 Some(format!("{} {allowed}", self.cite(key)))

@@ -16,7 +16,7 @@ use tokio_tungstenite::{
 use turmoil::net::TcpStream;
 
 use super::{
-    Clients, Message,
+    knowledge::{Message, Shared},
     view::{View, text},
 };
 use crate::{
@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// See the module.
 pub(super) struct Tab {
-    clients: Clients,
+    shared: Shared,
     name: String,
     talk: Talk,
     number: u32,
@@ -67,14 +67,14 @@ enum Fate {
 
 impl Tab {
     pub(super) fn new(
-        clients: Clients,
+        shared: Shared,
         name: String,
         talk: Talk,
         number: u32,
         home: Arc<Mutex<usize>>,
     ) -> Self {
         Self {
-            clients,
+            shared,
             name,
             number,
             home,
@@ -100,7 +100,7 @@ impl Tab {
         self.leave().await;
         let seen = std::mem::take(&mut self.view.events);
         let name = self.name.clone();
-        self.clients.learn(&self.talk.session_id, |known| {
+        self.shared.learn(&self.talk.session_id, |known| {
             known.views.push((name, seen));
         });
     }
@@ -116,12 +116,12 @@ impl Tab {
 
     /// Sends a message and follows it to its end, as far as the tab's character goes.
     async fn converse(&mut self, message: &Message) {
-        let give_up_at = self.clients.time.now().max(TURBULENCE) + PATIENCE;
+        let give_up_at = self.shared.time.now().max(TURBULENCE) + PATIENCE;
         let mut was_sent = false;
         while !self.view.has_answer(&message.text) {
-            if self.clients.time.now() > give_up_at {
+            if self.shared.time.now() > give_up_at {
                 let what = format!("waited in vain for {message:?}");
-                return self.clients.history.violation(&self.name, &what);
+                return self.shared.history.violation(&self.name, &what);
             }
             if self.socket.is_none() && !self.connect().await {
                 continue;
@@ -139,7 +139,7 @@ impl Tab {
                 Fate::Refused => sleep(self.millis(200..600)).await,
                 Fate::WaitedInVain => {
                     let what = format!("no word of {message:?} on an open connection");
-                    return self.clients.history.violation(&self.name, &what);
+                    return self.shared.history.violation(&self.name, &what);
                 }
             }
         }
@@ -159,7 +159,7 @@ impl Tab {
             message.text,
             if again { " again" } else { "" }
         ));
-        self.clients.learn(&self.talk.session_id, |known| {
+        self.shared.learn(&self.talk.session_id, |known| {
             *known.sent.entry(message.clone()).or_default() += 1;
         });
         let frame = match &message.id {
@@ -172,13 +172,13 @@ impl Tab {
     /// Follows one message until it is answered, refused, or the connection is lost. Where it was not
     /// sent on this connection, it is lost if the replay does not bring it.
     async fn follow(&mut self, message: &Message, was_sent_here: bool) -> Fate {
-        let patience_ends = self.clients.time.now() + PATIENCE;
+        let patience_ends = self.shared.time.now() + PATIENCE;
         if self.talk.character == Character::Slow && self.rng.bool() {
             self.note("does not read");
             sleep(self.millis(1000..9000)).await;
         }
         while !self.view.has_answer(&message.text) {
-            if self.clients.time.now() > patience_ends {
+            if self.shared.time.now() > patience_ends {
                 return Fate::WaitedInVain;
             }
             match self.hear().await {
@@ -187,7 +187,7 @@ impl Tab {
                 Heard::Frame(frame) => {
                     if self.view.has_receipt(&message.text) {
                         let message = message.clone();
-                        self.clients.learn(&self.talk.session_id, |known| {
+                        self.shared.learn(&self.talk.session_id, |known| {
                             known.acknowledged.insert(message);
                         });
                     } else if is_refusal_of(&frame, message)
@@ -247,7 +247,7 @@ impl Tab {
                 self.note(&format!("not let in by {}: {why}", server_name(server)));
                 if why == "404" {
                     let what = "its own session is said not to exist";
-                    self.clients.history.violation(&self.name, what);
+                    self.shared.history.violation(&self.name, what);
                 }
                 // A server that answers is there, and keeps its sessions; but it may be without its
                 // database, and another is not.
@@ -263,7 +263,7 @@ impl Tab {
     /// From now on, all tabs go to the next server.
     fn move_on(&self) {
         let mut home = self.home.lock().expect("no holder of this lock panics");
-        *home = (*home + 1) % self.clients.servers;
+        *home = (*home + 1) % self.shared.servers;
     }
 
     /// A handshake, or why there is none: a status, or a word.
@@ -320,7 +320,7 @@ impl Tab {
             Ok(value) => value,
             Err(error) => {
                 let what = format!("a frame that is not JSON ({error}): {frame}");
-                self.clients.history.violation(&self.name, &what);
+                self.shared.history.violation(&self.name, &what);
                 return self.gone(None);
             }
         };
@@ -331,7 +331,7 @@ impl Tab {
             _ => self.note(&format!("hears {kind} {seq}")),
         }
         if let Err(what) = self.view.note(&value, &frame) {
-            self.clients.history.violation(&self.name, &what);
+            self.shared.history.violation(&self.name, &what);
         }
         Heard::Frame(value)
     }
@@ -358,8 +358,8 @@ impl Tab {
     /// The server has this reader, or had it a latency ago. What a slow reader hears is old.
     fn heard(&self) {
         if self.talk.character != Character::Slow {
-            let now = self.clients.time.now();
-            self.clients.learn(&self.talk.session_id, |known| {
+            let now = self.shared.time.now();
+            self.shared.learn(&self.talk.session_id, |known| {
                 known.heard.insert(now);
             });
         }
@@ -385,7 +385,7 @@ impl Tab {
     }
 
     fn note(&self, what: &str) {
-        self.clients.history.note(&self.name, what);
+        self.shared.history.note(&self.name, what);
     }
 
     fn millis(&mut self, range: std::ops::Range<u64>) -> Duration {

@@ -58,12 +58,12 @@ impl View {
         self.last_seq
     }
 
-    /// Whether the message is on record, as far as this reader was told.
+    /// Whether the message is on record, as far as this reader knows.
     pub(crate) fn has_receipt(&self, text: &str) -> bool {
         self.receipts.contains(text)
     }
 
-    /// Whether the message's turn is over, as far as this reader was told.
+    /// Whether the message's turn is over, as far as this reader knows.
     pub(crate) fn has_answer(&self, text: &str) -> bool {
         self.answered.contains(text)
     }
@@ -106,7 +106,7 @@ impl View {
             return if self.may_repeat && same {
                 Ok(())
             } else {
-                Err(format!("event {seq} is told again: {raw}"))
+                Err(format!("event {seq} is sent again: {raw}"))
             };
         }
         if seq != self.last_seq + 1 {
@@ -142,7 +142,9 @@ impl View {
         let last_seq = frame["last_seq"].as_u64().unwrap_or_default();
         if last_seq < self.last_seq {
             let seen = self.last_seq;
-            return Err(format!("the log ends at {last_seq}, but {seen} was told"));
+            return Err(format!(
+                "the log ends at {last_seq}, but {seen} was received"
+            ));
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ pub(crate) struct Ending {
 pub(crate) struct Ledger {
     /// Each ending once, however often it was written.
     pub(crate) endings: Vec<Ending>,
-    /// The attempts at each job that were told that their result is applied.
+    /// The attempts at each job whose result the store reported as applied.
     pub(crate) applied: BTreeMap<i64, BTreeSet<(String, u32)>>,
     /// Attempts at jobs, by session.
     pub(crate) attempts: BTreeMap<SessionId, u32>,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use duologue_protocol::{EndReason, SessionId};
 
-use crate::{client::Knowledge, nemesis::HOLD_MAX, server, simulation::World};
+use crate::{client::Knowledge, nemesis::HOLD_MAX, server, world::World};
 
 /// What lies between a server's view and its client's: latency, messages that were held back, and
 /// the time between two renewals, by which a server finds out that its database is away.

@@ -35,13 +35,13 @@ impl Tab {
             // It would become its owner.
             return;
         }
-        let server = self.rng.usize(0..self.clients.servers);
+        let server = self.rng.usize(0..self.shared.servers);
         let user_id = &self.talk.user_id;
         let path = format!("/ws/session/{session_id}?user_id={user_id}&after=0");
         match self.try_connect(server, &path).await {
             Ok(_socket) => {
                 let what = format!("was let into {session_id}, which is another user's");
-                self.clients.history.violation(&self.name, &what);
+                self.shared.history.violation(&self.name, &what);
             }
             Err(why) => self.note(&format!("knocks at {session_id}: {why}")),
         }
@@ -49,11 +49,7 @@ impl Tab {
 
     fn foreign(&mut self) -> Option<Talk> {
         let own = &self.talk.user_id;
-        let foreign = self
-            .clients
-            .talks
-            .iter()
-            .filter(|talk| talk.user_id != *own);
+        let foreign = self.shared.talks.iter().filter(|talk| talk.user_id != *own);
         let foreign: Vec<_> = foreign.collect();
         let choice = self.rng.choice(&foreign)?;
         Some((*choice).clone())
@@ -61,7 +57,7 @@ impl Tab {
 
     /// Whether the session's own client has got hold of it.
     fn exists(&self, session_id: &SessionId) -> bool {
-        let known = self.clients.knowledge();
+        let known = self.shared.knowledge();
         known
             .get(session_id)
             .is_some_and(|known| !known.heard.is_empty())
@@ -69,7 +65,7 @@ impl Tab {
 
     /// Sends what is not HTTP, and leaves the connection open for a while.
     async fn babble(&mut self) {
-        let server = self.rng.usize(0..self.clients.servers);
+        let server = self.rng.usize(0..self.shared.servers);
         let host = server_name(server);
         let half_a_head = b"GET /ws/session/x HTTP/1.1\r\nhost: ";
         let garbage = [0x16, 0x03, 0x01, 0x00, 0xff];
