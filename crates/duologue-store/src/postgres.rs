@@ -19,7 +19,7 @@ use duologue_engine::store::{
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use sqlx::query_scalar;
 
-use self::calls::Calls;
+use self::calls::PostgresCalls;
 pub(crate) use self::opening::{check, migrate};
 use crate::{
     functions::{attempt, conflict_unless, event_json, events_json, job_end, rows},
@@ -28,7 +28,7 @@ use crate::{
 
 /// See the module.
 pub(crate) struct PostgresStore {
-    calls: Calls,
+    calls: PostgresCalls,
 }
 
 #[async_trait]

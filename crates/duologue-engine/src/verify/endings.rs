@@ -2,7 +2,7 @@
 
 use duologue_protocol::{Event, EventBody, Seq, SessionSummarized, SummaryStatus};
 
-use super::{Entry, Findings, Invariant};
+use super::findings::{Entry, Findings, Invariant};
 use crate::store::{
     JobEnd, SessionRecord, SessionStatus,
     normalize::Ending,

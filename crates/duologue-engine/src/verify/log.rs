@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 
 use duologue_protocol::EventBody;
 
-use super::{Entry, Findings, Invariant, Kept};
+use super::findings::{Entry, Findings, Invariant, Kept};
 use crate::transcript::MESSAGE_IDS_MAX;
 
 /// Numbers are 1, 2, 3, …

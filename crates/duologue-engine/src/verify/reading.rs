@@ -2,7 +2,10 @@
 
 use duologue_protocol::{Seq, SessionId};
 
-use super::{Findings, Invariant, Kept, Violation, violations};
+use super::{
+    findings::{Findings, Invariant, Kept, Violation},
+    violations::violations,
+};
 use crate::store::{StoreError, operators::OperatorStore};
 
 /// Rows of a log that are read at a time.

@@ -3,9 +3,11 @@
 pub(crate) mod client;
 pub(crate) mod clock;
 pub(crate) mod log;
+mod names;
 pub(crate) mod provider;
 pub(crate) mod store;
 pub(crate) mod tool;
+mod waits;
 
 use std::{
     num::{NonZeroU32, NonZeroU64},
@@ -23,17 +25,14 @@ use duologue_engine::{
     provider::Provider,
     store::{ServerId, SessionRecord, SessionStatus},
 };
-use duologue_protocol::{Event, OnBusy, Seq, SessionId, UserId};
+use duologue_protocol::{Event, OnBusy, Seq, UserId};
 use duologue_router::RuleAgent;
 
 use self::{client::Client, clock::SteppingClock, store::WatchedStore, tool::Toolbox};
-
-/// How long a test waits for what must come. Paused time makes it free, and it is longer than any
-/// limit, so that a test may wait for a limit to be reached.
-const PATIENCE: Duration = Duration::from_mins(30);
-
-/// How often it looks.
-const GLANCE: Duration = Duration::from_millis(10);
+pub(crate) use self::{
+    names::{alice, session_id},
+    waits::{millis, pass, seconds, until, within},
+};
 
 const AGENT: &str = r#"
 name = "test"
@@ -255,46 +254,6 @@ impl World {
         })
         .await
     }
-}
-
-pub(crate) fn alice() -> UserId {
-    UserId::new("alice").expect("a user id")
-}
-
-pub(crate) fn session_id(name: &str) -> SessionId {
-    SessionId::new(name).expect("a session id")
-}
-
-/// Asks until there is an answer. Time passes meanwhile.
-pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    within(what, async {
-        loop {
-            if let Some(answer) = ask().await {
-                return answer;
-            }
-            pass(GLANCE).await;
-        }
-    })
-    .await
-}
-
-/// Waits for what must come.
-pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
-    let done = tokio::time::timeout(PATIENCE, work).await;
-    done.unwrap_or_else(|_| panic!("in vain for {PATIENCE:?}: {what}"))
-}
-
-/// Lets paused time pass: everything that is due meanwhile happens in its order.
-pub(crate) async fn pass(time: Duration) {
-    tokio::time::sleep(time).await;
-}
-
-pub(crate) fn seconds(count: u64) -> Duration {
-    Duration::from_secs(count)
-}
-
-pub(crate) fn millis(count: u64) -> Duration {
-    Duration::from_millis(count)
 }
 
 fn number(number: u32) -> NonZeroU32 {

@@ -11,7 +11,7 @@ use duologue_protocol::CallId;
 use serde_json::{Value, json};
 use tokio::sync::{Barrier, watch};
 
-use super::{log, store::WatchedStore, within};
+use super::{log, store::WatchedStore, waits::within};
 
 /// What a tool does when it is called.
 #[derive(Debug)]
