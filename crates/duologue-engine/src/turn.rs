@@ -252,9 +252,9 @@ impl Turn {
 
     fn plan(&self) -> Plan {
         let model_tools = if self.context.provider.calls_tools() {
-            ModelTools::Model
+            ModelTools::Supported
         } else {
-            ModelTools::Rules
+            ModelTools::Unsupported
         };
         self.context.agent.route(&self.situation(), model_tools)
     }

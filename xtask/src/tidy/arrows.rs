@@ -16,7 +16,8 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("duologue-store", INNER, &[]),
     ("duologue-llm", INNER, &[]),
     ("duologue-mock", INNER, &[]),
-    ("duologue-tools", INNER, &[]),
+    ("duologue-router", INNER, &[]),
+    ("duologue-tools", INNER, &["duologue-router"]),
     ("duologue-bus", INNER, &[]),
     ("duologue-server", PARTS, &[]),
     ("duologue-conformance", INNER, &[]),
@@ -29,13 +30,14 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("xtask", &[], &[]),
 ];
 const INNER: &[&str] = &["duologue-protocol", "duologue-engine"];
-const ENGINE_TESTS: &[&str] = &["duologue-doubles", "duologue-mock"];
+const ENGINE_TESTS: &[&str] = &["duologue-doubles", "duologue-mock", "duologue-router"];
 const PARTS: &[&str] = &[
     "duologue-protocol",
     "duologue-engine",
     "duologue-store",
     "duologue-llm",
     "duologue-mock",
+    "duologue-router",
     "duologue-tools",
     "duologue-bus",
     "duologue-client",
@@ -46,6 +48,7 @@ const PRODUCT: &[&str] = &[
     "duologue-store",
     "duologue-llm",
     "duologue-mock",
+    "duologue-router",
     "duologue-tools",
     "duologue-bus",
     "duologue-client",
@@ -55,6 +58,7 @@ const SIMULATED: &[&str] = &[
     "duologue-protocol",
     "duologue-engine",
     "duologue-client",
+    "duologue-router",
     "duologue-server",
     "duologue-doubles",
 ];

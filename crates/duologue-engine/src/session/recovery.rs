@@ -113,7 +113,7 @@ pub(super) enum OpenTurn {
 /// Finds the open turn, if there is one. `draft` is what was saved last in the session.
 pub(super) fn open_turn(
     transcript: &Transcript,
-    agent: &Agent,
+    agent: &dyn Agent,
     draft: Option<Draft>,
 ) -> Option<OpenTurn> {
     let turn_id = transcript.open_turn?;

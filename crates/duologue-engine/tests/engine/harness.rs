@@ -16,7 +16,6 @@ use std::{
 use duologue_doubles::scripted::ScriptedProvider;
 use duologue_engine::{
     AttachError, Engine, Limits, Parts, Position,
-    agent::Agent,
     limits::{
         GenerationLimits, JobLimits, ProcessLimits, RetryDelay, SessionLimits, TokenLimits,
         TurnLimits, UserLimits,
@@ -25,6 +24,7 @@ use duologue_engine::{
     store::{ServerId, SessionRecord, SessionStatus, Store},
 };
 use duologue_protocol::{Event, OnBusy, Seq, SessionId, UserId};
+use duologue_router::RuleAgent;
 
 use self::{client::Client, clock::SteppingClock, store::WatchedStore, tool::Toolbox};
 
@@ -174,7 +174,7 @@ impl World {
     ) -> Self {
         let mut limits = limits();
         change(&mut limits);
-        let agent = Agent::from_toml(&agent_text, &tools.tools());
+        let agent = RuleAgent::from_toml(&agent_text, &tools.tools());
         let agent = agent.expect("the agent is well-formed");
         let clock = Arc::new(SteppingClock::start());
         let parts = Parts {
