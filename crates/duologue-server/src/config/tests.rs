@@ -57,27 +57,6 @@ fn wrong_variables(process: Pairs<'_>) -> String {
     load_variables(process).unwrap_err().to_string()
 }
 
-/// A limit under its old name would be ignored, so the server refuses it, wherever it comes from.
-#[test]
-fn a_renamed_key_is_refused_with_its_source_and_its_new_name() {
-    let error = wrong_file("limits.connection.messages_burst = 5");
-    let expected = "`limits.connection.messages_burst` (from duologue.toml) was renamed; use \
-                    `limits.connection.frames_burst` instead";
-    assert!(error.contains(expected), "{error}");
-
-    let name = "DUOLOGUE_LIMITS__CONNECTION__MESSAGES_PER_MINUTE";
-    let expected = format!(
-        "`limits.connection.messages_per_minute` (from {name}) was renamed; use \
-         DUOLOGUE_LIMITS__CONNECTION__FRAMES_PER_MINUTE instead"
-    );
-    let error = wrong_variables(&[(name, "5")]);
-    assert!(error.contains(&expected), "{error}");
-    let dot_env = Environment::new([], [(name, "5")]);
-    let error = load(None, &dot_env, Vec::new()).unwrap_err().to_string();
-    assert!(error.contains(&format!("(from {name} in .env)")), "{error}");
-    assert!(error.contains("FRAMES_PER_MINUTE instead"), "{error}");
-}
-
 #[test]
 fn the_defaults_are_complete_and_fit_together() {
     let loaded = load_variables(&[]).unwrap();
