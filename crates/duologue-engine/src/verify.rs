@@ -17,13 +17,13 @@ use std::fmt;
 use duologue_protocol::{Event, SessionId};
 
 pub use self::reading::{check, read};
-use crate::store::inspect::{Head, StoredEvent};
+use crate::store::operators::{StoredEvent, StoredSession};
 
 /// A session as it is kept, all of one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kept {
     /// All but the log.
-    pub head: Head,
+    pub head: StoredSession,
     /// The whole log, in the order of its numbers.
     pub log: Vec<StoredEvent>,
 }

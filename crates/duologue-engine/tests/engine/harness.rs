@@ -21,7 +21,7 @@ use duologue_engine::{
         TurnLimits, UserLimits,
     },
     provider::Provider,
-    store::{ServerId, SessionRecord, SessionStatus, Store},
+    store::{ServerId, SessionRecord, SessionStatus},
 };
 use duologue_protocol::{Event, OnBusy, Seq, SessionId, UserId};
 use duologue_router::RuleAgent;
