@@ -110,11 +110,6 @@ const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         rule: Rule::Cycles,
-        path: "crates/duologue-engine/",
-        reason: "older than the rule",
-    },
-    Exception {
-        rule: Rule::Cycles,
         path: "crates/duologue-llm/",
         reason: "older than the rule",
     },
