@@ -95,7 +95,7 @@ async fn claim(
         user_id,
         agent: context.agent.name().to_owned(),
         server: context.server.clone(),
-        lease: context.limits.session.lease,
+        lease_duration: context.limits.session.lease,
         now: context.clock.now(),
     };
     let claimed = context.store.claim(&claim).await?;

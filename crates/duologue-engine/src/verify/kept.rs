@@ -2,13 +2,13 @@
 
 use duologue_protocol::Event;
 
-use crate::store::inspect::{Head, StoredEvent};
+use crate::store::operators::{StoredEvent, StoredSession};
 
 /// A session as it is kept, all of one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kept {
     /// All but the log.
-    pub head: Head,
+    pub head: StoredSession,
     /// The whole log, in the order of its numbers.
     pub log: Vec<StoredEvent>,
 }

@@ -24,7 +24,7 @@ use duologue_engine::{
         TurnLimits, UserLimits,
     },
     provider::Provider,
-    store::{ServerId, SessionRecord, SessionStatus, Store},
+    store::{ServerId, SessionRecord, SessionStatus},
     tool::Tool,
 };
 use duologue_protocol::{Event, OnBusy, Seq, UserId};
