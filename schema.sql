@@ -136,6 +136,8 @@ alter table sessions
 -- All rows get the transaction of this upgrade; among them the order is that of their ids.
 alter table session_events add column txid xid8 not null default pg_current_xact_id();
 
+alter table session_jobs add column uncounted integer not null default 0;
+
 do $$
 declare
     the_function regprocedure;
@@ -368,6 +370,7 @@ create table if not exists session_jobs (
     user_id     text        not null,
     last_seq    bigint      not null,
     attempt     integer     not null default 0,
+    uncounted   integer     not null default 0,
     worker      text,
     due_at      timestamptz not null,
     outcome     text        check (outcome in ('applied', 'superseded')),
@@ -381,6 +384,8 @@ comment on table session_jobs is
     'Work that outlives its session. So far there is one kind: make the session''s summary.';
 comment on column session_jobs.attempt is
     'Raised by every claim, before the work: a job that kills its worker runs out of attempts too.';
+comment on column session_jobs.uncounted is
+    'How many of these claims do not count as attempts, since their server stopped.';
 comment on column session_jobs.worker is
     'Who has it; null when nobody does. Together with the attempt it fences the result.';
 comment on column session_jobs.due_at is
@@ -724,7 +729,7 @@ language sql security definer set search_path from current as $$
     from due where j.id = due.id
     returning jsonb_build_object(
         'id', j.id, 'session_id', j.session_id, 'user_id', j.user_id, 'last_seq', j.last_seq,
-        'worker', j.worker, 'attempt', j.attempt
+        'worker', j.worker, 'attempt', j.attempt, 'uncounted', j.uncounted
     )
 $$;
 
@@ -741,13 +746,15 @@ begin
 end $$;
 
 -- False: another worker has it, or it is over.
-create function duologue_retry_job(
-    of_job bigint, by_worker text, at_attempt integer, delay_seconds double precision, why text
+create function duologue_release_job(
+    of_job bigint, by_worker text, at_attempt integer, delay_seconds double precision, why text,
+    is_counted boolean
 ) returns boolean
 language plpgsql security definer set search_path from current as $$
 begin
     update session_jobs set
         worker = null, last_error = why,
+        uncounted = uncounted + case when is_counted then 0 else 1 end,
         due_at = clock_timestamp() + make_interval(secs => delay_seconds)
     where id = of_job and worker = by_worker and attempt = at_attempt and outcome is null;
     -- Without a worker it was given back by this very attempt: a repetition.
@@ -848,7 +855,7 @@ create function duologue_job_json(j session_jobs) returns jsonb
 language sql stable set search_path from current as $$
     select jsonb_build_object(
         'id', j.id, 'session_id', j.session_id, 'user_id', j.user_id, 'last_seq', j.last_seq,
-        'state', duologue_job_state(j), 'attempt', j.attempt, 'worker', j.worker,
+        'state', duologue_job_state(j), 'attempt', j.attempt, 'uncounted', j.uncounted, 'worker', j.worker,
         'due_in_seconds', case when j.outcome is null
             then greatest(extract(epoch from j.due_at - clock_timestamp()), 0) else 0 end,
         'outcome', j.outcome, 'last_error', j.last_error

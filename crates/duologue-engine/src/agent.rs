@@ -1,119 +1,67 @@
-//! An agent: prompt, routes, tools and their settings, read from configuration.
+//! The interface of agents: what a session answers with, and what each turn does next.
 //!
-//! [`Agent::route`] decides what a turn does, and [`Agent::check`] what becomes of a call that a
-//! model asks for. Both are pure: the same conversation always leads to the same choice.
-//!
-//! The form of the configuration is shown and explained in `config/agent.toml`. Not here: calling
-//! tools and asking models, which is the turn's business.
+//! An agent has prompts and tools, and chooses the next step of a turn. How it chooses is its own
+//! business: by rules, by a file, or by leaving everything to the model. Not here: calling tools and
+//! asking models, which the turn does.
 
-mod build;
-mod check;
-mod config;
-mod fill;
-mod parameter;
-mod phrases;
-mod question;
-mod route;
-mod tool;
-mod words;
-
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::sync::Arc;
 
 use duologue_protocol::{FollowUp, UserId};
 use serde_json::Value;
 
-use crate::{
-    agent::{phrases::Phrases, route::Route, tool::AgentTool},
-    tool::{Tool, ToolDefinition},
-};
+use crate::tool::{Tool, ToolDefinition};
 
-/// An agent, checked and compiled. Cheap to share, not to build.
-pub struct Agent {
-    name: String,
-    prompt: Arc<str>,
-    summary_prompt: Arc<str>,
-    corrections: Phrases,
-    /// Drop the question that waits, wherever they stand in a message.
-    drop_phrases: Phrases,
-    /// Drop it where a message says nothing else: "cancel" may be about anything.
-    drop_words: Phrases,
-    /// In the order in which they are tried.
-    routes: Vec<Route>,
-    tools: BTreeMap<String, AgentTool>,
+/// Answers in sessions: chooses the next step of each turn, and has the prompts and tools for it.
+///
+/// Shared by all sessions as `Arc<dyn Agent>`. Every method is pure and returns at once: the same
+/// arguments always lead to the same result, so that a turn which another server resumes continues as
+/// it began. A panic ends the turn.
+pub trait Agent: Send + Sync + 'static {
+    /// The name that a new session stores, and that `session_started` contains.
+    fn name(&self) -> &str;
+
+    /// The system prompt for answering a user.
+    fn prompt(&self) -> &Arc<str>;
+
+    /// The system prompt for summarising a session.
+    fn summary_prompt(&self) -> &Arc<str>;
+
+    /// Chooses the step with which a turn begins.
+    ///
+    /// Whatever the plan, a pending question is closed by it, unless the plan is to ask.
+    fn route(&self, situation: &Situation<'_>, model_tools: ModelTools) -> Plan;
+
+    /// Decides whether a call that the model requests is made. The model is not trusted: `tool` may be
+    /// any text, and `arguments` any JSON.
+    fn check(&self, tool: &str, arguments: &Value, situation: &Situation<'_>) -> Checked;
+
+    /// The tool of that name. `None`: this agent does not have it, even if others do.
+    fn tool(&self, name: &str) -> Option<&Arc<dyn Tool>>;
+
+    /// Whether a call of that tool whose result was lost may be repeated. `false` for a tool that the
+    /// agent does not have.
+    fn is_idempotent(&self, name: &str) -> bool;
 }
 
-/// Why an agent's configuration is refused. Both are for whoever wrote it.
-#[derive(Debug, thiserror::Error)]
-pub enum AgentError {
-    /// It is not TOML, or not of the form that an agent has.
-    #[error("the agent's configuration cannot be read")]
-    Unreadable(#[source] toml::de::Error),
-    /// A value makes no sense, or a tool that it names is unfit.
-    #[error("the agent's configuration is wrong at `{key}`: {problem}")]
-    Invalid {
-        /// Where, for example `routes.order_status.tool`.
-        key: String,
-        /// What is wrong and what is allowed.
-        problem: String,
-    },
-}
-
-/// Who decides which tools are called; what [`Provider::calls_tools`] says.
+/// Whether the model can call tools; the result of [`Provider::calls_tools`].
 ///
 /// [`Provider::calls_tools`]: crate::provider::Provider::calls_tools
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModelTools {
-    /// The model, save where a route forces or forbids.
-    Model,
-    /// The agent's rules, since the model cannot.
-    Rules,
-}
-
-impl Agent {
-    /// The name that `session_started` tells.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The instructions for answering a user.
-    pub fn prompt(&self) -> &Arc<str> {
-        &self.prompt
-    }
-
-    /// The instructions for summing a session up.
-    pub fn summary_prompt(&self) -> &Arc<str> {
-        &self.summary_prompt
-    }
-
-    /// The agent's tool of that name. `None`: it has none, whatever other agents may have.
-    pub fn tool(&self, name: &str) -> Option<&Arc<dyn Tool>> {
-        self.tools.get(name).map(|tool| &tool.tool)
-    }
-
-    /// Whether a call of that tool which got no answer may be made again.
-    pub fn is_idempotent(&self, name: &str) -> bool {
-        self.tools.get(name).is_some_and(|tool| tool.is_idempotent)
-    }
-}
-
-impl fmt::Debug for Agent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Agent")
-            .field("name", &self.name)
-            .field("routes", &self.routes)
-            .field("tools", &self.tools.keys())
-            .finish_non_exhaustive()
-    }
+    /// It can, so the agent may leave the choice to it.
+    Supported,
+    /// It cannot. The agent chooses, and offers it no tools.
+    Unsupported,
 }
 
 /// What a decision is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct Situation<'a> {
-    /// What the user wrote.
+    /// The user's message.
     pub text: &'a str,
-    /// Whose session it is.
+    /// The session's user.
     pub user_id: &'a UserId,
-    /// The question that waits for an answer, if one does.
+    /// The follow-up question that is not answered yet.
     pub pending: Option<&'a FollowUp>,
     /// The last tool call of the conversation, by name and arguments.
     pub last_call: Option<(&'a str, &'a Value)>,
@@ -122,9 +70,9 @@ pub struct Situation<'a> {
 /// What a turn does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// The route's name, for the `routed` event.
+    /// The agent's name for this decision, for the `routed` event.
     pub route: String,
-    /// The tool it leads to, if it leads to one.
+    /// The tool that it leads to, if it leads to one.
     pub tool: Option<String>,
     /// The next step.
     pub step: Step,
@@ -133,32 +81,29 @@ pub struct Plan {
 /// The step that follows a decision.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// Call a tool with these arguments, which its schema has accepted.
+    /// Call a tool with these arguments, which its schema accepts.
     Call {
         /// The tool's name.
         tool: String,
         /// A JSON object.
         arguments: Value,
     },
-    /// Ask for what is missing.
+    /// Ask the user for what a tool lacks. The question is the turn's answer.
     Ask(FollowUp),
     /// Let the model answer; it may call these tools.
     Generate {
-        /// Empty where the rules have decided, or the model cannot call tools.
+        /// Empty if the model shall answer without tools, or cannot call any.
         tools: Vec<ToolDefinition>,
     },
 }
 
-/// What becomes of a call that a model asks for.
+/// What becomes of a call that the model requests.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Checked {
-    /// Call the tool with these arguments, which its schema has accepted.
+    /// Call the tool with these arguments, which its schema accepts.
     Call(Value),
     /// A required parameter is missing: ask the user.
     Ask(FollowUp),
-    /// Tell the model why the call cannot be made.
+    /// The call is not made; the model receives the reason.
     Refused(String),
 }
-
-#[cfg(test)]
-mod tests;

@@ -32,7 +32,7 @@ pub struct Parts {
     /// The model that answers.
     pub provider: Arc<dyn Provider>,
     /// How it answers.
-    pub agent: Arc<Agent>,
+    pub agent: Arc<dyn Agent>,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// This run of the server.
@@ -71,7 +71,7 @@ pub(crate) struct Context {
     /// Runs each operation in a task of its own.
     pub(crate) store: Arc<dyn Store>,
     pub(crate) provider: Arc<dyn Provider>,
-    pub(crate) agent: Arc<Agent>,
+    pub(crate) agent: Arc<dyn Agent>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) server: ServerId,
     pub(crate) limits: Limits,

@@ -16,7 +16,7 @@ use tracing::Instrument;
 use crate::{
     context::Context,
     jobs::error::JobError,
-    store::{Job, ServerId, StoreError, normalize::stored_time},
+    store::{Job, JobRelease, ServerId, StoreError, normalize::stored_time},
 };
 
 /// One worker. Runs until the server drains.
@@ -87,12 +87,22 @@ async fn settle(context: &Context, job: &Job, error: JobError) -> Result<(), Sto
     match error {
         JobError::Lost => Ok(()),
         JobError::Retry(_) if context.drain.is_cancelled() => {
-            store
-                .retry_job(job, Duration::ZERO, "the server stopped")
-                .await
+            let release = JobRelease {
+                delay: Duration::ZERO,
+                reason: "the server stopped".to_owned(),
+                is_counted: false,
+            };
+            store.release_job(job, &release).await
         }
         JobError::Retry(cause) => match retry_delay(context, job) {
-            Some(delay) => store.retry_job(job, delay, &cause.to_string()).await,
+            Some(delay) => {
+                let release = JobRelease {
+                    delay,
+                    reason: cause.to_string(),
+                    is_counted: true,
+                };
+                store.release_job(job, &release).await
+            }
             None => fail(context, job).await,
         },
         JobError::GiveUp(_) => fail(context, job).await,
@@ -101,7 +111,7 @@ async fn settle(context: &Context, job: &Job, error: JobError) -> Result<(), Sto
 
 /// The wait before the next attempt; none after the last.
 fn retry_delay(context: &Context, job: &Job) -> Option<Duration> {
-    let index = usize::try_from(job.attempt)
+    let index = usize::try_from(job.counted_attempt())
         .unwrap_or(usize::MAX)
         .saturating_sub(1);
     context
@@ -114,7 +124,7 @@ fn retry_delay(context: &Context, job: &Job) -> Option<Duration> {
 
 async fn summarize(context: &Context, job: &Job) -> Result<(), JobError> {
     // An attempt beyond the last one means that earlier attempts crashed the process.
-    if usize::try_from(job.attempt).unwrap_or(usize::MAX)
+    if usize::try_from(job.counted_attempt()).unwrap_or(usize::MAX)
         > context.limits.jobs.retry_delays.len() + 1
     {
         return Err(JobError::GiveUp("every attempt crashed its server".into()));

@@ -1,8 +1,9 @@
 //! The engine: sessions, turns, tools and jobs, and the seams that everything else plugs into.
 //!
 //! A session is one task that owns one numbered log of events; everything else reads that log or
-//! produces its next event. Four traits connect the engine to its surroundings: [`Store`](store::Store),
-//! [`Provider`](provider::Provider), [`Tool`](tool::Tool), and the [`Clock`](clock::Clock).
+//! produces its next event. Five traits connect the engine to its surroundings: [`Store`](store::Store),
+//! [`Provider`](provider::Provider), [`Agent`](agent::Agent), [`Tool`](tool::Tool), and the
+//! [`Clock`](clock::Clock).
 //!
 //! Invariant: nothing in this crate opens a file or a socket, or reads the environment.
 

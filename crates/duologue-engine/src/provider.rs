@@ -18,7 +18,7 @@ pub trait Provider: Send + Sync + 'static {
     /// The model's name, as it is stored with each answer.
     fn model(&self) -> &str;
 
-    /// Whether the model decides by itself which tools to call. If not, the agent's rules do.
+    /// Whether the model decides by itself which tools to call. If not, the agent does.
     fn calls_tools(&self) -> bool;
 
     /// Asks for an answer. The request starts with the first poll; dropping the stream closes the

@@ -25,10 +25,13 @@ impl StoreHealth {
     }
 
     /// The leases were renewed. A renewal so late that they had lapsed starts a new period.
-    pub(crate) fn record_renewal(&self, lease: Duration) {
+    pub(crate) fn record_renewal(&self, lease_duration: Duration) {
         let now = Instant::now();
         let mut healthy = lock(&self.0);
-        if healthy.renewed_at.is_none_or(|before| now - before > lease) {
+        if healthy
+            .renewed_at
+            .is_none_or(|before| now - before > lease_duration)
+        {
             healthy.since = Some(now);
         }
         healthy.renewed_at = Some(now);

@@ -221,7 +221,7 @@ impl Turn {
             node = match node {
                 Node::Route => self.route().await?, // -> CallTools | Ask | Prepare
                 Node::CallTools(calls) => self.call_tools(calls).await?, // -> Prepare
-                Node::CallAgain(calls) => self.answer_calls(calls).await?, // -> Prepare
+                Node::CallAgain(calls) => self.call_again(calls).await?, // -> Prepare
                 Node::Ask(question) => self.ask(question).await?, // -> Done
                 Node::Prepare => self.prepare()?,   // -> Generate
                 Node::Generate(request) => self.generate(request).await?, // -> CallTools | Ask | Prepare | Done
@@ -252,9 +252,9 @@ impl Turn {
 
     fn plan(&self) -> Plan {
         let model_tools = if self.context.provider.calls_tools() {
-            ModelTools::Model
+            ModelTools::Supported
         } else {
-            ModelTools::Rules
+            ModelTools::Unsupported
         };
         self.context.agent.route(&self.situation(), model_tools)
     }

@@ -1,6 +1,6 @@
 //! The agent: read from its file, or built in.
 
-use duologue_engine::agent::Agent;
+use duologue_router::RuleAgent;
 
 use crate::{
     config::{AuthMode, Config},
@@ -11,7 +11,7 @@ use crate::{
 const BUILTIN_AGENT: &str = include_str!("../../../config/agent.toml");
 
 /// Reads the agent. The text says where it comes from.
-pub(crate) fn read_agent(config: &Config) -> Result<(Agent, String), StartError> {
+pub(crate) fn read_agent(config: &Config) -> Result<(RuleAgent, String), StartError> {
     let (text, origin) = match &config.agent.file {
         None => (BUILTIN_AGENT.to_owned(), "built in".to_owned()),
         Some(path) => {
@@ -24,8 +24,8 @@ pub(crate) fn read_agent(config: &Config) -> Result<(Agent, String), StartError>
     };
     let tools = duologue_tools::builtin();
     let agent = match config.auth.mode {
-        AuthMode::None => Agent::from_toml_on_trust(&text, &tools),
-        AuthMode::Jwt | AuthMode::Supabase => Agent::from_toml(&text, &tools),
+        AuthMode::None => RuleAgent::from_toml_without_authentication(&text, &tools),
+        AuthMode::Jwt | AuthMode::Supabase => RuleAgent::from_toml(&text, &tools),
     };
     match agent {
         Ok(agent) => Ok((agent, origin)),

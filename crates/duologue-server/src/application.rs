@@ -4,7 +4,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use duologue_engine::{Parts, store::ServerId};
+use duologue_engine::{Parts, agent::Agent, store::ServerId};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 

@@ -8,6 +8,8 @@ mod model;
 mod report;
 mod store;
 
+use duologue_engine::agent::Agent;
+
 pub use crate::check::report::Report;
 use crate::{agent_file::read_agent, check::report::Row, config::Loaded, error_chain::error_chain};
 

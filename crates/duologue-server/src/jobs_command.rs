@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use duologue_engine::store::{
     StoreError,
-    inspect::{Inspect, JobRecord, JobState, Jobs, Retry},
+    operators::{JobRecord, JobState, Jobs, OperatorStore, RetryOutcome},
 };
 use duologue_store::{OpenError, StoreConfig};
 
@@ -39,12 +39,12 @@ pub async fn run(
     command: JobsCommand,
     mut out: impl Write,
 ) -> Result<(), JobsError> {
-    let store = duologue_store::inspect(config).await?;
+    let store = duologue_store::open_for_operators(config).await?;
     match command {
         JobsCommand::List { failed: true, json } => list(&*store, Jobs::Failed, json, out).await,
         JobsCommand::List { json, .. } => list(&*store, Jobs::All, json, out).await,
         JobsCommand::Retry(JobSelection { job: Some(job), .. }) => {
-            let retry = store.try_again(job).await?;
+            let retry = store.retry_job(job).await?;
             let retry = retry.ok_or(JobsError::Unknown(job))?;
             Ok(writeln!(out, "{}", retry_message(job, retry))?)
         }
@@ -53,7 +53,7 @@ pub async fn run(
 }
 
 async fn list(
-    store: &dyn Inspect,
+    store: &dyn OperatorStore,
     which: Jobs,
     json: bool,
     mut out: impl Write,
@@ -89,7 +89,7 @@ async fn list(
     Ok(())
 }
 
-async fn retry_failed(store: &dyn Inspect, mut out: impl Write) -> Result<(), JobsError> {
+async fn retry_failed(store: &dyn OperatorStore, mut out: impl Write) -> Result<(), JobsError> {
     let mut after = 0;
     loop {
         let page = store.jobs(Jobs::Failed, after, PAGE_JOBS).await?;
@@ -97,7 +97,7 @@ async fn retry_failed(store: &dyn Inspect, mut out: impl Write) -> Result<(), Jo
         after = last.id;
         for job in page {
             // A job that has been deleted meanwhile needs no retry.
-            if let Some(retry) = store.try_again(job.id).await? {
+            if let Some(retry) = store.retry_job(job.id).await? {
                 writeln!(out, "{}", retry_message(job.id, retry))?;
             }
         }
@@ -108,13 +108,13 @@ async fn retry_failed(store: &dyn Inspect, mut out: impl Write) -> Result<(), Jo
     Ok(())
 }
 
-fn retry_message(job: i64, retry: Retry) -> String {
+fn retry_message(job: i64, retry: RetryOutcome) -> String {
     match retry {
-        Retry::Replaced(new) => format!("job {job} will be retried as job {new}"),
-        Retry::DueNow => format!("job {job} was waiting and is due now"),
-        Retry::Running => format!("job {job} is running; nothing to do"),
-        Retry::Done => format!("job {job} is done; nothing to do"),
-        Retry::Superseded => format!(
+        RetryOutcome::Replaced(new) => format!("job {job} will be retried as job {new}"),
+        RetryOutcome::DueNow => format!("job {job} was waiting and is due now"),
+        RetryOutcome::Running => format!("job {job} is running; nothing to do"),
+        RetryOutcome::Done => format!("job {job} is done; nothing to do"),
+        RetryOutcome::Superseded => format!(
             "job {job} is obsolete: its session was continued, or a later job has replaced it"
         ),
     }
@@ -134,7 +134,7 @@ fn line(job: &JobRecord) -> String {
         _ => "-".to_owned(),
     };
     let id = job.id.to_string();
-    let attempts = job.attempt.to_string();
+    let attempts = job.attempt.saturating_sub(job.uncounted).to_string();
     let error = one_line(job.last_error.as_deref().unwrap_or("-"));
     row(&id, state, &attempts, &due, job.session_id.as_str(), &error)
 }
@@ -169,6 +169,7 @@ mod tests {
             last_seq: Seq(9),
             state: JobState::Waiting,
             attempt: 2,
+            uncounted: 0,
             worker: None,
             due_in: Duration::from_secs(90),
             outcome: None,

@@ -25,7 +25,7 @@ pub enum RestoredError {
 
 /// Marks all sessions, and writes how many there are to `out`.
 pub async fn run(config: &StoreConfig, mut out: impl Write) -> Result<(), RestoredError> {
-    let store = duologue_store::inspect(config).await?;
+    let store = duologue_store::open_for_operators(config).await?;
     let sessions = store.restored().await?;
     let noun = if sessions == 1 { "session" } else { "sessions" };
     let place = config.describe();

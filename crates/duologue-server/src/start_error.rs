@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
-use duologue_engine::agent::AgentError;
+use duologue_router::AgentError;
 use duologue_store::OpenError;
 
 use crate::{auth::KeyError, bind_error::BindError, model};

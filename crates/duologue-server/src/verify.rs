@@ -9,7 +9,7 @@ use std::{
 };
 
 use duologue_engine::{
-    store::{StoreError, inspect::Inspect},
+    store::{StoreError, operators::OperatorStore},
     verify,
 };
 use duologue_store::{OpenError, StoreConfig};
@@ -57,7 +57,7 @@ pub async fn run(
     mut out: impl Write,
     mut progress: Option<impl Write>,
 ) -> Result<Verification, VerifyError> {
-    let store = duologue_store::inspect(config).await?;
+    let store = duologue_store::open_for_operators(config).await?;
     let mut result = Verification::default();
     let mut written_at = Instant::now();
     let mut after = None;
@@ -66,7 +66,7 @@ pub async fn run(
         let Some(last) = page.last() else { break };
         after = Some(last.clone());
         let mut checked = stream::iter(&page)
-            .map(|session| verify::check(&*store as &dyn Inspect, session))
+            .map(|session| verify::check(&*store as &dyn OperatorStore, session))
             .buffered(CONCURRENT_READS);
         while let Some(violations) = checked.try_next().await? {
             result.sessions += 1;

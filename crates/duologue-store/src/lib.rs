@@ -18,14 +18,14 @@ mod supabase;
 
 use std::sync::Arc;
 
-use duologue_engine::store::{Store, inspect::Inspect};
+use duologue_engine::store::{Store, operators::OperatorStore};
 
 #[cfg(feature = "testing")]
 pub use crate::supabase::fuzz;
 use crate::{
     config::Backend,
     postgres::PostgresStore,
-    sqlite::{SqliteInspector, SqliteStore},
+    sqlite::{SqliteOperatorStore, SqliteStore},
     supabase::SupabaseStore,
 };
 pub use crate::{config::StoreConfig, error::OpenError};
@@ -58,9 +58,9 @@ pub async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, OpenError> {
 /// locked, nothing is migrated, and nothing is written unless a job is to be tried again.
 ///
 /// Needs what [`open`] needs.
-pub async fn inspect(config: &StoreConfig) -> Result<Arc<dyn Inspect>, OpenError> {
+pub async fn open_for_operators(config: &StoreConfig) -> Result<Arc<dyn OperatorStore>, OpenError> {
     Ok(match config.backend()? {
-        Backend::Sqlite(file) => Arc::new(SqliteInspector::open(&file, config).await?),
+        Backend::Sqlite(file) => Arc::new(SqliteOperatorStore::open(&file, config).await?),
         Backend::Postgres(options) => Arc::new(PostgresStore::open(*options, config).await?),
         Backend::Supabase(target) => Arc::new(SupabaseStore::open(*target, config).await?),
     })

@@ -6,15 +6,15 @@
 
 mod calls;
 mod failure;
-mod inspect;
 mod opening;
+mod operators;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, Store, StoreError,
-    normalize::stored_text,
+    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
+    SessionStore, Store, StoreError, normalize::stored_text,
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use sqlx::query_scalar;
@@ -32,7 +32,7 @@ pub(crate) struct PostgresStore {
 }
 
 #[async_trait]
-impl Store for PostgresStore {
+impl SessionStore for PostgresStore {
     async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
         let started_at = text_of_time(claim.now);
         let call = || {
@@ -41,7 +41,7 @@ impl Store for PostgresStore {
                 .bind(claim.user_id.as_str())
                 .bind(&*claim.agent)
                 .bind(&*claim.server.0)
-                .bind(claim.lease.as_secs_f64())
+                .bind(claim.lease_duration.as_secs_f64())
                 .bind(&*started_at)
         };
         let row: Option<ClaimedRow> = self.calls.call(call).await?;
@@ -51,14 +51,14 @@ impl Store for PostgresStore {
     async fn claim_lapsed(
         &self,
         server: &ServerId,
-        lease: Duration,
+        lease_duration: Duration,
         grace: Duration,
         limit: u32,
     ) -> Result<Vec<Claimed>, StoreError> {
         let call = || {
             query_scalar("select duologue_claim_lapsed($1, $2, $3, $4)::text")
                 .bind(&*server.0)
-                .bind(lease.as_secs_f64())
+                .bind(lease_duration.as_secs_f64())
                 .bind(grace.as_secs_f64())
                 .bind(rows(limit))
         };
@@ -70,14 +70,14 @@ impl Store for PostgresStore {
         &self,
         server: &ServerId,
         leases: &[Lease],
-        lease: Duration,
+        lease_duration: Duration,
     ) -> Result<Vec<Lease>, StoreError> {
         let named = leases_json(leases);
         let call = || {
             query_scalar("select duologue_renew($1, $2::jsonb, $3)::text")
                 .bind(&*server.0)
                 .bind(&*named)
-                .bind(lease.as_secs_f64())
+                .bind(lease_duration.as_secs_f64())
         };
         let lost: LostRows = self.calls.call(call).await?;
         Ok(lost.of(leases))
@@ -177,28 +177,31 @@ impl Store for PostgresStore {
         };
         self.calls.call(call).await
     }
+}
 
+#[async_trait]
+impl JobStore for PostgresStore {
     async fn claim_job(
         &self,
         worker: &ServerId,
-        lease: Duration,
+        lease_duration: Duration,
     ) -> Result<Option<Job>, StoreError> {
         let call = || {
             query_scalar("select duologue_claim_job($1, $2)::text")
                 .bind(&*worker.0)
-                .bind(lease.as_secs_f64())
+                .bind(lease_duration.as_secs_f64())
         };
         let row: Option<JobRow> = self.calls.call(call).await?;
         Ok(row.map(Job::from))
     }
 
-    async fn renew_job(&self, job: &Job, lease: Duration) -> Result<(), StoreError> {
+    async fn renew_job(&self, job: &Job, lease_duration: Duration) -> Result<(), StoreError> {
         let call = || {
             query_scalar("select duologue_renew_job($1, $2, $3, $4)::text")
                 .bind(job.id)
                 .bind(&*job.worker.0)
                 .bind(attempt(job))
-                .bind(lease.as_secs_f64())
+                .bind(lease_duration.as_secs_f64())
         };
         conflict_unless(self.calls.call(call).await?)
     }
@@ -215,19 +218,23 @@ impl Store for PostgresStore {
         job_end(self.calls.call(call).await?)
     }
 
-    async fn retry_job(&self, job: &Job, delay: Duration, why: &str) -> Result<(), StoreError> {
-        let why = stored_text(why);
+    async fn release_job(&self, job: &Job, release: &JobRelease) -> Result<(), StoreError> {
+        let reason = stored_text(&release.reason);
         let call = || {
-            query_scalar("select duologue_retry_job($1, $2, $3, $4, $5)::text")
+            query_scalar("select duologue_release_job($1, $2, $3, $4, $5, $6)::text")
                 .bind(job.id)
                 .bind(&*job.worker.0)
                 .bind(attempt(job))
-                .bind(delay.as_secs_f64())
-                .bind(&*why)
+                .bind(release.delay.as_secs_f64())
+                .bind(&*reason)
+                .bind(release.is_counted)
         };
         conflict_unless(self.calls.call(call).await?)
     }
+}
 
+#[async_trait]
+impl Store for PostgresStore {
     async fn ping(&self) -> Result<(), StoreError> {
         let call = || query_scalar("select duologue_version()::text");
         let _version: i64 = self.calls.call(call).await?;

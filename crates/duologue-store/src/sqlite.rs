@@ -6,27 +6,28 @@
 mod claims;
 mod failure;
 mod file;
-mod inspect;
 mod jobs;
 mod log;
 mod opening;
+mod operators;
 mod writer;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, Store, StoreError,
+    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
+    SessionStore, Store, StoreError,
     normalize::{self, Ending},
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use sqlx::SqlitePool;
 
-pub(crate) use self::{
-    inspect::SqliteInspector,
-    opening::{check, migrate},
-};
 use self::{log::NewEvents, writer::Writer};
+pub(crate) use self::{
+    opening::{check, migrate},
+    operators::SqliteOperatorStore,
+};
 use crate::stored::leases_json;
 
 /// See the module.
@@ -36,7 +37,7 @@ pub(crate) struct SqliteStore {
 }
 
 #[async_trait]
-impl Store for SqliteStore {
+impl SessionStore for SqliteStore {
     async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
         let claim = claim.clone();
         self.writer
@@ -47,7 +48,7 @@ impl Store for SqliteStore {
     async fn claim_lapsed(
         &self,
         server: &ServerId,
-        lease: Duration,
+        lease_duration: Duration,
         grace: Duration,
         limit: u32,
     ) -> Result<Vec<Claimed>, StoreError> {
@@ -55,7 +56,11 @@ impl Store for SqliteStore {
         self.writer
             .write(move |connection| {
                 Box::pin(claims::claim_lapsed(
-                    connection, server, lease, grace, limit,
+                    connection,
+                    server,
+                    lease_duration,
+                    grace,
+                    limit,
                 ))
             })
             .await
@@ -65,12 +70,14 @@ impl Store for SqliteStore {
         &self,
         server: &ServerId,
         leases: &[Lease],
-        lease: Duration,
+        lease_duration: Duration,
     ) -> Result<Vec<Lease>, StoreError> {
         let (server, named) = (server.clone(), leases_json(leases));
         let lost = self
             .writer
-            .write(move |connection| Box::pin(claims::renew(connection, server, named, lease)))
+            .write(move |connection| {
+                Box::pin(claims::renew(connection, server, named, lease_duration))
+            })
             .await?;
         Ok(lost.of(leases))
     }
@@ -125,22 +132,25 @@ impl Store for SqliteStore {
     async fn tokens_spent(&self, user: &UserId, since: Timestamp) -> Result<u64, StoreError> {
         log::tokens_spent(&self.readers, user, since).await
     }
+}
 
+#[async_trait]
+impl JobStore for SqliteStore {
     async fn claim_job(
         &self,
         worker: &ServerId,
-        lease: Duration,
+        lease_duration: Duration,
     ) -> Result<Option<Job>, StoreError> {
         let worker = worker.clone();
         self.writer
-            .write(move |connection| Box::pin(jobs::claim(connection, worker, lease)))
+            .write(move |connection| Box::pin(jobs::claim(connection, worker, lease_duration)))
             .await
     }
 
-    async fn renew_job(&self, job: &Job, lease: Duration) -> Result<(), StoreError> {
+    async fn renew_job(&self, job: &Job, lease_duration: Duration) -> Result<(), StoreError> {
         let job = job.clone();
         self.writer
-            .write(move |connection| Box::pin(jobs::renew(connection, job, lease)))
+            .write(move |connection| Box::pin(jobs::renew(connection, job, lease_duration)))
             .await
     }
 
@@ -152,13 +162,16 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn retry_job(&self, job: &Job, delay: Duration, why: &str) -> Result<(), StoreError> {
-        let (job, why) = (job.clone(), why.to_owned());
+    async fn release_job(&self, job: &Job, release: &JobRelease) -> Result<(), StoreError> {
+        let (job, release) = (job.clone(), release.clone());
         self.writer
-            .write(move |connection| Box::pin(jobs::retry(connection, job, delay, why)))
+            .write(move |connection| Box::pin(jobs::release(connection, job, release)))
             .await
     }
+}
 
+#[async_trait]
+impl Store for SqliteStore {
     async fn ping(&self) -> Result<(), StoreError> {
         // Through the writer: readers would answer even when nothing can be stored any more.
         self.writer

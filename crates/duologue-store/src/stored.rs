@@ -7,7 +7,7 @@ use duologue_engine::{
     BoxError,
     store::{
         Claimed, Draft, Job, Lease, ServerId, SessionRecord, StoreError,
-        inspect::{Head, JobRecord, StoredEvent},
+        operators::{JobRecord, StoredEvent, StoredSession},
     },
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, TurnId, UserId};
@@ -84,6 +84,7 @@ pub(crate) struct JobRow {
     last_seq: Seq,
     worker: String,
     attempt: u32,
+    uncounted: u32,
 }
 
 /// What is stored of a session besides its log.
@@ -106,7 +107,7 @@ pub(crate) struct KeptRow {
     pub(crate) payload: Value,
 }
 
-impl From<HeadRow> for Head {
+impl From<HeadRow> for StoredSession {
     fn from(row: HeadRow) -> Self {
         Self {
             record: row.record,
@@ -164,6 +165,7 @@ impl From<JobRow> for Job {
             last_seq: row.last_seq,
             worker: ServerId(row.worker),
             attempt: row.attempt,
+            uncounted: row.uncounted,
         }
     }
 }

@@ -9,16 +9,16 @@ mod calls;
 mod failure;
 #[cfg(feature = "testing")]
 pub mod fuzz;
-mod inspect;
 mod opening;
+mod operators;
 mod target;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, Store, StoreError,
-    normalize::stored_text,
+    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
+    SessionStore, Store, StoreError, normalize::stored_text,
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 
@@ -38,14 +38,14 @@ pub(crate) struct SupabaseStore {
 }
 
 #[async_trait]
-impl Store for SupabaseStore {
+impl SessionStore for SupabaseStore {
     async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
         let call = Call::new("duologue_claim", Repetition::Harmless)
             .with("for_session", &claim.session_id)
             .with("for_user", &claim.user_id)
             .with("for_agent", &claim.agent)
             .with("by_server", &claim.server.0)
-            .with("lease_seconds", claim.lease.as_secs_f64())
+            .with("lease_seconds", claim.lease_duration.as_secs_f64())
             .with("started_at", text_of_time(claim.now));
         let row: Option<ClaimedRow> = self.calls.call(call).await?;
         Ok(row.map(Claimed::from))
@@ -54,13 +54,13 @@ impl Store for SupabaseStore {
     async fn claim_lapsed(
         &self,
         server: &ServerId,
-        lease: Duration,
+        lease_duration: Duration,
         grace: Duration,
         limit: u32,
     ) -> Result<Vec<Claimed>, StoreError> {
         let call = Call::new("duologue_claim_lapsed", Repetition::TakesMore)
             .with("by_server", &server.0)
-            .with("lease_seconds", lease.as_secs_f64())
+            .with("lease_seconds", lease_duration.as_secs_f64())
             .with("grace_seconds", grace.as_secs_f64())
             .with("at_most", rows(limit));
         let rows: Vec<ClaimedRow> = self.calls.call(call).await?;
@@ -71,12 +71,12 @@ impl Store for SupabaseStore {
         &self,
         server: &ServerId,
         leases: &[Lease],
-        lease: Duration,
+        lease_duration: Duration,
     ) -> Result<Vec<Lease>, StoreError> {
         let call = Call::new("duologue_renew", Repetition::Harmless)
             .with("by_server", &server.0)
             .with_json("leases", &leases_json(leases))
-            .with("lease_seconds", lease.as_secs_f64());
+            .with("lease_seconds", lease_duration.as_secs_f64());
         let lost: LostRows = self.calls.call(call).await?;
         Ok(lost.of(leases))
     }
@@ -149,21 +149,25 @@ impl Store for SupabaseStore {
             .with("since", text_of_time(since));
         self.calls.call(call).await
     }
+}
 
+#[async_trait]
+impl JobStore for SupabaseStore {
     async fn claim_job(
         &self,
         worker: &ServerId,
-        lease: Duration,
+        lease_duration: Duration,
     ) -> Result<Option<Job>, StoreError> {
         let call = Call::new("duologue_claim_job", Repetition::TakesMore)
             .with("by_worker", &worker.0)
-            .with("lease_seconds", lease.as_secs_f64());
+            .with("lease_seconds", lease_duration.as_secs_f64());
         let row: Option<JobRow> = self.calls.call(call).await?;
         Ok(row.map(Job::from))
     }
 
-    async fn renew_job(&self, job: &Job, lease: Duration) -> Result<(), StoreError> {
-        let call = Call::of("duologue_renew_job", job).with("lease_seconds", lease.as_secs_f64());
+    async fn renew_job(&self, job: &Job, lease_duration: Duration) -> Result<(), StoreError> {
+        let call =
+            Call::of("duologue_renew_job", job).with("lease_seconds", lease_duration.as_secs_f64());
         conflict_unless(self.calls.call(call).await?)
     }
 
@@ -173,13 +177,17 @@ impl Store for SupabaseStore {
         job_end(self.calls.call(call).await?)
     }
 
-    async fn retry_job(&self, job: &Job, delay: Duration, why: &str) -> Result<(), StoreError> {
-        let call = Call::of("duologue_retry_job", job)
-            .with("delay_seconds", delay.as_secs_f64())
-            .with("why", stored_text(why));
+    async fn release_job(&self, job: &Job, release: &JobRelease) -> Result<(), StoreError> {
+        let call = Call::of("duologue_release_job", job)
+            .with("delay_seconds", release.delay.as_secs_f64())
+            .with("why", stored_text(&release.reason))
+            .with("is_counted", release.is_counted);
         conflict_unless(self.calls.call(call).await?)
     }
+}
 
+#[async_trait]
+impl Store for SupabaseStore {
     async fn ping(&self) -> Result<(), StoreError> {
         let _version: Option<i64> = self.calls.call(opening::version()).await?;
         Ok(())

@@ -228,7 +228,7 @@ pub async fn lapsed_sessions_are_claimed_up_to_the_limit(store: &dyn Store) {
 pub async fn renewing_keeps_what_is_named_from_lapsing(store: &dyn Store) {
     for session in ["kept", "left"] {
         let claim = Claim {
-            lease: SHORT,
+            lease_duration: SHORT,
             ..claim_of(session, "here")
         };
         let lease = store.claim(&claim).await.unwrap().unwrap().lease;
@@ -253,7 +253,7 @@ pub async fn renewing_tells_what_is_lost_and_leaves_what_was_released(store: &dy
     let taken = start(store, "taken").await;
     let kept = start(store, "kept").await;
     let claim = Claim {
-        lease: SHORT,
+        lease_duration: SHORT,
         ..claim_of("taken", "there")
     };
     store.claim(&claim).await.unwrap().unwrap();
@@ -286,7 +286,7 @@ pub async fn renewing_tells_what_is_lost_and_leaves_what_was_released(store: &dy
 /// An epoch is one claim of one server: under another's name it renews nothing.
 pub async fn nobody_renews_what_another_server_holds(store: &dyn Store) {
     let claim = Claim {
-        lease: SHORT,
+        lease_duration: SHORT,
         ..claim_of("s", "here")
     };
     let lease = store.claim(&claim).await.unwrap().unwrap().lease;

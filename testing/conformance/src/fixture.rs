@@ -8,7 +8,7 @@ use duologue_protocol::{
 };
 
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, Lease, ServerId, SessionRecord, Store, StoreError,
+    Claim, Claimed, Draft, Job, JobRelease, Lease, ServerId, SessionRecord, Store, StoreError,
 };
 
 /// A lease that outlives every test.
@@ -51,7 +51,7 @@ pub(super) fn claim_of(session: &str, by: &str) -> Claim {
         user_id: alice(),
         agent: "guide".to_owned(),
         server: server(by),
-        lease: LONG,
+        lease_duration: LONG,
         now: moment(0),
     }
 }
@@ -98,6 +98,15 @@ pub(super) fn started(session: &str) -> Event {
     Event {
         turn_id: None,
         ..event(1, EventBody::SessionStarted(body))
+    }
+}
+
+/// Gives a job back after an attempt that failed.
+pub(super) fn counted(delay: Duration, reason: &str) -> JobRelease {
+    JobRelease {
+        delay,
+        reason: reason.to_owned(),
+        is_counted: true,
     }
 }
 
@@ -173,8 +182,8 @@ pub(super) async fn record(store: &dyn Store, session: &str) -> SessionRecord {
 }
 
 /// Claims a job that must be there at once.
-pub(super) async fn claim_job(store: &dyn Store, worker: &str, lease: Duration) -> Job {
-    let job = store.claim_job(&server(worker), lease).await;
+pub(super) async fn claim_job(store: &dyn Store, worker: &str, lease_duration: Duration) -> Job {
+    let job = store.claim_job(&server(worker), lease_duration).await;
     job.expect("claims").expect("a job is due")
 }
 

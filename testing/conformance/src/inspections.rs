@@ -5,19 +5,19 @@ use std::time::Duration;
 use duologue_protocol::{Event, Seq, SummaryStatus};
 
 use super::fixture::{
-    LONG, answered, assert_conflict, claim, claim_job, claim_job_when_due, ended, record, said,
-    server, session_id, start, start_and_end, started, summarized,
+    LONG, answered, assert_conflict, claim, claim_job, claim_job_when_due, counted, ended, record,
+    said, server, session_id, start, start_and_end, started, summarized,
 };
 use duologue_engine::{
     store::{
         JobEnd, SessionRecord, SessionStatus, Store,
-        inspect::{Inspect, JobRecord, JobState, Jobs, Retry},
+        operators::{JobRecord, JobState, Jobs, OperatorStore, RetryOutcome},
     },
     verify::{self, Violation},
 };
 
 /// Pages of any size show each session once.
-pub async fn all_sessions_are_found_page_by_page(store: &dyn Store, inspect: &dyn Inspect) {
+pub async fn all_sessions_are_found_page_by_page(store: &dyn Store, inspect: &dyn OperatorStore) {
     let names = ["a", "B", "a.b", "a-b", "0", "ab:c"];
     for name in names {
         claim(store, name, "here").await;
@@ -40,13 +40,17 @@ pub async fn all_sessions_are_found_page_by_page(store: &dyn Store, inspect: &dy
 }
 
 /// All that is kept is read as it was written, and belongs together.
-pub async fn a_session_is_read_as_it_is_kept(store: &dyn Store, inspect: &dyn Inspect) {
-    let nothing = inspect.head(&session_id("s")).await.unwrap();
+pub async fn a_session_is_read_as_it_is_kept(store: &dyn Store, inspect: &dyn OperatorStore) {
+    let nothing = inspect.stored_session(&session_id("s")).await.unwrap();
     assert_eq!(nothing, None);
     let lease = start(store, "s").await;
     let turn = [said(2, "hello"), answered(3, "well")];
     store.append(&lease, Seq(1), &turn).await.unwrap();
-    let head = inspect.head(&session_id("s")).await.unwrap().unwrap();
+    let head = inspect
+        .stored_session(&session_id("s"))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(head.record, record(store, "s").await);
     assert_eq!((head.epoch, head.owner), (1, Some(server("here"))));
     assert_eq!((head.log_end, head.jobs), (Seq(3), Vec::new()));
@@ -71,7 +75,7 @@ pub async fn a_session_is_read_as_it_is_kept(store: &dyn Store, inspect: &dyn In
 }
 
 /// Rows come in pages, those after a number, in the order of their numbers.
-pub async fn rows_are_read_in_pages(store: &dyn Store, inspect: &dyn Inspect) {
+pub async fn rows_are_read_in_pages(store: &dyn Store, inspect: &dyn OperatorStore) {
     let lease = start(store, "s").await;
     let more: Vec<Event> = (2..=6).map(|seq| said(seq, "on and on")).collect();
     store.append(&lease, Seq(1), &more).await.unwrap();
@@ -82,18 +86,18 @@ pub async fn rows_are_read_in_pages(store: &dyn Store, inspect: &dyn Inspect) {
     assert_eq!(inspect.rows(&session_id("t"), Seq(0), 3).await.unwrap(), []);
 }
 
-async fn jobs(inspect: &dyn Inspect, which: Jobs) -> Vec<JobRecord> {
+async fn jobs(inspect: &dyn OperatorStore, which: Jobs) -> Vec<JobRecord> {
     inspect.jobs(which, 0, 100).await.unwrap()
 }
 
-async fn only_job(inspect: &dyn Inspect) -> JobRecord {
+async fn only_job(inspect: &dyn OperatorStore) -> JobRecord {
     let mut jobs = jobs(inspect, Jobs::All).await;
     assert_eq!(jobs.len(), 1, "{jobs:?}");
     jobs.remove(0)
 }
 
 /// From its making to its end, with what went wrong on the way.
-pub async fn a_job_shows_how_it_stands(store: &dyn Store, inspect: &dyn Inspect) {
+pub async fn a_job_shows_how_it_stands(store: &dyn Store, inspect: &dyn OperatorStore) {
     start_and_end(store, "s").await;
     let new = only_job(inspect).await;
     assert_eq!((new.state, new.attempt), (JobState::Waiting, 0));
@@ -108,7 +112,7 @@ pub async fn a_job_shows_how_it_stands(store: &dyn Store, inspect: &dyn Inspect)
     assert_eq!(running.worker, Some(server("worker")));
 
     store
-        .retry_job(&job, LONG, "the model is away")
+        .release_job(&job, &counted(LONG, "the model is away"))
         .await
         .unwrap();
     let waiting = only_job(inspect).await;
@@ -119,14 +123,14 @@ pub async fn a_job_shows_how_it_stands(store: &dyn Store, inspect: &dyn Inspect)
         "{waiting:?}"
     );
     assert_eq!(
-        inspect.try_again(waiting.id).await.unwrap(),
-        Some(Retry::DueNow)
+        inspect.retry_job(waiting.id).await.unwrap(),
+        Some(RetryOutcome::DueNow)
     );
 
     let job = claim_job_when_due(store, "worker").await;
     assert_eq!(
-        inspect.try_again(job.id).await.unwrap(),
-        Some(Retry::Running)
+        inspect.retry_job(job.id).await.unwrap(),
+        Some(RetryOutcome::Running)
     );
     let event = summarized(3, Some("a short talk"));
     store.finish_job(&job, &event).await.unwrap();
@@ -135,9 +139,12 @@ pub async fn a_job_shows_how_it_stands(store: &dyn Store, inspect: &dyn Inspect)
         (done.state, done.outcome),
         (JobState::Done, Some(JobEnd::Applied))
     );
-    assert_eq!(inspect.try_again(done.id).await.unwrap(), Some(Retry::Done));
+    assert_eq!(
+        inspect.retry_job(done.id).await.unwrap(),
+        Some(RetryOutcome::Done)
+    );
     assert_eq!(jobs(inspect, Jobs::Failed).await, []);
-    assert_eq!(inspect.try_again(done.id + 1).await.unwrap(), None);
+    assert_eq!(inspect.retry_job(done.id + 1).await.unwrap(), None);
 }
 
 /// Ends a session and lets its summary fail for good. The failed job.
@@ -148,23 +155,23 @@ async fn fail(store: &dyn Store, session: &str) -> i64 {
     job.id
 }
 
-async fn findings(inspect: &dyn Inspect) -> Vec<Violation> {
+async fn findings(inspect: &dyn OperatorStore) -> Vec<Violation> {
     verify::check(inspect, &session_id("s")).await.unwrap()
 }
 
 /// A new job takes its place, whose result follows the failure in the log; the session waits for it.
-pub async fn a_failed_job_is_tried_again(store: &dyn Store, inspect: &dyn Inspect) {
+pub async fn a_failed_job_is_tried_again(store: &dyn Store, inspect: &dyn OperatorStore) {
     let failed = fail(store, "s").await;
     let listed = jobs(inspect, Jobs::Failed).await;
     assert_eq!(listed.len(), 1, "{listed:?}");
     assert_eq!((listed[0].id, listed[0].state), (failed, JobState::Failed));
 
-    let Some(Retry::Replaced(id)) = inspect.try_again(failed).await.unwrap() else {
+    let Some(RetryOutcome::Replaced(id)) = inspect.retry_job(failed).await.unwrap() else {
         panic!("it was not replaced");
     };
     // The answer was lost, so it is asked again.
-    let again = inspect.try_again(failed).await.unwrap();
-    assert_eq!(again, Some(Retry::Replaced(id)));
+    let again = inspect.retry_job(failed).await.unwrap();
+    assert_eq!(again, Some(RetryOutcome::Replaced(id)));
     let session = record(store, "s").await;
     assert_eq!(session.status, SessionStatus::Ended);
     assert_eq!(session.summary_status, Some(SummaryStatus::Pending));
@@ -188,17 +195,20 @@ pub async fn a_failed_job_is_tried_again(store: &dyn Store, inspect: &dyn Inspec
         .collect();
     assert_eq!(states, [JobState::Superseded, JobState::Done]);
     assert_eq!(
-        inspect.try_again(failed).await.unwrap(),
-        Some(Retry::Superseded)
+        inspect.retry_job(failed).await.unwrap(),
+        Some(RetryOutcome::Superseded)
     );
     assert_eq!(findings(inspect).await, []);
 }
 
 /// It may fail once more, and be tried once more.
-pub async fn a_job_that_failed_again_is_tried_again(store: &dyn Store, inspect: &dyn Inspect) {
+pub async fn a_job_that_failed_again_is_tried_again(
+    store: &dyn Store,
+    inspect: &dyn OperatorStore,
+) {
     let mut failed = fail(store, "s").await;
     for seq in 4..=5 {
-        let Some(Retry::Replaced(_)) = inspect.try_again(failed).await.unwrap() else {
+        let Some(RetryOutcome::Replaced(_)) = inspect.retry_job(failed).await.unwrap() else {
             panic!("it was not replaced");
         };
         let job = claim_job(store, "worker", LONG).await;
@@ -219,15 +229,15 @@ pub async fn a_job_that_failed_again_is_tried_again(store: &dyn Store, inspect: 
 /// Its next end makes a summary of the whole, so nothing is to be tried again before that.
 pub async fn the_failed_job_of_a_reopened_session_is_left_alone(
     store: &dyn Store,
-    inspect: &dyn Inspect,
+    inspect: &dyn OperatorStore,
 ) {
     let failed = fail(store, "s").await;
     claim(store, "s", "there").await;
     let before = record(store, "s").await;
     assert_eq!(jobs(inspect, Jobs::Failed).await, []);
     assert_eq!(
-        inspect.try_again(failed).await.unwrap(),
-        Some(Retry::Superseded)
+        inspect.retry_job(failed).await.unwrap(),
+        Some(RetryOutcome::Superseded)
     );
     assert_eq!(record(store, "s").await, before);
     assert_eq!(
@@ -239,10 +249,10 @@ pub async fn the_failed_job_of_a_reopened_session_is_left_alone(
 /// Somebody returns while the summary is tried again: the new job has no effect, as any other.
 pub async fn a_session_may_be_reopened_while_its_job_is_tried_again(
     store: &dyn Store,
-    inspect: &dyn Inspect,
+    inspect: &dyn OperatorStore,
 ) {
     let failed = fail(store, "s").await;
-    inspect.try_again(failed).await.unwrap();
+    inspect.retry_job(failed).await.unwrap();
     let job = claim_job(store, "worker", LONG).await;
     claim(store, "s", "there").await;
     let end = store.finish_job(&job, &summarized(4, Some("late"))).await;
@@ -252,7 +262,7 @@ pub async fn a_session_may_be_reopened_while_its_job_is_tried_again(
 }
 
 /// Those that failed are found among all others, page by page.
-pub async fn jobs_are_listed_page_by_page(store: &dyn Store, inspect: &dyn Inspect) {
+pub async fn jobs_are_listed_page_by_page(store: &dyn Store, inspect: &dyn OperatorStore) {
     let mut failed = Vec::new();
     for number in 0..3 {
         failed.push(fail(store, &format!("failed-{number}")).await);
@@ -282,7 +292,7 @@ pub async fn jobs_are_listed_page_by_page(store: &dyn Store, inspect: &dyn Inspe
 /// What was restored from a backup is a history of its own: positions, leases and jobs from before are void.
 pub async fn after_a_restore_logs_have_new_ids_and_nobody_holds_anything(
     store: &dyn Store,
-    inspect: &dyn Inspect,
+    inspect: &dyn OperatorStore,
 ) {
     let held = start(store, "held").await;
     start_and_end(store, "ended").await;
@@ -300,7 +310,7 @@ pub async fn after_a_restore_logs_have_new_ids_and_nobody_holds_anything(
             ..after.clone()
         };
         assert_eq!(unchanged, before);
-        let stored = inspect.head(&id).await.unwrap().unwrap();
+        let stored = inspect.stored_session(&id).await.unwrap().unwrap();
         assert_eq!(stored.owner, None);
         assert!(stored.epoch > 1_000, "{}", stored.epoch);
         assert_eq!(verify::check(inspect, &id).await.unwrap(), []);

@@ -5,10 +5,10 @@ use std::{collections::BTreeSet, time::Duration};
 use futures_util::future::join_all;
 
 use super::fixture::{
-    LONG, SHORT, assert_conflict, claim_job, claim_job_when_due, log, record, server, session_id,
-    start_and_end, summarized,
+    LONG, SHORT, assert_conflict, claim_job, claim_job_when_due, counted, log, record, server,
+    session_id, start_and_end, summarized,
 };
-use duologue_engine::store::{SessionStatus, Store};
+use duologue_engine::store::{JobRelease, SessionStatus, Store};
 
 /// A job that kills its worker before it can report must still run out of attempts.
 pub async fn attempts_are_counted_at_the_claim(store: &dyn Store) {
@@ -27,7 +27,7 @@ pub async fn a_worker_that_lost_its_job_conflicts(store: &dyn Store) {
     assert_eq!(held.id, lost.id);
     assert_conflict(&store.finish_job(&lost, &summarized(3, Some("late"))).await);
     assert_conflict(&store.renew_job(&lost, LONG).await);
-    assert_conflict(&store.retry_job(&lost, LONG, "late").await);
+    assert_conflict(&store.release_job(&lost, &counted(LONG, "late")).await);
     held.worker = server("impostor");
     assert_conflict(&store.finish_job(&held, &summarized(3, Some("false"))).await);
     held.worker = server("slow");
@@ -68,22 +68,54 @@ pub async fn a_job_that_was_given_back_waits_for_its_delay(store: &dyn Store) {
     start_and_end(store, "short").await;
     let long = claim_job(store, "worker", LONG).await;
     let short = claim_job(store, "worker", LONG).await;
-    store.retry_job(&long, LONG, "no answer").await.unwrap();
-    store.retry_job(&short, SHORT, "no answer").await.unwrap();
+    store
+        .release_job(&long, &counted(LONG, "no answer"))
+        .await
+        .unwrap();
+    store
+        .release_job(&short, &counted(SHORT, "no answer"))
+        .await
+        .unwrap();
     let next = claim_job_when_due(store, "other").await;
     assert_eq!((next.id, next.attempt), (short.id, 2));
     let none = store.claim_job(&server("other"), LONG).await.unwrap();
     assert_eq!(none, None);
 }
 
+/// A worker whose server stops gives its job back without using up an attempt; the number that fences the
+/// result rises nevertheless.
+pub async fn a_job_may_be_given_back_without_counting_the_attempt(store: &dyn Store) {
+    start_and_end(store, "s").await;
+    let first = claim_job(store, "worker", LONG).await;
+    let uncounted = JobRelease {
+        is_counted: false,
+        ..counted(Duration::ZERO, "the server stopped")
+    };
+    store.release_job(&first, &uncounted).await.unwrap();
+    // The repetition counts neither way.
+    store.release_job(&first, &uncounted).await.unwrap();
+    let failed = counted(Duration::ZERO, "no answer");
+    store.release_job(&first, &failed).await.unwrap();
+
+    let second = claim_job(store, "worker", LONG).await;
+    assert_eq!((second.attempt, second.counted_attempt()), (2, 1));
+    assert_conflict(&store.release_job(&first, &uncounted).await);
+    store.release_job(&second, &failed).await.unwrap();
+    let third = claim_job(store, "worker", LONG).await;
+    assert_eq!((third.attempt, third.counted_attempt()), (3, 2));
+}
+
 /// Giving back is a write like any other: it may be repeated, and what was held is no more.
 pub async fn a_job_that_was_given_back_is_no_longer_held(store: &dyn Store) {
     start_and_end(store, "s").await;
     let job = claim_job(store, "worker", LONG).await;
-    store.retry_job(&job, LONG, "no answer").await.unwrap();
+    store
+        .release_job(&job, &counted(LONG, "no answer"))
+        .await
+        .unwrap();
     // The repetition must not shorten the delay.
     store
-        .retry_job(&job, Duration::ZERO, "no answer")
+        .release_job(&job, &counted(Duration::ZERO, "no answer"))
         .await
         .unwrap();
     assert_eq!(

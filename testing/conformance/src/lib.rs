@@ -111,6 +111,7 @@ macro_rules! store_conformance {
             many_workers_never_hold_one_job
             a_job_that_was_given_back_waits_for_its_delay
             a_job_that_was_given_back_is_no_longer_held
+            a_job_may_be_given_back_without_counting_the_attempt
             renewing_a_job_prolongs_its_lease
             the_job_that_has_been_due_longest_comes_first
         }
@@ -126,7 +127,7 @@ macro_rules! store_conformance {
 /// Tests the operator's view of a store: one named test for each property.
 ///
 /// `$open` is evaluated once per test, to a future of a pair that dereferences to a `dyn Store`
-/// without sessions and jobs, and to a `dyn Inspect` of the same.
+/// without sessions and jobs, and to a `dyn OperatorStore` of the same.
 #[macro_export]
 macro_rules! inspect_conformance {
     ($open:expr) => {

@@ -10,8 +10,8 @@ use duologue_protocol::{
 use serde_json::json;
 
 use super::fixture::{
-    LONG, claim, draft, ended, event, log, moment, record, said, server, start, start_and_end,
-    started, summarized,
+    LONG, claim, counted, draft, ended, event, log, moment, record, said, server, start,
+    start_and_end, started, summarized,
 };
 use duologue_engine::store::Store;
 
@@ -157,7 +157,7 @@ pub async fn a_nul_is_kept_as_a_replacement_character(store: &dyn Store) {
         .unwrap()
         .unwrap();
     store
-        .retry_job(&job, Duration::ZERO, "no\0good")
+        .release_job(&job, &counted(Duration::ZERO, "no\0good"))
         .await
         .unwrap();
     let lease = claim(store, lease.session_id.as_str(), "there").await.lease;

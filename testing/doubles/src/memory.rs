@@ -11,7 +11,8 @@ use std::{
 
 use async_trait::async_trait;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, Store, StoreError,
+    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
+    SessionStore, Store, StoreError,
     normalize::{Ending, stored_text},
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
@@ -23,9 +24,9 @@ use self::{
     state::{State, log_id},
 };
 
-mod inspect;
 mod job_row;
 mod jobs;
+mod operators;
 mod session;
 mod state;
 
@@ -80,7 +81,7 @@ impl fmt::Debug for MemoryStore {
 }
 
 #[async_trait]
-impl Store for MemoryStore {
+impl SessionStore for MemoryStore {
     async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
         self.write(|state| {
             let session = state
@@ -94,14 +95,14 @@ impl Store for MemoryStore {
                 return Ok(None);
             }
             session.reopen();
-            Ok(Some(session.claim(&claim.server, claim.lease)))
+            Ok(Some(session.claim(&claim.server, claim.lease_duration)))
         })
     }
 
     async fn claim_lapsed(
         &self,
         server: &ServerId,
-        lease: Duration,
+        lease_duration: Duration,
         grace: Duration,
         limit: u32,
     ) -> Result<Vec<Claimed>, StoreError> {
@@ -115,7 +116,7 @@ impl Store for MemoryStore {
             lapsed.sort_by_key(|session| session.lease_until);
             let claimed = lapsed.into_iter().take(limit as usize);
             Ok(claimed
-                .map(|session| session.claim(server, lease))
+                .map(|session| session.claim(server, lease_duration))
                 .collect())
         })
     }
@@ -124,7 +125,7 @@ impl Store for MemoryStore {
         &self,
         server: &ServerId,
         leases: &[Lease],
-        lease: Duration,
+        lease_duration: Duration,
     ) -> Result<Vec<Lease>, StoreError> {
         self.write(|state| {
             let mut lost = Vec::new();
@@ -135,7 +136,7 @@ impl Store for MemoryStore {
                             && session.owner.as_ref().is_none_or(|owner| owner == server) =>
                     {
                         if session.is_active() && session.owner.as_ref() == Some(server) {
-                            session.lease_until = Instant::now() + lease;
+                            session.lease_until = Instant::now() + lease_duration;
                         }
                     }
                     _ => lost.push(held.clone()),
@@ -226,27 +227,33 @@ impl Store for MemoryStore {
         }
         Ok(spent)
     }
+}
 
+#[async_trait]
+impl JobStore for MemoryStore {
     async fn claim_job(
         &self,
         worker: &ServerId,
-        lease: Duration,
+        lease_duration: Duration,
     ) -> Result<Option<Job>, StoreError> {
-        self.write(|state| Ok(state.claim_job(worker, lease)))
+        self.write(|state| Ok(state.claim_job(worker, lease_duration)))
     }
 
-    async fn renew_job(&self, job: &Job, lease: Duration) -> Result<(), StoreError> {
-        self.write(|state| state.renew_job(job, lease))
+    async fn renew_job(&self, job: &Job, lease_duration: Duration) -> Result<(), StoreError> {
+        self.write(|state| state.renew_job(job, lease_duration))
     }
 
     async fn finish_job(&self, job: &Job, summarized: &Event) -> Result<JobEnd, StoreError> {
         self.write(|state| state.finish_job(job, summarized))
     }
 
-    async fn retry_job(&self, job: &Job, delay: Duration, why: &str) -> Result<(), StoreError> {
-        self.write(|state| state.retry_job(job, delay, why))
+    async fn release_job(&self, job: &Job, release: &JobRelease) -> Result<(), StoreError> {
+        self.write(|state| state.release_job(job, release))
     }
+}
 
+#[async_trait]
+impl Store for MemoryStore {
     async fn ping(&self) -> Result<(), StoreError> {
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use duologue_engine::agent::{Agent, Checked, ModelTools, Situation, Step};
 use duologue_protocol::{ClientFrame, ErrorCode, MessageId, UserId};
+use duologue_router::RuleAgent;
 use jsonschema::Validator;
 use serde_json::Value;
 
@@ -33,7 +34,7 @@ pub(crate) fn client_frame(bytes: &[u8]) {
 /// Reads an agent's file.
 pub(crate) fn agent_file(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    if let Err(error) = Agent::from_toml(&text, &duologue_tools::builtin()) {
+    if let Err(error) = RuleAgent::from_toml(&text, &duologue_tools::builtin()) {
         drop(error.to_string());
     }
 }
@@ -52,7 +53,7 @@ pub(crate) fn tool_arguments(bytes: &[u8]) {
         pending: None,
         last_call: None,
     };
-    for decider in [ModelTools::Model, ModelTools::Rules] {
+    for decider in [ModelTools::Supported, ModelTools::Unsupported] {
         match agent.route(&situation, decider).step {
             Step::Call { tool, arguments } => assert_fits(&tool, &arguments),
             Step::Ask(question) => {
@@ -91,11 +92,11 @@ fn assert_fits(tool: &str, arguments: &Value) {
     );
 }
 
-fn agent() -> &'static Agent {
-    static AGENT: OnceLock<Agent> = OnceLock::new();
+fn agent() -> &'static RuleAgent {
+    static AGENT: OnceLock<RuleAgent> = OnceLock::new();
     AGENT.get_or_init(|| {
         let text = include_str!("../../../config/agent.toml");
-        Agent::from_toml(text, &duologue_tools::builtin()).expect("the built-in agent is sound")
+        RuleAgent::from_toml(text, &duologue_tools::builtin()).expect("the built-in agent is sound")
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, num::NonZero, ops::Deref, sync::Arc, time::Duration};
 
-use duologue_engine::store::{Store, inspect::Inspect};
+use duologue_engine::store::{Store, operators::OperatorStore};
 use duologue_store::StoreConfig;
 use tempfile::TempDir;
 
@@ -40,8 +40,8 @@ impl<Ground> OpenStore<Ground> {
     }
 
     /// The same, and beside it the operator's view.
-    pub async fn inspected(self) -> (Self, Arc<dyn Inspect>) {
-        let inspect = duologue_store::inspect(&self.config).await;
+    pub async fn inspected(self) -> (Self, Arc<dyn OperatorStore>) {
+        let inspect = duologue_store::open_for_operators(&self.config).await;
         let inspect = inspect.unwrap_or_else(|error| panic!("{:#}", anyhow::Error::from(error)));
         (self, inspect)
     }

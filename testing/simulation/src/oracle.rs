@@ -5,7 +5,7 @@ mod ending;
 use std::collections::{BTreeMap, BTreeSet};
 
 use duologue_engine::{
-    store::{SessionRecord, SessionStatus, StoreError, inspect::Inspect},
+    store::{SessionRecord, SessionStatus, StoreError, operators::OperatorStore},
     verify,
 };
 use duologue_observer::canary;
@@ -157,13 +157,19 @@ fn costs(world: &World, knowledge: &BTreeMap<SessionId, Knowledge>) -> Vec<Strin
         }
     }
     let attempts_max = u32::try_from(config.jobs.retry_delays.len() + 1).unwrap_or(u32::MAX);
-    let (endings, attempts) = world
-        .database
-        .ledger(|ledger| (ledger.endings.clone(), ledger.attempts.clone()));
+    let (endings, attempts, uncounted) = world.database.ledger(|ledger| {
+        (
+            ledger.endings.clone(),
+            ledger.attempts.clone(),
+            ledger.uncounted.len(),
+        )
+    });
+    let uncounted = u32::try_from(uncounted).unwrap_or(u32::MAX);
     let attempts: u32 = attempts.values().sum();
     let asked: u32 = world.model.summaries().values().sum();
     let endings = u32::try_from(endings.len()).unwrap_or(u32::MAX);
-    if attempts > endings * attempts_max.saturating_add(1) || asked > attempts * tries {
+    let attempts_allowed = endings * attempts_max.saturating_add(1) + uncounted;
+    if attempts > attempts_allowed || asked > attempts * tries {
         problems.push(format!(
             "{endings} endings led to {attempts} attempts and {asked} summaries"
         ));

@@ -8,7 +8,8 @@ use std::{
     },
 };
 
-use duologue_engine::{Parts, agent::Agent, store::ServerId, tool::Tool};
+use duologue_engine::{Parts, store::ServerId, tool::Tool};
+use duologue_router::RuleAgent;
 use duologue_server::{
     config::{self, Config, Environment},
     server::Server,
@@ -44,8 +45,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("DUOLOGUE_LIMITS__ADDRESS__HANDSHAKES_BURST", "10000"),
     ("DUOLOGUE_LIMITS__ADDRESS__CONNECTIONS_MAX", "10000"),
     ("DUOLOGUE_LIMITS__ADDRESS__UNATTACHED_MAX", "10000"),
-    ("DUOLOGUE_LIMITS__CONNECTION__MESSAGES_PER_MINUTE", "100000"),
-    ("DUOLOGUE_LIMITS__CONNECTION__MESSAGES_BURST", "10000"),
+    ("DUOLOGUE_LIMITS__CONNECTION__FRAMES_PER_MINUTE", "100000"),
+    ("DUOLOGUE_LIMITS__CONNECTION__FRAMES_BURST", "10000"),
     ("DUOLOGUE_LIMITS__USER__SOCKETS_MAX", "10000"),
     ("DUOLOGUE_LIMITS__USER__SESSIONS_MAX", "10000"),
     ("DUOLOGUE_LIMITS__USER__MESSAGES_PER_MINUTE", "100000"),
@@ -74,13 +75,13 @@ pub(crate) fn settings() -> Config {
     loaded.expect("the simulation's settings are right").config
 }
 
-fn agent(look: &Arc<Look>) -> Agent {
+fn agent(look: &Arc<Look>) -> RuleAgent {
     let text = format!(
         "name = \"simulated\"\nprompt = \"Answer.\"\nsummary_prompt = \"Summarise.\"\n\
          [phrases]\ncorrections = [\"no\"]\ndrops = [\"never mind\"]\n[tools.{TOOL}]\n"
     );
     let tools: [Arc<dyn Tool>; 1] = [Arc::<Look>::clone(look)];
-    Agent::from_toml(&text, &tools).expect("the simulation's agent is right")
+    RuleAgent::from_toml(&text, &tools).expect("the simulation's agent is right")
 }
 
 /// One simulated host and what outlives its crashes.
@@ -90,7 +91,7 @@ pub(crate) struct Host {
     config: Arc<Config>,
     database: Arc<Database>,
     model: Model,
-    agent: Arc<Agent>,
+    agent: Arc<RuleAgent>,
     time: Time,
     /// By how much its clock is wrong, in milliseconds.
     pub(crate) clock_offset_ms: Arc<AtomicI64>,

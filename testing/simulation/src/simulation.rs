@@ -5,7 +5,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use duologue_engine::store::{SessionStatus, StoreError, inspect::Inspect};
+use duologue_engine::store::{SessionStatus, StoreError, operators::OperatorStore};
 use turmoil::Sim;
 
 use crate::{
@@ -142,7 +142,7 @@ fn all_completed(database: &Database) -> bool {
     let statuses = database.inspect(async |store| {
         let mut statuses = Vec::new();
         for session_id in store.session_ids(None, u32::MAX).await? {
-            let head = store.head(&session_id).await?;
+            let head = store.stored_session(&session_id).await?;
             statuses.extend(head.map(|head| head.record.status));
         }
         Ok::<_, StoreError>(statuses)

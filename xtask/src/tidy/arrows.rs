@@ -16,7 +16,8 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("duologue-store", INNER, &[]),
     ("duologue-llm", INNER, &[]),
     ("duologue-mock", INNER, &[]),
-    ("duologue-tools", INNER, &[]),
+    ("duologue-router", INNER, &[]),
+    ("duologue-tools", INNER, &["duologue-router"]),
     ("duologue-bus", INNER, &[]),
     ("duologue-server", PARTS, &[]),
     ("duologue-conformance", INNER, &[]),
@@ -30,13 +31,14 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("xtask", &[], &[]),
 ];
 const INNER: &[&str] = &["duologue-protocol", "duologue-engine"];
-const ENGINE_TESTS: &[&str] = &["duologue-doubles", "duologue-mock"];
+const ENGINE_TESTS: &[&str] = &["duologue-doubles", "duologue-mock", "duologue-router"];
 const PARTS: &[&str] = &[
     "duologue-protocol",
     "duologue-engine",
     "duologue-store",
     "duologue-llm",
     "duologue-mock",
+    "duologue-router",
     "duologue-tools",
     "duologue-bus",
     "duologue-client",
@@ -47,6 +49,7 @@ const PRODUCT: &[&str] = &[
     "duologue-store",
     "duologue-llm",
     "duologue-mock",
+    "duologue-router",
     "duologue-tools",
     "duologue-bus",
     "duologue-client",
@@ -56,6 +59,7 @@ const SIMULATED: &[&str] = &[
     "duologue-protocol",
     "duologue-engine",
     "duologue-client",
+    "duologue-router",
     "duologue-server",
     "duologue-doubles",
     "duologue-observer",

@@ -95,7 +95,7 @@ async fn claim(
         user_id,
         agent: context.agent.name().to_owned(),
         server: context.server.clone(),
-        lease: context.limits.session.lease,
+        lease_duration: context.limits.session.lease,
         now: context.clock.now(),
     };
     let claimed = context.store.claim(&claim).await?;
@@ -113,7 +113,7 @@ pub(super) enum OpenTurn {
 /// Finds the open turn, if there is one. `draft` is what was saved last in the session.
 pub(super) fn open_turn(
     transcript: &Transcript,
-    agent: &Agent,
+    agent: &dyn Agent,
     draft: Option<Draft>,
 ) -> Option<OpenTurn> {
     let turn_id = transcript.open_turn?;

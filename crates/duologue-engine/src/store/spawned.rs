@@ -12,7 +12,8 @@ use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, Store, StoreError,
+    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
+    SessionStore, Store, StoreError,
 };
 
 /// A store whose operations run to their end even if the caller stops polling.
@@ -49,7 +50,7 @@ impl SpawnedStore {
 }
 
 #[async_trait]
-impl Store for SpawnedStore {
+impl SessionStore for SpawnedStore {
     async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
         let claim = claim.clone();
         self.run(move |store| async move { store.claim(&claim).await })
@@ -59,23 +60,27 @@ impl Store for SpawnedStore {
     async fn claim_lapsed(
         &self,
         server: &ServerId,
-        lease: Duration,
+        lease_duration: Duration,
         grace: Duration,
         limit: u32,
     ) -> Result<Vec<Claimed>, StoreError> {
         let server = server.clone();
-        self.run(move |store| async move { store.claim_lapsed(&server, lease, grace, limit).await })
-            .await
+        self.run(move |store| async move {
+            store
+                .claim_lapsed(&server, lease_duration, grace, limit)
+                .await
+        })
+        .await
     }
 
     async fn renew(
         &self,
         server: &ServerId,
         leases: &[Lease],
-        lease: Duration,
+        lease_duration: Duration,
     ) -> Result<Vec<Lease>, StoreError> {
         let (server, leases) = (server.clone(), leases.to_vec());
-        self.run(move |store| async move { store.renew(&server, &leases, lease).await })
+        self.run(move |store| async move { store.renew(&server, &leases, lease_duration).await })
             .await
     }
 
@@ -130,20 +135,23 @@ impl Store for SpawnedStore {
         self.run(move |store| async move { store.tokens_spent(&user, since).await })
             .await
     }
+}
 
+#[async_trait]
+impl JobStore for SpawnedStore {
     async fn claim_job(
         &self,
         worker: &ServerId,
-        lease: Duration,
+        lease_duration: Duration,
     ) -> Result<Option<Job>, StoreError> {
         let worker = worker.clone();
-        self.run(move |store| async move { store.claim_job(&worker, lease).await })
+        self.run(move |store| async move { store.claim_job(&worker, lease_duration).await })
             .await
     }
 
-    async fn renew_job(&self, job: &Job, lease: Duration) -> Result<(), StoreError> {
+    async fn renew_job(&self, job: &Job, lease_duration: Duration) -> Result<(), StoreError> {
         let job = job.clone();
-        self.run(move |store| async move { store.renew_job(&job, lease).await })
+        self.run(move |store| async move { store.renew_job(&job, lease_duration).await })
             .await
     }
 
@@ -153,12 +161,15 @@ impl Store for SpawnedStore {
             .await
     }
 
-    async fn retry_job(&self, job: &Job, delay: Duration, why: &str) -> Result<(), StoreError> {
-        let (job, why) = (job.clone(), why.to_owned());
-        self.run(move |store| async move { store.retry_job(&job, delay, &why).await })
+    async fn release_job(&self, job: &Job, release: &JobRelease) -> Result<(), StoreError> {
+        let (job, release) = (job.clone(), release.clone());
+        self.run(move |store| async move { store.release_job(&job, &release).await })
             .await
     }
+}
 
+#[async_trait]
+impl Store for SpawnedStore {
     async fn ping(&self) -> Result<(), StoreError> {
         self.run(move |store| async move { store.ping().await })
             .await

@@ -2,16 +2,16 @@
 
 use duologue_protocol::{Event, EventBody, Seq, SessionSummarized, SummaryStatus};
 
-use super::{Entry, Findings, Invariant};
+use super::{findings::Findings, invariant::Invariant, kept::Entry};
 use crate::store::{
     JobEnd, SessionRecord, SessionStatus,
-    inspect::{Head, JobRecord},
     normalize::Ending,
+    operators::{JobRecord, StoredSession},
 };
 
 /// A session ends once, until it is claimed again; the first reader after that says that it is
 /// reopened. It is summarised directly after an ending, or after a failure that is retried.
-pub(super) fn are_single(head: &Head, log: &[Entry<'_>], findings: &mut Findings<'_>) {
+pub(super) fn are_single(head: &StoredSession, log: &[Entry<'_>], findings: &mut Findings<'_>) {
     let broken = Invariant::EndedOnce;
     for (before, next) in neighbours(log) {
         let seq = next.event.seq;
@@ -63,7 +63,11 @@ pub(super) fn are_single(head: &Head, log: &[Entry<'_>], findings: &mut Findings
 }
 
 /// Each ending has one job, whose outcome agrees with the log; and no job is without an ending.
-pub(super) fn have_their_jobs(head: &Head, log: &[Entry<'_>], findings: &mut Findings<'_>) {
+pub(super) fn have_their_jobs(
+    head: &StoredSession,
+    log: &[Entry<'_>],
+    findings: &mut Findings<'_>,
+) {
     let broken = Invariant::JobPerEnding;
     for job in &head.jobs {
         if job.user_id != head.record.user_id {
@@ -112,7 +116,7 @@ pub(super) fn have_their_jobs(head: &Head, log: &[Entry<'_>], findings: &mut Fin
 }
 
 /// The row is what the log and the jobs make of it.
-pub(super) fn make_the_row(head: &Head, log: &[Entry<'_>], findings: &mut Findings<'_>) {
+pub(super) fn make_the_row(head: &StoredSession, log: &[Entry<'_>], findings: &mut Findings<'_>) {
     let broken = Invariant::RowIsFold;
     let record = &head.record;
     let last_seq = log.last().map_or(Seq::ZERO, |last| last.event.seq);
@@ -196,7 +200,7 @@ fn begins_with_its_names(record: &SessionRecord, log: &[Entry<'_>], findings: &m
 }
 
 /// Status and summary status of a session that has ended.
-fn standing(head: &Head, log: &[Entry<'_>]) -> (SessionStatus, Option<SummaryStatus>) {
+fn standing(head: &StoredSession, log: &[Entry<'_>]) -> (SessionStatus, Option<SummaryStatus>) {
     let Some(last) = log.last() else {
         return (SessionStatus::Active, None);
     };
@@ -220,7 +224,7 @@ fn last_summary<'a>(log: &[Entry<'a>]) -> Option<&'a str> {
 
 /// Whether an ending was copied from tables of this server's predecessors: it had its summary, or
 /// never will, and there was no job, and the row kept the times that it had there.
-fn is_former(head: &Head, log: &[Entry<'_>], index: usize) -> bool {
+fn is_former(head: &StoredSession, log: &[Entry<'_>], index: usize) -> bool {
     let before = &log[..=index];
     let is_summed_up = log
         .get(index + 1)
@@ -252,7 +256,7 @@ fn may_be_summed_up(event: &Event) -> bool {
     )
 }
 
-fn jobs_about(head: &Head, seq: Seq) -> impl Iterator<Item = &JobRecord> {
+fn jobs_about(head: &StoredSession, seq: Seq) -> impl Iterator<Item = &JobRecord> {
     head.jobs.iter().filter(move |job| job.last_seq == seq)
 }
 

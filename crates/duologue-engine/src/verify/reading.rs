@@ -2,8 +2,13 @@
 
 use duologue_protocol::{Seq, SessionId};
 
-use super::{Findings, Invariant, Kept, Violation, violations};
-use crate::store::{StoreError, inspect::Inspect};
+use super::{
+    findings::{Findings, Violation},
+    invariant::Invariant,
+    kept::Kept,
+    violations,
+};
+use crate::store::{StoreError, operators::OperatorStore};
 
 /// Rows of a log that are read at a time.
 const PAGE_ROWS: u32 = 500;
@@ -12,8 +17,11 @@ const PAGE_ROWS: u32 = 500;
 ///
 /// The head is of one moment, and says where the log ended then. What stands in a log before its
 /// end never changes, so it may be read later.
-pub async fn read(store: &dyn Inspect, session: &SessionId) -> Result<Option<Kept>, StoreError> {
-    let Some(head) = store.head(session).await? else {
+pub async fn read(
+    store: &dyn OperatorStore,
+    session: &SessionId,
+) -> Result<Option<Kept>, StoreError> {
+    let Some(head) = store.stored_session(session).await? else {
         return Ok(None);
     };
     let mut log = Vec::new();
@@ -33,14 +41,20 @@ pub async fn read(store: &dyn Inspect, session: &SessionId) -> Result<Option<Kep
 ///
 /// One that is deleted meanwhile would seem to have lost its log; so what looks broken is read once
 /// more, and only what is still broken is reported.
-pub async fn check(store: &dyn Inspect, session: &SessionId) -> Result<Vec<Violation>, StoreError> {
+pub async fn check(
+    store: &dyn OperatorStore,
+    session: &SessionId,
+) -> Result<Vec<Violation>, StoreError> {
     if look(store, session).await?.is_empty() {
         return Ok(Vec::new());
     }
     look(store, session).await
 }
 
-async fn look(store: &dyn Inspect, session: &SessionId) -> Result<Vec<Violation>, StoreError> {
+async fn look(
+    store: &dyn OperatorStore,
+    session: &SessionId,
+) -> Result<Vec<Violation>, StoreError> {
     match read(store, session).await {
         Ok(None) => Ok(Vec::new()),
         Ok(Some(kept)) => Ok(violations(&kept)),

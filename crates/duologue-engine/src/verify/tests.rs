@@ -11,7 +11,7 @@ use serde_json::json;
 
 use self::sound::{answer, job, moment, row, session, while_active};
 use super::{Invariant, Kept, violations};
-use crate::store::{JobEnd, ServerId, SessionStatus, inspect::JobState};
+use crate::store::{JobEnd, ServerId, SessionStatus, operators::JobState};
 
 #[track_caller]
 fn assert_sound(kept: &Kept) {

@@ -7,7 +7,7 @@ use duologue_engine::{
     Limits,
     limits::RetryDelay,
     provider::{Message, ProviderError, Purpose, Request},
-    store::{ServerId, SessionStatus, Store},
+    store::{ServerId, SessionStatus},
 };
 use duologue_protocol::{ClientFrame, SummaryStatus};
 use tokio::time::Instant;
@@ -85,10 +85,10 @@ async fn a_job_that_fails_is_tried_again_after_each_delay() {
     world.provider.will_summarize(refuses());
     let ended = Instant::now();
     session(&world, "s", "hi").await;
-    world.store.wait_for(Call::RetryJob, 2).await;
+    world.store.wait_for(Call::ReleaseJob, 2).await;
     let record = world.until_status("s", SessionStatus::Completed).await;
     assert_eq!(record.summary_status, Some(SummaryStatus::Done));
-    let retries = world.store.times(Call::RetryJob);
+    let retries = world.store.times(Call::ReleaseJob);
     let finished = world.store.times(Call::FinishJob)[0];
     let slack = seconds(5);
     assert!(retries[0] - ended < seconds(1));
@@ -104,8 +104,8 @@ async fn a_job_that_always_fails_is_over_after_its_last_attempt() {
         world.provider.will_summarize(refuses());
     }
     session(&world, "poison", "hi").await;
-    world.store.wait_for(Call::RetryJob, 1).await;
-    world.store.set(Weather::Fair, [Call::RetryJob]);
+    world.store.wait_for(Call::ReleaseJob, 1).await;
+    world.store.set(Weather::Fair, [Call::ReleaseJob]);
     let record = world.until_status("poison", SessionStatus::Completed).await;
     assert_eq!(record.summary_status, Some(SummaryStatus::Failed));
     assert_eq!(record.summary, None);
@@ -185,7 +185,7 @@ async fn a_worker_that_lost_its_lease_changes_nothing() {
     assert_eq!(record.status, SessionStatus::Ended);
     assert_eq!(record.summary, None);
     assert_eq!(
-        world.store.count(Call::RetryJob),
+        world.store.count(Call::ReleaseJob),
         0,
         "it is none of its business"
     );
@@ -232,7 +232,7 @@ async fn a_worker_keeps_its_lease_as_long_as_it_works() {
 
 /// A deploy must not cost the lease's time.
 #[tokio::test(start_paused = true)]
-async fn a_server_that_stops_gives_its_jobs_back_at_once() {
+async fn a_server_that_stops_gives_its_jobs_back_at_once_and_uses_up_no_attempt() {
     let world = World::start();
     world.provider.will_summarize(held_summary());
     session(&world, "s", "hi").await;
@@ -244,7 +244,9 @@ async fn a_server_that_stops_gives_its_jobs_back_at_once() {
     world.provider.wait_for_dropped(1).await;
     let other = ServerId("other".to_owned());
     let job = world.store.memory().claim_job(&other, LEASE).await;
-    assert_eq!(job.unwrap().expect("it was given back").attempt, 2);
+    let job = job.unwrap().expect("it was given back");
+    // The stop is not the job's failure, so it costs no attempt.
+    assert_eq!((job.attempt, job.counted_attempt()), (2, 1));
 }
 
 /// The user comes back while the summary is being made. Its result is about a session that has gone
@@ -345,7 +347,7 @@ async fn a_store_that_is_away_when_a_job_is_done_delays_it() {
     let world = World::start();
     world
         .store
-        .set(Weather::Away, [Call::FinishJob, Call::RetryJob]);
+        .set(Weather::Away, [Call::FinishJob, Call::ReleaseJob]);
     session(&world, "s", "hi").await;
     world.store.wait_for(Call::FinishJob, 1).await;
     pass(seconds(10)).await;

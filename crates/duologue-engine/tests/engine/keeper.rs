@@ -3,7 +3,7 @@
 use duologue_doubles::memory::Fault;
 use duologue_engine::{
     AttachError,
-    store::{Claim, Lease, ServerId, SessionStatus, Store},
+    store::{Claim, Lease, ServerId, SessionStatus},
 };
 use duologue_protocol::{
     CloseCode, EndReason, Event, EventBody, FinishReason, Seq, SessionStarted, TurnId, UserMessage,
@@ -25,7 +25,7 @@ async fn claim(store: &WatchedStore, name: &str) -> Lease {
         user_id: alice(),
         agent: "test".to_owned(),
         server: ServerId("lost".to_owned()),
-        lease: seconds(15),
+        lease_duration: seconds(15),
         now: Timestamp::from_second(1_767_225_600).expect("2026 is in range"),
     };
     let claimed = store.memory().claim(&claim).await;
@@ -181,7 +181,7 @@ async fn a_great_many_lost_sessions_are_all_ended() {
 async fn a_session_whose_claim_got_no_answer_lapses() {
     let world = World::start();
     pass(seconds(1)).await;
-    world.store.memory().fail_next_writes(1, Fault::AfterEffect);
+    world.store.fail_next_writes(1, Fault::AfterEffect);
     let refused = world.attach("s", "alice", None).await;
     assert!(matches!(refused, Err(AttachError::Store(_))));
     assert_eq!(world.record("s").await.status, SessionStatus::Active);

@@ -1,11 +1,7 @@
 //! How sessions begin, end, and begin again; and whose they are.
 
 use duologue_doubles::scripted::Step;
-use duologue_engine::{
-    AttachError,
-    provider::ProviderError,
-    store::{SessionStatus, Store},
-};
+use duologue_engine::{AttachError, provider::ProviderError, store::SessionStatus};
 use duologue_protocol::{
     ClientFrame, CloseCode, ConnectionId, DisconnectReason, EndReason, ErrorCode, EventBody,
     FinishReason, MessageId, Seq, ServerFrame, SummaryStatus, UserId,
@@ -264,6 +260,7 @@ async fn another_users_session_does_not_exist() {
     assert_eq!(world.record("s").await.status, SessionStatus::Completed);
     let events = world
         .store
+        .memory()
         .read(&bob, &session_id("s"), Seq::ZERO, 10)
         .await;
     assert_eq!(events.unwrap(), []);

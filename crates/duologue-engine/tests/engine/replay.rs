@@ -9,7 +9,6 @@ use duologue_doubles::{
 };
 use duologue_engine::{
     Limits, Parts, Reader,
-    agent::Agent,
     limits::{
         GenerationLimits, JobLimits, ProcessLimits, SessionLimits, TokenLimits, TurnLimits,
         UserLimits,
@@ -22,6 +21,7 @@ use duologue_mock::{Mock, MockConfig};
 use duologue_protocol::{
     ClientFrame, DisconnectReason, MessageId, OnBusy, Seq, SessionId, UserInput,
 };
+use duologue_router::RuleAgent;
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -134,7 +134,7 @@ impl Tool for Order {
     }
 }
 
-fn agent() -> Agent {
+fn agent() -> RuleAgent {
     let order: Arc<dyn Tool> = Arc::new(Order(ToolDefinition {
         name: "fetch_order".to_owned(),
         description: "A tool.".to_owned(),
@@ -144,7 +144,7 @@ fn agent() -> Agent {
             "required": ["order_id"],
         }),
     }));
-    Agent::from_toml(AGENT, &[order]).expect("the agent is well-formed")
+    RuleAgent::from_toml(AGENT, &[order]).expect("the agent is well-formed")
 }
 
 /// The limits in `config/default.toml`, but for a conversation that is soon too long for a model.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use duologue_doubles::scripted::Step;
 use duologue_engine::{
     AttachError,
-    store::{ServerId, SessionStatus, Store},
+    store::{ServerId, SessionStatus},
 };
 use duologue_protocol::{ClientFrame, CloseCode, EventBody, FinishReason, ServerFrame};
 use futures_util::future::join_all;

@@ -28,7 +28,7 @@ async fn a_write_that_fails_is_repeated_without_gap_or_double() {
         world.provider.will_say("Hello.");
         let mut client = world.connect("s").await;
         client.settle().await;
-        world.store.memory().fail_next_writes(3, fault);
+        world.store.fail_next_writes(3, fault);
         client.say("hi");
         let answer = client.answer().await;
         assert_eq!(
@@ -58,7 +58,7 @@ async fn an_ending_that_fails_is_repeated_without_double() {
         let world = World::start();
         let mut client = world.connect("s").await;
         client.settle().await;
-        world.store.memory().fail_next_writes(3, fault);
+        world.store.fail_next_writes(3, fault);
         client.send(ClientFrame::End);
         let (frames, code) = client.closed().await;
         assert_eq!(names(&frames), ["session_ended"]);

@@ -1,7 +1,7 @@
 //! A server is lost between a tool's call and its result. The tools write into a ledger that is
 //! outside of every server, as real ones do.
 
-use duologue_engine::store::{Claim, ServerId, SessionStatus, Store};
+use duologue_engine::store::{Claim, ServerId, SessionStatus};
 use duologue_protocol::{
     CallId, Event, EventBody, FinishReason, Seq, SessionStarted, ToolCall, ToolOutcome, TurnId,
     UserMessage,
@@ -145,7 +145,7 @@ async fn leave_at_work(world: &World) {
         user_id: alice(),
         agent: "test".to_owned(),
         server: ServerId("lost".to_owned()),
-        lease: seconds(15),
+        lease_duration: seconds(15),
         now: Timestamp::from_second(1_767_225_600).expect("2026 is in range"),
     };
     let claimed = world.store.memory().claim(&claim).await;

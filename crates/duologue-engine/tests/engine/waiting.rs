@@ -152,7 +152,7 @@ async fn a_message_is_not_lost_between_its_waiting_and_its_turn() {
 async fn a_message_whose_storing_is_uncertain_waits_once() {
     for fault in [Fault::BeforeEffect, Fault::AfterEffect] {
         let (world, mut client) = two_waiting().await;
-        world.store.memory().fail_next_writes(3, fault);
+        world.store.fail_next_writes(3, fault);
         client.say_as("m4", "four");
         let frames = client.settle().await;
         assert_eq!(names(&frames), ["message_queued"]);
@@ -168,16 +168,13 @@ async fn a_message_whose_storing_is_uncertain_waits_once() {
 #[tokio::test(start_paused = true)]
 async fn a_message_that_is_sent_again_after_an_outage_is_answered_once() {
     let (world, mut client) = two_waiting().await;
-    world
-        .store
-        .memory()
-        .fail_next_writes(1000, Fault::AfterEffect);
+    world.store.fail_next_writes(1000, Fault::AfterEffect);
     client.say_as("m4", "four");
     let (frames, code) = client.closed().await;
     assert_eq!(code, CloseCode::TryAgainLater);
     assert!(!names(&frames).contains(&"message_queued"));
     client.leave(DisconnectReason::Lost);
-    world.store.memory().fail_next_writes(0, Fault::AfterEffect);
+    world.store.fail_next_writes(0, Fault::AfterEffect);
 
     for text in ["Two.", "Three.", "Four."] {
         world.provider.will_say(text);

@@ -27,12 +27,22 @@ pub(super) fn shown(key: &str, value: &Value) -> Value {
     }
 }
 
-/// A message about `value`, which may quote it, without the credentials of URLs.
-pub(super) fn redact_quotes(message: &str, value: &Value) -> String {
+/// A message about the value of `key`, which may quote it, with the value as it may be shown.
+pub(super) fn redact_quotes(message: &str, key: &str, value: &Value) -> String {
     match value {
-        Value::String(text) if text.contains("://") => message.replace(text, &redact_url(text)),
+        Value::String(text) => {
+            let Value::String(shown) = shown(key, value) else {
+                return message.to_owned();
+            };
+            if shown == *text {
+                return message.to_owned();
+            }
+            // A quote in the message may have `"` and `\` escaped.
+            let escaped = text.escape_debug().to_string();
+            message.replace(text, &shown).replace(&escaped, &shown)
+        }
         Value::Array(items) => items.iter().fold(message.to_owned(), |message, item| {
-            redact_quotes(&message, item)
+            redact_quotes(&message, key, item)
         }),
         _ => message.to_owned(),
     }
@@ -78,5 +88,23 @@ mod tests {
             shown("auth.query_token", &Value::from(true)),
             Value::from(true)
         );
+    }
+    #[test]
+    fn a_message_quotes_no_credentials() {
+        let quotes = |key: &str, text: &str| {
+            let message = format!("invalid value: string {text:?}, or {text}");
+            redact_quotes(&message, key, &Value::from(text))
+        };
+        for (key, text) in [
+            ("store.url", "user:canary@host/db"),
+            ("store.url", "postgres://user:can\"ary@canary@host/db"),
+            ("server.host", "https://host/?password=canary@canary"),
+            ("model.openai.api_key", "canary"),
+        ] {
+            let message = quotes(key, text);
+            assert!(!message.contains("ary"), "{key}: {message}");
+        }
+        let message = quotes("server.host", "a b");
+        assert_eq!(message, "invalid value: string \"a b\", or a b");
     }
 }

@@ -91,6 +91,8 @@ create table session_jobs (
     last_seq    integer not null,
     -- Raised by every claim, before the work: a job that kills its worker runs out of attempts too.
     attempt     integer not null default 0,
+    -- How many of these claims do not count as attempts, since their server stopped.
+    uncounted   integer not null default 0,
     -- Who has it; null when nobody does. Together with the attempt it fences the result.
     worker      text,
     -- When it may be claimed next: at once, after a delay, or when its worker's lease expires.

@@ -97,7 +97,7 @@ pub(super) async fn claim(
     .bind(text_of_time(claim.now))
     .bind(claim.agent)
     .bind(claim.server.0)
-    .bind(claim.lease.as_secs_f64())
+    .bind(claim.lease_duration.as_secs_f64())
     .execute(&mut *connection)
     .await?;
     if claimed.rows_affected() == 0 {
@@ -111,7 +111,7 @@ pub(super) async fn claim(
 pub(super) async fn claim_lapsed(
     connection: &mut SqliteConnection,
     server: ServerId,
-    lease: Duration,
+    lease_duration: Duration,
     grace: Duration,
     limit: u32,
 ) -> Result<Vec<Claimed>, Failure> {
@@ -125,7 +125,7 @@ pub(super) async fn claim_lapsed(
         ) returning session_id"
     ))
     .bind(server.0)
-    .bind(lease.as_secs_f64())
+    .bind(lease_duration.as_secs_f64())
     .bind(grace.as_secs_f64())
     .bind(limit)
     .fetch_all(&mut *connection)
@@ -165,7 +165,7 @@ pub(super) async fn renew(
     connection: &mut SqliteConnection,
     server: ServerId,
     leases: String,
-    lease: Duration,
+    lease_duration: Duration,
 ) -> Result<LostRows, Failure> {
     query(concat!(
         "update sessions set lease_until = ",
@@ -176,7 +176,7 @@ pub(super) async fn renew(
     ))
     .bind(&*server.0)
     .bind(&*leases)
-    .bind(lease.as_secs_f64())
+    .bind(lease_duration.as_secs_f64())
     .execute(&mut *connection)
     .await?;
     let lost: String = query_scalar(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use duologue_engine::store::{Job, JobEnd, ServerId, normalize::stored_text};
+use duologue_engine::store::{Job, JobEnd, JobRelease, ServerId, normalize::stored_text};
 use duologue_protocol::SessionSummarized;
 use sqlx::{SqliteConnection, query, query_scalar};
 
@@ -16,7 +16,7 @@ use crate::stored::{JobRow, corrupt, from_json, integer};
 pub(super) async fn claim(
     connection: &mut SqliteConnection,
     worker: ServerId,
-    lease: Duration,
+    lease_duration: Duration,
 ) -> Result<Option<Job>, Failure> {
     let json: Option<String> = query_scalar(concat!(
         "update session_jobs set worker = ?1, attempt = attempt + 1, due_at = ",
@@ -27,11 +27,11 @@ pub(super) async fn claim(
         " order by due_at, id limit 1
         ) returning json_object(
             'id', id, 'session_id', session_id, 'user_id', user_id, 'last_seq', last_seq,
-            'worker', worker, 'attempt', attempt
+            'worker', worker, 'attempt', attempt, 'uncounted', uncounted
         )"
     ))
     .bind(worker.0)
-    .bind(lease.as_secs_f64())
+    .bind(lease_duration.as_secs_f64())
     .fetch_optional(connection)
     .await?;
     let row: Option<JobRow> = json.as_deref().map(from_json).transpose()?;
@@ -41,7 +41,7 @@ pub(super) async fn claim(
 pub(super) async fn renew(
     connection: &mut SqliteConnection,
     job: Job,
-    lease: Duration,
+    lease_duration: Duration,
 ) -> Result<(), Failure> {
     let renewed = query(concat!(
         "update session_jobs set due_at = ",
@@ -51,28 +51,28 @@ pub(super) async fn renew(
     .bind(job.id)
     .bind(job.worker.0)
     .bind(job.attempt)
-    .bind(lease.as_secs_f64())
+    .bind(lease_duration.as_secs_f64())
     .execute(connection)
     .await?;
     conflict_unless(renewed.rows_affected() == 1)
 }
 
-pub(super) async fn retry(
+pub(super) async fn release(
     connection: &mut SqliteConnection,
     job: Job,
-    delay: Duration,
-    why: String,
+    release: JobRelease,
 ) -> Result<(), Failure> {
     let given_back = query(concat!(
-        "update session_jobs set worker = null, last_error = ?5, due_at = ",
+        "update session_jobs set worker = null, last_error = ?5, uncounted = uncounted + ?6, due_at = ",
         in_seconds!("?4"),
         " where id = ?1 and worker = ?2 and attempt = ?3 and outcome is null"
     ))
     .bind(job.id)
     .bind(job.worker.0)
     .bind(job.attempt)
-    .bind(delay.as_secs_f64())
-    .bind(stored_text(&why))
+    .bind(release.delay.as_secs_f64())
+    .bind(stored_text(&release.reason))
+    .bind(i64::from(!release.is_counted))
     .execute(&mut *connection)
     .await?;
     if given_back.rows_affected() == 1 {

@@ -9,17 +9,18 @@ use std::sync::LazyLock;
 
 use duologue_engine::agent::{Agent, Checked, ModelTools, Plan, Situation, Step};
 use duologue_protocol::{FollowUp, UserId};
+use duologue_router::RuleAgent;
 use serde_json::{Value, json};
 
-static AGENT: LazyLock<Agent> = LazyLock::new(|| {
+static AGENT: LazyLock<RuleAgent> = LazyLock::new(|| {
     let text = include_str!("../../../../config/agent.toml");
-    Agent::from_toml_on_trust(text, &duologue_tools::builtin())
+    RuleAgent::from_toml_without_authentication(text, &duologue_tools::builtin())
         .expect("the built-in agent is valid")
 });
 
 /// A conversation as the engine would keep it: each plan becomes what the next message meets.
 struct Conversation {
-    agent: &'static Agent,
+    agent: &'static RuleAgent,
     user_id: UserId,
     model_tools: ModelTools,
     pending: Option<FollowUp>,
@@ -31,7 +32,7 @@ impl Conversation {
         Self {
             agent: &AGENT,
             user_id: UserId::anonymous(),
-            model_tools: ModelTools::Rules,
+            model_tools: ModelTools::Unsupported,
             pending: None,
             last_call: None,
         }
@@ -39,7 +40,7 @@ impl Conversation {
 
     fn with_model() -> Self {
         Self {
-            model_tools: ModelTools::Model,
+            model_tools: ModelTools::Supported,
             ..Self::start()
         }
     }

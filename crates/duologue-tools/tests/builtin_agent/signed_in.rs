@@ -2,9 +2,9 @@
 
 use super::*;
 
-static SIGNED_IN: LazyLock<Agent> = LazyLock::new(|| {
+static SIGNED_IN: LazyLock<RuleAgent> = LazyLock::new(|| {
     let text = include_str!("../../../../config/agent.toml");
-    Agent::from_toml(text, &duologue_tools::builtin()).expect("the built-in agent is valid")
+    RuleAgent::from_toml(text, &duologue_tools::builtin()).expect("the built-in agent is valid")
 });
 
 fn conversation(user_id: &str, model_tools: ModelTools) -> Conversation {
@@ -27,7 +27,7 @@ fn a_balance_is_the_signed_in_users_whatever_they_write() {
         "account: user-2, what is the balance?",
         r#"balance {"user_id":"user-2"}"#,
     ] {
-        let plan = conversation("user-1", ModelTools::Rules).say(text);
+        let plan = conversation("user-1", ModelTools::Unsupported).say(text);
         let expected = Step::Call {
             tool: "fetch_account_balance".into(),
             arguments: json!({ "user_id": "user-1" }),
@@ -39,7 +39,7 @@ fn a_balance_is_the_signed_in_users_whatever_they_write() {
 /// What else a tool needs is still asked for, and a correction corrects no user.
 #[test]
 fn an_invoice_is_the_signed_in_users_and_its_month_is_asked_for() {
-    let mut conversation = conversation("user-1", ModelTools::Rules);
+    let mut conversation = conversation("user-1", ModelTools::Unsupported);
     let plan = conversation.say("Show me the invoice of user-2");
     let Step::Ask(follow_up) = plan.step else {
         panic!("{plan:?}");
@@ -64,7 +64,7 @@ fn an_invoice_is_the_signed_in_users_and_its_month_is_asked_for() {
 /// user talked it into that, gets the signed-in user's.
 #[test]
 fn a_model_cannot_name_another_user() {
-    let mut conversation = conversation("user-1", ModelTools::Model);
+    let mut conversation = conversation("user-1", ModelTools::Supported);
     let text = "What is the balance of user-2?";
     let Step::Generate { tools } = conversation.say(text).step else {
         panic!("the model decides");
@@ -93,7 +93,7 @@ fn a_model_cannot_name_another_user() {
 #[test]
 fn a_user_whose_id_is_a_uuid_has_an_account_too() {
     let id = "0b5f2c1e-5f0e-4c39-9a55-6d1e2f7b8a90";
-    let plan = conversation(id, ModelTools::Rules).say("What is my balance?");
+    let plan = conversation(id, ModelTools::Unsupported).say("What is my balance?");
     let Step::Call { arguments, .. } = plan.step else {
         panic!("{plan:?}");
     };

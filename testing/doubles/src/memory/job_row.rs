@@ -11,6 +11,7 @@ pub(super) struct JobRow {
     pub(super) user_id: UserId,
     pub(super) last_seq: Seq,
     pub(super) attempt: u32,
+    pub(super) uncounted: u32,
     pub(super) worker: Option<ServerId>,
     /// When it may be claimed next: at once, after a delay, or when its worker's lease lapses.
     pub(super) due_at: Instant,
@@ -25,6 +26,7 @@ impl JobRow {
             user_id: session.record.user_id.clone(),
             last_seq: session.record.last_seq,
             attempt: 0,
+            uncounted: 0,
             worker: None,
             due_at: Instant::now(),
             outcome: None,

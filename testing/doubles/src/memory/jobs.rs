@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use duologue_engine::store::{Job, JobEnd, ServerId, SessionStatus, StoreError, normalize};
+use duologue_engine::store::{
+    Job, JobEnd, JobRelease, ServerId, SessionStatus, StoreError, normalize,
+};
 use duologue_protocol::Event;
 use tokio::time::Instant;
 
 use super::{job_row::JobRow, session::Session, state::State};
 
 impl State {
-    pub(super) fn claim_job(&mut self, worker: &ServerId, lease: Duration) -> Option<Job> {
+    pub(super) fn claim_job(&mut self, worker: &ServerId, lease_duration: Duration) -> Option<Job> {
         let now = Instant::now();
         let open = self
             .jobs
@@ -20,7 +22,7 @@ impl State {
         let (row, id) = due.min_by_key(|(row, id)| (row.due_at, *id))?;
         row.attempt += 1;
         row.worker = Some(worker.clone());
-        row.due_at = now + lease;
+        row.due_at = now + lease_duration;
         Some(Job {
             id,
             session_id: row.session_id.clone(),
@@ -28,29 +30,34 @@ impl State {
             last_seq: row.last_seq,
             worker: worker.clone(),
             attempt: row.attempt,
+            uncounted: row.uncounted,
         })
     }
 
-    pub(super) fn renew_job(&mut self, job: &Job, lease: Duration) -> Result<(), StoreError> {
+    pub(super) fn renew_job(
+        &mut self,
+        job: &Job,
+        lease_duration: Duration,
+    ) -> Result<(), StoreError> {
         let row = self
             .job(job)
             .filter(|row| row.worker.is_some() && row.outcome.is_none());
-        row.ok_or(StoreError::Conflict)?.due_at = Instant::now() + lease;
+        row.ok_or(StoreError::Conflict)?.due_at = Instant::now() + lease_duration;
         Ok(())
     }
 
-    pub(super) fn retry_job(
+    pub(super) fn release_job(
         &mut self,
         job: &Job,
-        delay: Duration,
-        why: &str,
+        release: &JobRelease,
     ) -> Result<(), StoreError> {
         let row = self.job(job).filter(|row| row.outcome.is_none());
         let row = row.ok_or(StoreError::Conflict)?;
         // Without a worker it was given back by this very attempt: a repetition.
         if row.worker.take().is_some() {
-            row.due_at = Instant::now() + delay;
-            row.last_error = Some(normalize::stored_text(why).into_owned());
+            row.due_at = Instant::now() + release.delay;
+            row.uncounted += u32::from(!release.is_counted);
+            row.last_error = Some(normalize::stored_text(&release.reason).into_owned());
         }
         Ok(())
     }

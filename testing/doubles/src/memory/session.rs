@@ -72,10 +72,10 @@ impl Session {
         }
     }
 
-    pub(super) fn claim(&mut self, server: &ServerId, lease: Duration) -> Claimed {
+    pub(super) fn claim(&mut self, server: &ServerId, lease_duration: Duration) -> Claimed {
         self.epoch += 1;
         self.owner = Some(server.clone());
-        self.lease_until = Instant::now() + lease;
+        self.lease_until = Instant::now() + lease_duration;
         let last = self.events.last().map(|row| row.event_type);
         Claimed {
             lease: Lease {
@@ -90,7 +90,7 @@ impl Session {
         }
     }
 
-    /// See [`Inspect::restored`](crate::store::inspect::Inspect::restored).
+    /// See [`OperatorStore::restored`](crate::store::operators::OperatorStore::restored).
     pub(super) fn restored(&mut self, log_id: LogId) {
         self.record.log_id = log_id;
         self.epoch += RESTORED_EPOCHS;

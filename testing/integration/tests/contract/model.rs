@@ -12,7 +12,7 @@ mod world;
 use std::{cell::RefCell, sync::Arc};
 
 use duologue_doubles::memory::MemoryStore;
-use duologue_engine::store::{Store, inspect::Inspect};
+use duologue_engine::store::{Store, operators::OperatorStore};
 use duologue_integration::{
     postgres::{Cluster, Database},
     store::OpenStore,
@@ -37,7 +37,7 @@ const OPERATIONS_MAX: usize = 60;
 /// Runs plans until one shows a difference. `fresh` makes or empties the store.
 fn run(
     mut runner: TestRunner,
-    fresh: impl Fn() -> (Arc<dyn Store>, Arc<dyn Inspect>),
+    fresh: impl Fn() -> (Arc<dyn Store>, Arc<dyn OperatorStore>),
     runtime: &Runtime,
 ) -> Result<(), TestError<Vec<Operation>>> {
     let plans = vec(operation(), 1..OPERATIONS_MAX);
@@ -61,7 +61,7 @@ fn config(cases: u32) -> Config {
 #[track_caller]
 fn assert_agrees(
     cases: u32,
-    fresh: impl Fn() -> (Arc<dyn Store>, Arc<dyn Inspect>),
+    fresh: impl Fn() -> (Arc<dyn Store>, Arc<dyn OperatorStore>),
     runtime: &Runtime,
 ) {
     if let Err(error) = run(TestRunner::new(config(cases)), fresh, runtime) {
@@ -148,7 +148,7 @@ fn agrees_in<G>(
     runtime: &Runtime,
     store: &OpenStore<G>,
     database: impl Fn(&G) -> &Database,
-    inspect: &Arc<dyn Inspect>,
+    inspect: &Arc<dyn OperatorStore>,
     cases: u32,
 ) {
     let other = runtime.block_on(database(&store.ground).connect());

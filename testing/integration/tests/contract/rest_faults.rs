@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use duologue_engine::store::{ServerId, StoreError};
+use duologue_engine::store::{JobRelease, ServerId, StoreError};
 use duologue_integration::{
     fault_proxy::Fault::{self, Delay, HalfAnswer, LostAnswer, Page, RetryAfter, Status},
     store::OpenStore,
@@ -88,10 +88,12 @@ async fn a_claim_of_a_job_is_repeated_only_if_it_had_no_effect() {
     store.ground.gateway.will([Status(429)]);
     let job = store.claim_job(&server(), lease).await.unwrap();
     let job = job.expect("there is one");
-    store
-        .retry_job(&job, Duration::ZERO, "again")
-        .await
-        .unwrap();
+    let release = JobRelease {
+        delay: Duration::ZERO,
+        reason: "again".to_owned(),
+        is_counted: true,
+    };
+    store.release_job(&job, &release).await.unwrap();
 
     store.ground.gateway.will([LostAnswer]);
     let lost = store.claim_job(&server(), lease).await;

@@ -21,7 +21,7 @@ pub(crate) async fn claim(store: &dyn Store, session: &str) -> Lease {
         user_id: user(),
         agent: "guide".to_owned(),
         server: ServerId("here".to_owned()),
-        lease: Duration::from_mins(10),
+        lease_duration: Duration::from_mins(10),
         now: Timestamp::UNIX_EPOCH,
     };
     store.claim(&claim).await.unwrap().unwrap().lease

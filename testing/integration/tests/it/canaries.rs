@@ -37,7 +37,8 @@ async fn nothing_said_and_no_secret_is_logged_or_told_to_others() {
             (
                 "DUOLOGUE_LOG__FILTER",
                 "info,duologue=trace,duologue_server=trace,duologue_engine=trace,\
-                 duologue_store=trace,duologue_llm=trace,duologue_tools=trace",
+                 duologue_store=trace,duologue_llm=trace,duologue_router=trace,\
+                 duologue_tools=trace",
             ),
         ])
         .await;

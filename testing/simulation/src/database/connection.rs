@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, Store, StoreError,
+    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
+    SessionStore, Store, StoreError,
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use futures_util::FutureExt;
@@ -89,7 +90,7 @@ fn unavailable(why: &'static str) -> StoreError {
 fn nothing<T>(_: &mut Ledger, _: &T, _: Duration) {}
 
 #[async_trait]
-impl Store for Connection {
+impl SessionStore for Connection {
     async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
         let operation = self.database.store.claim(claim);
         self.call(Kind::Write, "claim", operation, nothing).await
@@ -98,12 +99,12 @@ impl Store for Connection {
     async fn claim_lapsed(
         &self,
         server: &ServerId,
-        lease: Duration,
+        lease_duration: Duration,
         grace: Duration,
         limit: u32,
     ) -> Result<Vec<Claimed>, StoreError> {
         let store = &self.database.store;
-        let operation = store.claim_lapsed(server, lease, grace, limit);
+        let operation = store.claim_lapsed(server, lease_duration, grace, limit);
         self.call(Kind::Write, "claim_lapsed", operation, nothing)
             .await
     }
@@ -112,9 +113,9 @@ impl Store for Connection {
         &self,
         server: &ServerId,
         leases: &[Lease],
-        lease: Duration,
+        lease_duration: Duration,
     ) -> Result<Vec<Lease>, StoreError> {
-        let operation = self.database.store.renew(server, leases, lease);
+        let operation = self.database.store.renew(server, leases, lease_duration);
         self.call(Kind::Write, "renew", operation, nothing).await
     }
 
@@ -170,13 +171,16 @@ impl Store for Connection {
         self.call(Kind::Read, "tokens_spent", operation, nothing)
             .await
     }
+}
 
+#[async_trait]
+impl JobStore for Connection {
     async fn claim_job(
         &self,
         worker: &ServerId,
-        lease: Duration,
+        lease_duration: Duration,
     ) -> Result<Option<Job>, StoreError> {
-        let operation = self.database.store.claim_job(worker, lease);
+        let operation = self.database.store.claim_job(worker, lease_duration);
         let note = |ledger: &mut Ledger, job: &Option<Job>, _| {
             if let Some(job) = job {
                 ledger.job_claimed(job);
@@ -185,8 +189,8 @@ impl Store for Connection {
         self.call(Kind::Write, "claim_job", operation, note).await
     }
 
-    async fn renew_job(&self, job: &Job, lease: Duration) -> Result<(), StoreError> {
-        let operation = self.database.store.renew_job(job, lease);
+    async fn renew_job(&self, job: &Job, lease_duration: Duration) -> Result<(), StoreError> {
+        let operation = self.database.store.renew_job(job, lease_duration);
         self.call(Kind::Write, "renew_job", operation, nothing)
             .await
     }
@@ -201,12 +205,15 @@ impl Store for Connection {
         self.call(Kind::Write, "finish_job", operation, note).await
     }
 
-    async fn retry_job(&self, job: &Job, delay: Duration, why: &str) -> Result<(), StoreError> {
-        let operation = self.database.store.retry_job(job, delay, why);
-        self.call(Kind::Write, "retry_job", operation, nothing)
-            .await
+    async fn release_job(&self, job: &Job, release: &JobRelease) -> Result<(), StoreError> {
+        let operation = self.database.store.release_job(job, release);
+        let note = |ledger: &mut Ledger, (): &(), _| ledger.job_released(job, release);
+        self.call(Kind::Write, "release_job", operation, note).await
     }
+}
 
+#[async_trait]
+impl Store for Connection {
     async fn ping(&self) -> Result<(), StoreError> {
         let operation = self.database.store.ping();
         self.call(Kind::Read, "ping", operation, nothing).await

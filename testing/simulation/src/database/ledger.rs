@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use duologue_engine::store::{Job, ServerId};
+use duologue_engine::store::{Job, JobRelease, ServerId};
 use duologue_protocol::{EndReason, Event, EventBody, SessionId};
 
 /// A session's end, as it was written.
@@ -25,6 +25,8 @@ pub(crate) struct Ledger {
     pub(crate) applied: BTreeMap<i64, BTreeSet<(String, u32)>>,
     /// Attempts at jobs, by session.
     pub(crate) attempts: BTreeMap<SessionId, u32>,
+    /// Those of them that do not count, since their server stopped: job and claim.
+    pub(crate) uncounted: BTreeSet<(i64, u32)>,
     seen_endings: BTreeSet<(SessionId, u64)>,
 }
 
@@ -46,6 +48,12 @@ impl Ledger {
 
     pub(super) fn job_claimed(&mut self, job: &Job) {
         *self.attempts.entry(job.session_id.clone()).or_default() += 1;
+    }
+
+    pub(super) fn job_released(&mut self, job: &Job, release: &JobRelease) {
+        if !release.is_counted {
+            self.uncounted.insert((job.id, job.attempt));
+        }
     }
 
     pub(super) fn job_applied(&mut self, job: &Job) {

@@ -8,7 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, Store, StoreError,
+    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
+    SessionStore, Store, StoreError,
 };
 use duologue_protocol::{Event, EventBody, Seq, SessionId, Timestamp, UserId};
 
@@ -105,7 +106,7 @@ impl MutatedStore {
 }
 
 #[async_trait]
-impl Store for MutatedStore {
+impl SessionStore for MutatedStore {
     async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
         self.memory().pending.remove(&claim.session_id);
         let mut claim = claim.clone();
@@ -124,7 +125,7 @@ impl Store for MutatedStore {
     async fn claim_lapsed(
         &self,
         server: &ServerId,
-        lease: Duration,
+        lease_duration: Duration,
         grace: Duration,
         limit: u32,
     ) -> Result<Vec<Claimed>, StoreError> {
@@ -133,7 +134,10 @@ impl Store for MutatedStore {
         } else {
             grace
         };
-        let lapsed = self.store.claim_lapsed(server, lease, grace, limit).await?;
+        let lapsed = self
+            .store
+            .claim_lapsed(server, lease_duration, grace, limit)
+            .await?;
         for claimed in &lapsed {
             self.memory().pending.remove(&claimed.lease.session_id);
             self.remember(claimed);
@@ -145,9 +149,9 @@ impl Store for MutatedStore {
         &self,
         server: &ServerId,
         leases: &[Lease],
-        lease: Duration,
+        lease_duration: Duration,
     ) -> Result<Vec<Lease>, StoreError> {
-        self.store.renew(server, leases, lease).await
+        self.store.renew(server, leases, lease_duration).await
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
@@ -236,31 +240,39 @@ impl Store for MutatedStore {
     async fn tokens_spent(&self, user: &UserId, since: Timestamp) -> Result<u64, StoreError> {
         self.store.tokens_spent(user, since).await
     }
+}
 
+#[async_trait]
+impl JobStore for MutatedStore {
     async fn claim_job(
         &self,
         worker: &ServerId,
-        lease: Duration,
+        lease_duration: Duration,
     ) -> Result<Option<Job>, StoreError> {
-        let job = self.store.claim_job(worker, lease).await?;
+        let job = self.store.claim_job(worker, lease_duration).await?;
         if let Some(job) = &job {
             self.memory().jobs.insert(job.id, job.clone());
         }
         Ok(job)
     }
 
-    async fn renew_job(&self, job: &Job, lease: Duration) -> Result<(), StoreError> {
-        self.store.renew_job(&self.current(job), lease).await
+    async fn renew_job(&self, job: &Job, lease_duration: Duration) -> Result<(), StoreError> {
+        self.store
+            .renew_job(&self.current(job), lease_duration)
+            .await
     }
 
     async fn finish_job(&self, job: &Job, summarized: &Event) -> Result<JobEnd, StoreError> {
         self.store.finish_job(&self.current(job), summarized).await
     }
 
-    async fn retry_job(&self, job: &Job, delay: Duration, why: &str) -> Result<(), StoreError> {
-        self.store.retry_job(job, delay, why).await
+    async fn release_job(&self, job: &Job, release: &JobRelease) -> Result<(), StoreError> {
+        self.store.release_job(job, release).await
     }
+}
 
+#[async_trait]
+impl Store for MutatedStore {
     async fn ping(&self) -> Result<(), StoreError> {
         self.store.ping().await
     }

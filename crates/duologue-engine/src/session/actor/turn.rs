@@ -69,7 +69,7 @@ impl Session {
     pub(super) async fn recover_turn(&mut self) -> Result<(), SessionExit> {
         let draft = self.left_draft.take();
         let transcript = self.journal.transcript();
-        let (turn_id, draft) = match open_turn(transcript, &self.context.agent, draft) {
+        let (turn_id, draft) = match open_turn(transcript, &*self.context.agent, draft) {
             None => return Ok(()),
             Some(OpenTurn::Close(turn_id, draft)) => (turn_id, draft),
             Some(OpenTurn::Resume(turn_id)) => {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     store::{
         JobEnd, SessionRecord, SessionStatus,
-        inspect::{Head, JobRecord, JobState, StoredEvent},
+        operators::{JobRecord, JobState, StoredEvent, StoredSession},
     },
     verify::Kept,
 };
@@ -66,7 +66,7 @@ pub(super) fn session() -> Kept {
         .map(|((epoch, event_type, payload), seq)| row(seq, epoch, event_type, payload))
         .collect();
     Kept {
-        head: Head {
+        head: StoredSession {
             record: serde_json::from_value(json!({
                 "session_id": "s", "user_id": "alice", "status": "completed", "agent": "guide",
                 "start_time": moment(0), "end_time": moment(12), "duration_seconds": 12.0,
@@ -133,6 +133,7 @@ pub(super) fn job(id: i64, last_seq: u64, state: JobState, outcome: Option<JobEn
         last_seq: Seq(last_seq),
         state,
         attempt: 1,
+        uncounted: 0,
         worker: None,
         due_in: Duration::ZERO,
         outcome,

@@ -3,14 +3,18 @@
 use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
-use duologue_doubles::memory::MemoryStore;
+use duologue_doubles::memory::{Fault, MemoryStore};
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, Store, StoreError,
+    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
+    SessionStore, Store, StoreError,
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use tokio::{sync::watch, time::Instant};
 
-use super::{alice, session_id, within};
+use super::{
+    names::{alice, session_id},
+    patience::within,
+};
 
 /// A method of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,7 +32,7 @@ pub(crate) enum Call {
     ClaimJob,
     RenewJob,
     FinishJob,
-    RetryJob,
+    ReleaseJob,
     Close,
 }
 
@@ -47,7 +51,7 @@ impl Call {
         Self::ClaimJob,
         Self::RenewJob,
         Self::FinishJob,
-        Self::RetryJob,
+        Self::ReleaseJob,
     ];
 
     /// Whether it is made for a session, and not by a task that looks after all of them, or
@@ -96,8 +100,13 @@ impl WatchedStore {
     }
 
     /// The store itself, where the test is not watched and the weather is always fair.
-    pub(crate) fn memory(&self) -> &MemoryStore {
+    pub(crate) fn memory(&self) -> &dyn Store {
         &self.memory
+    }
+
+    /// Fails the next writes of the store itself, before or after their effect.
+    pub(crate) fn fail_next_writes(&self, count: u32, fault: Fault) {
+        self.memory.fail_next_writes(count, fault);
     }
 
     /// Changes the weather for some calls.
@@ -194,7 +203,7 @@ impl WatchedStore {
 }
 
 #[async_trait]
-impl Store for WatchedStore {
+impl SessionStore for WatchedStore {
     async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
         self.meet(Call::Claim).await?;
         self.memory.claim(claim).await
@@ -203,22 +212,24 @@ impl Store for WatchedStore {
     async fn claim_lapsed(
         &self,
         server: &ServerId,
-        lease: Duration,
+        lease_duration: Duration,
         grace: Duration,
         limit: u32,
     ) -> Result<Vec<Claimed>, StoreError> {
         self.meet(Call::ClaimLapsed).await?;
-        self.memory.claim_lapsed(server, lease, grace, limit).await
+        self.memory
+            .claim_lapsed(server, lease_duration, grace, limit)
+            .await
     }
 
     async fn renew(
         &self,
         server: &ServerId,
         leases: &[Lease],
-        lease: Duration,
+        lease_duration: Duration,
     ) -> Result<Vec<Lease>, StoreError> {
         self.meet(Call::Renew).await?;
-        self.memory.renew(server, leases, lease).await
+        self.memory.renew(server, leases, lease_duration).await
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
@@ -265,19 +276,22 @@ impl Store for WatchedStore {
         self.meet(Call::TokensSpent).await?;
         self.memory.tokens_spent(user, since).await
     }
+}
 
+#[async_trait]
+impl JobStore for WatchedStore {
     async fn claim_job(
         &self,
         worker: &ServerId,
-        lease: Duration,
+        lease_duration: Duration,
     ) -> Result<Option<Job>, StoreError> {
         self.meet(Call::ClaimJob).await?;
-        self.memory.claim_job(worker, lease).await
+        self.memory.claim_job(worker, lease_duration).await
     }
 
-    async fn renew_job(&self, job: &Job, lease: Duration) -> Result<(), StoreError> {
+    async fn renew_job(&self, job: &Job, lease_duration: Duration) -> Result<(), StoreError> {
         self.meet(Call::RenewJob).await?;
-        self.memory.renew_job(job, lease).await
+        self.memory.renew_job(job, lease_duration).await
     }
 
     async fn finish_job(&self, job: &Job, summarized: &Event) -> Result<JobEnd, StoreError> {
@@ -285,11 +299,14 @@ impl Store for WatchedStore {
         self.memory.finish_job(job, summarized).await
     }
 
-    async fn retry_job(&self, job: &Job, delay: Duration, why: &str) -> Result<(), StoreError> {
-        self.meet(Call::RetryJob).await?;
-        self.memory.retry_job(job, delay, why).await
+    async fn release_job(&self, job: &Job, release: &JobRelease) -> Result<(), StoreError> {
+        self.meet(Call::ReleaseJob).await?;
+        self.memory.release_job(job, release).await
     }
+}
 
+#[async_trait]
+impl Store for WatchedStore {
     async fn ping(&self) -> Result<(), StoreError> {
         self.memory.ping().await
     }

@@ -10,6 +10,8 @@ alter table sessions
 -- All rows get the transaction of this upgrade; among them the order is that of their ids.
 alter table session_events add column txid xid8 not null default pg_current_xact_id();
 
+alter table session_jobs add column uncounted integer not null default 0;
+
 do $$
 declare
     the_function regprocedure;

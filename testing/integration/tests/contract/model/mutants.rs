@@ -5,8 +5,9 @@ use std::{collections::HashMap, sync::Mutex, time::Duration};
 use async_trait::async_trait;
 use duologue_doubles::memory::MemoryStore;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, Store, StoreError,
-    inspect::{Head, Inspect, JobRecord, Jobs, Retry, StoredEvent},
+    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
+    SessionStore, Store, StoreError,
+    operators::{JobRecord, Jobs, OperatorStore, RetryOutcome, StoredEvent, StoredSession},
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 
@@ -101,7 +102,7 @@ impl Mutant {
 }
 
 #[async_trait]
-impl Store for Mutant {
+impl SessionStore for Mutant {
     async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
         let claimed = self.store.claim(claim).await?;
         Ok(claimed.map(|claimed| self.claimed(claimed)))
@@ -110,11 +111,14 @@ impl Store for Mutant {
     async fn claim_lapsed(
         &self,
         server: &ServerId,
-        lease: Duration,
+        lease_duration: Duration,
         grace: Duration,
         limit: u32,
     ) -> Result<Vec<Claimed>, StoreError> {
-        let claimed = self.store.claim_lapsed(server, lease, grace, limit).await?;
+        let claimed = self
+            .store
+            .claim_lapsed(server, lease_duration, grace, limit)
+            .await?;
         Ok(claimed
             .into_iter()
             .map(|claimed| self.claimed(claimed))
@@ -125,9 +129,9 @@ impl Store for Mutant {
         &self,
         server: &ServerId,
         leases: &[Lease],
-        lease: Duration,
+        lease_duration: Duration,
     ) -> Result<Vec<Lease>, StoreError> {
-        self.store.renew(server, leases, lease).await
+        self.store.renew(server, leases, lease_duration).await
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
@@ -187,24 +191,27 @@ impl Store for Mutant {
     async fn tokens_spent(&self, user: &UserId, since: Timestamp) -> Result<u64, StoreError> {
         self.store.tokens_spent(user, since).await
     }
+}
 
+#[async_trait]
+impl JobStore for Mutant {
     async fn claim_job(
         &self,
         worker: &ServerId,
-        lease: Duration,
+        lease_duration: Duration,
     ) -> Result<Option<Job>, StoreError> {
         if self.fault == Fault::EndsWithoutJob {
             return Ok(None);
         }
-        let job = self.store.claim_job(worker, lease).await?;
+        let job = self.store.claim_job(worker, lease_duration).await?;
         if let Some(job) = &job {
             self.latest.lock().unwrap().jobs.insert(job.id, job.clone());
         }
         Ok(job)
     }
 
-    async fn renew_job(&self, job: &Job, lease: Duration) -> Result<(), StoreError> {
-        self.store.renew_job(job, lease).await
+    async fn renew_job(&self, job: &Job, lease_duration: Duration) -> Result<(), StoreError> {
+        self.store.renew_job(job, lease_duration).await
     }
 
     async fn finish_job(&self, job: &Job, summarized: &Event) -> Result<JobEnd, StoreError> {
@@ -217,10 +224,13 @@ impl Store for Mutant {
         }
     }
 
-    async fn retry_job(&self, job: &Job, delay: Duration, why: &str) -> Result<(), StoreError> {
-        self.store.retry_job(job, delay, why).await
+    async fn release_job(&self, job: &Job, release: &JobRelease) -> Result<(), StoreError> {
+        self.store.release_job(job, release).await
     }
+}
 
+#[async_trait]
+impl Store for Mutant {
     async fn ping(&self) -> Result<(), StoreError> {
         self.store.ping().await
     }
@@ -231,7 +241,7 @@ impl Store for Mutant {
 }
 
 #[async_trait]
-impl Inspect for Mutant {
+impl OperatorStore for Mutant {
     async fn session_ids(
         &self,
         after: Option<&SessionId>,
@@ -240,8 +250,11 @@ impl Inspect for Mutant {
         self.store.session_ids(after, limit).await
     }
 
-    async fn head(&self, session: &SessionId) -> Result<Option<Head>, StoreError> {
-        let mut head = self.store.head(session).await?;
+    async fn stored_session(
+        &self,
+        session: &SessionId,
+    ) -> Result<Option<StoredSession>, StoreError> {
+        let mut head = self.store.stored_session(session).await?;
         if let (Fault::EndsWithoutJob, Some(head)) = (self.fault, &mut head) {
             head.jobs.clear();
         }
@@ -269,8 +282,8 @@ impl Inspect for Mutant {
         }
     }
 
-    async fn try_again(&self, job: i64) -> Result<Option<Retry>, StoreError> {
-        self.store.try_again(job).await
+    async fn retry_job(&self, job: i64) -> Result<Option<RetryOutcome>, StoreError> {
+        self.store.retry_job(job).await
     }
 
     async fn restored(&self) -> Result<u64, StoreError> {

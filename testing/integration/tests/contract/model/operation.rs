@@ -35,7 +35,11 @@ pub(super) enum Operation {
     /// A worker, current or former, has a result.
     Finish { job: Index, is_failure: bool },
     /// A worker gives its job back.
-    Retry { job: Index, delay: Span },
+    Retry {
+        job: Index,
+        delay: Span,
+        is_counted: bool,
+    },
     /// A worker needs more time.
     Renew { job: Index },
     /// An operator has a job tried again.
@@ -84,7 +88,9 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(worker, lease)| Operation::ClaimJob { worker, lease }),
         3 => (index(), any::<bool>())
             .prop_map(|(job, is_failure)| Operation::Finish { job, is_failure }),
-        1 => (index(), span).prop_map(|(job, delay)| Operation::Retry { job, delay }),
+        1 => (index(), span, any::<bool>()).prop_map(|(job, delay, is_counted)| {
+            Operation::Retry { job, delay, is_counted }
+        }),
         1 => index().prop_map(|job| Operation::Renew { job }),
         1 => index().prop_map(|job| Operation::Operate { job }),
     ]

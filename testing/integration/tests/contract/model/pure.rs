@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use duologue_engine::store::{
     Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, SessionStatus,
-    inspect::{JobState, Retry},
     normalize::Ending,
+    operators::{JobState, RetryOutcome},
 };
 use duologue_protocol::{Event, EventBody, LogId, Seq, SessionId, SummaryStatus, UserId};
 use serde_json::json;
@@ -40,6 +40,7 @@ pub(super) struct Row {
     pub(super) session_id: SessionId,
     pub(super) last_seq: Seq,
     pub(super) attempt: u32,
+    pub(super) uncounted: u32,
     pub(super) worker: Option<ServerId>,
     pub(super) is_due: bool,
     pub(super) outcome: Option<JobEnd>,
@@ -51,6 +52,7 @@ impl Row {
             session_id: session.record.session_id.clone(),
             last_seq: session.record.last_seq,
             attempt: 0,
+            uncounted: 0,
             worker: None,
             is_due: true,
             outcome: None,
@@ -249,7 +251,12 @@ impl Model {
         Ok(())
     }
 
-    pub(super) fn retry_job(&mut self, job: &Job, delay: Span) -> Result<(), Conflict> {
+    pub(super) fn release_job(
+        &mut self,
+        job: &Job,
+        delay: Span,
+        is_counted: bool,
+    ) -> Result<(), Conflict> {
         let row = self.jobs.get_mut(&job.id).ok_or(Conflict)?;
         let was_given_back = row.worker.is_none() && row.attempt == job.attempt;
         if row.outcome.is_some() || !(is_held(row, job) || was_given_back) {
@@ -257,6 +264,7 @@ impl Model {
         }
         if row.worker.take().is_some() {
             row.is_due = delay == Span::None;
+            row.uncounted += u32::from(!is_counted);
         }
         Ok(())
     }
@@ -311,14 +319,14 @@ impl Model {
 
     /// What an operator is told. A job that takes another's place has the id zero, since only the
     /// store knows it.
-    pub(super) fn operate(&mut self, id: i64) -> Option<Retry> {
+    pub(super) fn operate(&mut self, id: i64) -> Option<RetryOutcome> {
         let row = self.jobs.get(&id)?.clone();
         Some(match self.state(&row) {
-            JobState::Running => Retry::Running,
-            JobState::Done => Retry::Done,
+            JobState::Running => RetryOutcome::Running,
+            JobState::Done => RetryOutcome::Done,
             JobState::Waiting => {
                 self.jobs.get_mut(&id)?.is_due = true;
-                Retry::DueNow
+                RetryOutcome::DueNow
             }
             JobState::Failed => {
                 let session = self.sessions.get_mut(&row.session_id)?;
@@ -326,7 +334,7 @@ impl Model {
                 session.record.summary_status = Some(SummaryStatus::Pending);
                 let row = Row::new(session);
                 self.unnamed.push(row);
-                Retry::Replaced(0)
+                RetryOutcome::Replaced(0)
             }
             JobState::Superseded => {
                 let mut rows = self.jobs.values().chain(&self.unnamed);
@@ -336,9 +344,9 @@ impl Model {
                         && other.outcome.is_none()
                 });
                 if is_replaced {
-                    Retry::Replaced(0)
+                    RetryOutcome::Replaced(0)
                 } else {
-                    Retry::Superseded
+                    RetryOutcome::Superseded
                 }
             }
         })

@@ -4,8 +4,8 @@ use std::{fmt::Debug, time::Duration};
 
 use duologue_engine::{
     store::{
-        Claim, Claimed, Draft, Job, Lease, ServerId, Store, StoreError,
-        inspect::{Inspect, Jobs, Retry},
+        Claim, Claimed, Draft, Job, JobRelease, Lease, ServerId, Store, StoreError,
+        operators::{Jobs, OperatorStore, RetryOutcome},
     },
     verify,
 };
@@ -36,7 +36,7 @@ struct Write {
 
 pub(super) struct World<'a> {
     store: &'a dyn Store,
-    inspect: &'a dyn Inspect,
+    inspect: &'a dyn OperatorStore,
     model: Model,
     leases: Vec<Lease>,
     writes: Vec<Write>,
@@ -44,7 +44,7 @@ pub(super) struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    pub(super) fn new(store: &'a dyn Store, inspect: &'a dyn Inspect) -> Self {
+    pub(super) fn new(store: &'a dyn Store, inspect: &'a dyn OperatorStore) -> Self {
         Self {
             store,
             inspect,
@@ -114,13 +114,11 @@ impl<'a> World<'a> {
             }
             Operation::ClaimJob { worker, lease } => self.claim_job(*worker, *lease).await,
             Operation::Finish { job, is_failure } => self.finish(*job, *is_failure).await,
-            Operation::Retry { job, delay } => {
-                let Some(job) = chosen(&self.jobs, *job) else {
-                    return Ok(());
-                };
-                let given_back = self.store.retry_job(job, time(*delay), "in vain").await;
-                same(answer(given_back)?, self.model.retry_job(job, *delay))
-            }
+            Operation::Retry {
+                job,
+                delay,
+                is_counted,
+            } => self.release_job(*job, *delay, *is_counted).await,
             Operation::Renew { job } => {
                 let Some(job) = chosen(&self.jobs, *job) else {
                     return Ok(());
@@ -138,7 +136,7 @@ impl<'a> World<'a> {
             user_id: user_id(user),
             agent: "guide".to_owned(),
             server: server_id(server),
-            lease: LONG,
+            lease_duration: LONG,
             now: moment(0),
         };
         let claimed = answer(self.store.claim(&claim).await)?;
@@ -304,13 +302,27 @@ impl<'a> World<'a> {
         same(answer(finished)?, self.model.finish_job(job, &event))
     }
 
+    async fn release_job(&mut self, job: Index, delay: Span, is_counted: bool) -> Checked {
+        let Some(job) = chosen(&self.jobs, job) else {
+            return Ok(());
+        };
+        let release = JobRelease {
+            delay: time(delay),
+            reason: "in vain".to_owned(),
+            is_counted,
+        };
+        let released = self.store.release_job(job, &release).await;
+        let expected = self.model.release_job(job, delay, is_counted);
+        same(answer(released)?, expected)
+    }
+
     async fn operate(&mut self, job: Index) -> Checked {
         let Some(job) = chosen(&self.jobs, job) else {
             return Ok(());
         };
-        let retry = answer(self.inspect.try_again(job.id).await)?;
+        let retry = answer(self.inspect.retry_job(job.id).await)?;
         let anonymous = retry.map(|retry| match retry {
-            Some(Retry::Replaced(_)) => Some(Retry::Replaced(0)),
+            Some(RetryOutcome::Replaced(_)) => Some(RetryOutcome::Replaced(0)),
             other => other,
         });
         same(anonymous, Ok(self.model.operate(job.id)))
@@ -324,6 +336,7 @@ impl<'a> World<'a> {
             let kept = (job.state, job.attempt, &job.worker, job.outcome);
             let expected = (self.model.state(row), row.attempt, &row.worker, row.outcome);
             same(Ok(kept), Ok(expected))?;
+            same(Ok(job.uncounted), Ok(row.uncounted))?;
         }
         same(Ok(&self.model.unnamed), Ok(&Vec::new()))?;
         for (id, session) in &self.model.sessions {

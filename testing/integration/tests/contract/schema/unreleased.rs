@@ -1,7 +1,7 @@
 //! Databases from before the first release are brought over once, and lose nothing; unknown ones are refused.
 
 use duologue_engine::{
-    store::{Draft, ServerId, Store, inspect::Inspect},
+    store::{Draft, ServerId, Store, operators::OperatorStore},
     verify,
 };
 use duologue_integration::{
@@ -40,7 +40,7 @@ async fn unreleased() -> Database {
 }
 
 /// The store goes on where the old build stopped.
-async fn assert_complete(store: &dyn Store, inspect: &dyn Inspect) {
+async fn assert_complete(store: &dyn Store, inspect: &dyn OperatorStore) {
     let alice = UserId::new("alice").unwrap();
     let server = ServerId("here".to_owned());
     let mut log_ids = Vec::new();

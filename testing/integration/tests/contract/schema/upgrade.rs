@@ -171,7 +171,7 @@ async fn claim(store: &dyn Store, session: &SessionId, user: &UserId) -> Claimed
         user_id: user.clone(),
         agent: "guide".to_owned(),
         server: ServerId("here".to_owned()),
-        lease: LONG,
+        lease_duration: LONG,
         now: Timestamp::UNIX_EPOCH,
     };
     store.claim(&claim).await.unwrap().unwrap()

@@ -1,31 +1,31 @@
-//! How the arguments of a call are found.
+//! Slot filling: finds the arguments of a tool call in a message.
 //!
-//! A tool's JSON Schema says what is required. The values come from the agent's bindings, from what
-//! the user wrote, and from what is known already; what then is still missing is asked for.
+//! A tool's JSON Schema lists the required arguments. Their values come from the agent's bindings, from
+//! the user's message, and from earlier messages; the user is asked for those that are still missing.
 
 use duologue_protocol::{FollowUp, UserId};
 use serde_json::{Map, Value, json};
 
-use crate::agent::{
+use crate::{
     config::Binding,
-    parameter::{Certainty, Found, Parameter},
+    parameter::{Certainty, Found, Parameter, Refused},
     question::question,
     tool::AgentTool,
 };
 
-/// Where values may be found.
+/// The sources of values.
 #[derive(Clone, Copy)]
-pub(super) struct Sources<'a> {
-    pub(super) text: &'a str,
-    pub(super) user_id: &'a UserId,
+pub(crate) struct Sources<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) user_id: &'a UserId,
     /// The arguments that are known already; what `text` says replaces them.
-    pub(super) known: &'a Map<String, Value>,
-    pub(super) bare: Bare,
+    pub(crate) known: &'a Map<String, Value>,
+    pub(crate) bare: Bare,
 }
 
 /// Whether a message of a single word may be the one value that is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Bare {
+pub(crate) enum Bare {
     /// It may: it follows the question for it.
     Accepted,
     Ignored,
@@ -33,7 +33,7 @@ pub(super) enum Bare {
 
 /// How strongly a text speaks of a tool's parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Evidence {
+pub(crate) enum Evidence {
     /// Nothing in it is a value.
     None,
     /// The whole message was taken for a value, and the schema would have taken any.
@@ -42,15 +42,8 @@ pub(super) enum Evidence {
     Named,
 }
 
-/// A value that its parameter's schema does not accept.
-pub(super) struct Refused<'t> {
-    pub(super) parameter: &'t Parameter,
-    pub(super) given: String,
-    pub(super) certainty: Certainty,
-}
-
 /// What can be done with what was found.
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// The schema accepts these arguments.
     Call(Value),
     Ask(FollowUp),
@@ -59,17 +52,17 @@ pub(super) enum Outcome {
     Unusable,
 }
 
-/// A call in the making.
-pub(super) struct Filling<'t> {
-    pub(super) arguments: Map<String, Value>,
-    pub(super) evidence: Evidence,
-    pub(super) refused: Vec<Refused<'t>>,
+/// The arguments found so far for a call.
+pub(crate) struct Filling<'t> {
+    pub(crate) arguments: Map<String, Value>,
+    pub(crate) evidence: Evidence,
+    pub(crate) refused: Vec<Refused<'t>>,
     tool: &'t AgentTool,
 }
 
 impl<'t> Filling<'t> {
     /// Looks for the arguments of `tool` in all sources.
-    pub(super) fn new(tool: &'t AgentTool, sources: Sources<'_>) -> Self {
+    pub(crate) fn new(tool: &'t AgentTool, sources: Sources<'_>) -> Self {
         let mut filling = Self {
             arguments: sources.known.clone(),
             evidence: Evidence::None,
@@ -89,7 +82,7 @@ impl<'t> Filling<'t> {
         for parameter in &self.tool.parameters {
             let name = parameter.name.clone();
             match parameter.from {
-                // Whoever the text or a model speaks of, the session is this user's.
+                // Whatever user id the text or a model contains, the session is this user's.
                 Some(Binding::User) => {
                     self.arguments.insert(name, json!(sources.user_id.as_str()));
                 }
@@ -163,19 +156,19 @@ impl<'t> Filling<'t> {
     }
 
     /// The required parameters without a value.
-    pub(super) fn missing(&self) -> Vec<&'t Parameter> {
+    pub(crate) fn missing(&self) -> Vec<&'t Parameter> {
         let required = self.tool.required();
         required
             .filter(|parameter| !self.arguments.contains_key(&parameter.name))
             .collect()
     }
 
-    pub(super) fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.missing().is_empty() && self.refused.is_empty()
     }
 
     /// Decides what to do with what was found.
-    pub(super) fn outcome(self) -> Outcome {
+    pub(crate) fn outcome(self) -> Outcome {
         if !self.bound_values_suit() {
             return Outcome::Unusable;
         }
@@ -218,7 +211,7 @@ impl<'t> Filling<'t> {
 }
 
 /// Asks for `asked`. What is known of them already is forgotten, since it was wrong.
-pub(super) fn follow_up(
+pub(crate) fn follow_up(
     tool: &AgentTool,
     asked: &[&Parameter],
     question: String,

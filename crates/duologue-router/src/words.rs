@@ -3,14 +3,14 @@
 use regex::Regex;
 
 /// A longer word is no value, unless a label points at it.
-pub(super) const WORD_BYTES_MAX: usize = 128;
+pub(crate) const WORD_BYTES_MAX: usize = 128;
 
 /// How many words of a message are looked at for values that nothing points at. A message may have
 /// tens of thousands, and each is checked against a schema.
 const WORDS_SCANNED_MAX: usize = 1_000;
 
 /// What surrounds a value in a sentence without belonging to it.
-pub(super) const AROUND: &[char] = &[
+pub(crate) const AROUND: &[char] = &[
     '.', ',', ';', ':', '!', '?', '(', ')', '[', ']', '{', '}', '<', '>', '"', '\'', '`', '*',
     '\u{2018}', '\u{2019}', '\u{201c}', '\u{201d}', '\u{2026}',
 ];
@@ -19,7 +19,7 @@ pub(super) const AROUND: &[char] = &[
 const JOINTS: &[char] = &['=', ':', ',', ';', '/', '|', '(', ')', '[', ']', '{', '}'];
 
 /// Finds a name of the parameter, a sign or "is", and a value.
-pub(super) fn label(name: &str, title: &str, aliases: &[String]) -> Result<Regex, regex::Error> {
+pub(crate) fn label(name: &str, title: &str, aliases: &[String]) -> Result<Regex, regex::Error> {
     let title = variants(title).map_or(String::new(), |title| format!("|{title}"));
     let name = variants(name).unwrap_or_else(|| regex::escape(name));
     let mut names = format!("(?<name>{name}{title})");
@@ -48,7 +48,7 @@ fn variants(name: &str) -> Option<String> {
 
 /// The words of a text without the punctuation around them; then, for words such as
 /// `id=ORD-1001/ORD-1002`, their parts.
-pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
     let whole = text.split_whitespace();
     let parts = text
         .split_whitespace()
@@ -61,6 +61,6 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
         .take(WORDS_SCANNED_MAX)
 }
 
-pub(super) fn has_digit(text: &str) -> bool {
+pub(crate) fn has_digit(text: &str) -> bool {
     text.contains(|c: char| c.is_ascii_digit())
 }

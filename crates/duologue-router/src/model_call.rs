@@ -1,44 +1,52 @@
-//! What becomes of a call that a model asks for.
+//! Checks a call that a model requests.
 //!
-//! A model may only call what the agent has, with arguments that the tool's schema accepts. It is
-//! told what is wrong, so that it can do better; a value that only the user knows is asked for.
+//! A model may only call the agent's tools, with arguments that the tool's schema accepts. If they are
+//! wrong, it receives the reason and can correct them; the user is asked for missing values.
 
+use duologue_engine::agent::{Checked, Situation};
 use serde_json::{Map, Value, json};
 
-use crate::agent::{
-    Agent, Checked, Situation,
+use crate::{
+    agent::RuleAgent,
     config::Binding,
-    fill::{Bare, Filling, Sources, follow_up},
     question::{question, rule, shown},
+    slot_filling::{Bare, Filling, Sources, follow_up},
     tool::{AgentTool, Others},
 };
 
-impl Agent {
-    /// Decides what becomes of a model's call of `tool`.
-    ///
-    /// Required arguments that it lacks are taken from where [`Agent::route`] would take them. An
-    /// argument that is bound to the session's user is always the session's user.
-    pub fn check(&self, tool: &str, arguments: &Value, situation: &Situation<'_>) -> Checked {
-        let forbidden = self.forbidden(situation.text);
-        let is_allowed = |name: &str| !forbidden.contains(&name);
-        let Some(tool) = self.tools.get(tool).filter(|tool| is_allowed(tool.name())) else {
-            let names = self.tools.keys().map(String::as_str);
-            let names: Vec<&str> = names.filter(|name| is_allowed(name)).collect();
-            let tool = shown(tool);
-            return Checked::Refused(match names.as_slice() {
-                [] => format!("There is no tool `{tool}`, and no other can be called now."),
-                names => format!(
-                    "There is no tool `{tool}` that can be called now. There are: {}.",
-                    names.join(", ")
-                ),
-            });
-        };
-        let Value::Object(arguments) = arguments else {
-            let name = tool.name();
-            return Checked::Refused(format!("The arguments of `{name}` must be a JSON object."));
-        };
-        check(tool, given(tool, arguments), situation)
-    }
+/// Decides what becomes of a model's call of `tool`.
+pub(crate) fn check(
+    agent: &RuleAgent,
+    tool: &str,
+    arguments: &Value,
+    situation: &Situation<'_>,
+) -> Checked {
+    let forbidden = agent.forbidden(situation.text);
+    let is_allowed = |name: &str| !forbidden.contains(&name);
+    let known = agent.tools.get(tool);
+    let Some(tool) = known.filter(|tool| is_allowed(tool.name())) else {
+        let names = agent.tools.keys().map(String::as_str);
+        return no_such_tool(
+            tool,
+            &names.filter(|name| is_allowed(name)).collect::<Vec<_>>(),
+        );
+    };
+    let Value::Object(arguments) = arguments else {
+        let name = tool.name();
+        return Checked::Refused(format!("The arguments of `{name}` must be a JSON object."));
+    };
+    check_arguments(tool, given(tool, arguments), situation)
+}
+
+fn no_such_tool(tool: &str, names: &[&str]) -> Checked {
+    let tool = shown(tool);
+    Checked::Refused(match names {
+        [] => format!("There is no tool `{tool}`, and no other can be called now."),
+        names => format!(
+            "There is no tool `{tool}` that can be called now. There are: {}.",
+            names.join(", ")
+        ),
+    })
 }
 
 /// The arguments that the model has given. Models write `null` or an empty text where they have no
@@ -56,7 +64,7 @@ fn given(tool: &AgentTool, arguments: &Map<String, Value>) -> Map<String, Value>
         .collect()
 }
 
-fn check(
+fn check_arguments(
     tool: &AgentTool,
     mut arguments: Map<String, Value>,
     situation: &Situation<'_>,

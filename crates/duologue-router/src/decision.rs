@@ -1,90 +1,36 @@
-//! What a turn does: the next step for a message.
+//! The decision what a turn does: the next step for a message.
 //!
-//! Four things are tried, in this order:
+//! Four interpretations are tried, in this order:
 //!
-//! 1. The message answers the question that waits, corrects what was said before it, or drops it.
+//! 1. The message answers the pending question, corrects an earlier answer to it, or cancels it.
 //! 2. It corrects the last call: "no, ORD-1002".
-//! 3. It matches a route: any, where the rules decide, and a forced one, where the model does.
+//! 3. It matches a route: any route if the model cannot call tools, else only a forced one.
 //! 4. The model answers.
 //!
-//! A question that waits is dropped by what does not answer it. Two rules settle what is both an
-//! answer and a new request, as "show me the order ORD-1001" is while a user id is asked for: a
-//! message that answers in full is an answer, unless it holds all that the new request needs.
+//! A message that does not answer the pending question closes it. A message can be both an answer and
+//! a new request, as "show me the order ORD-1001" is while a user id is pending. It is an answer if it
+//! answers in full, unless it also contains everything that the new request needs.
 //!
-//! A value that does not suit is asked for again as long as it is surely meant as one: it is
-//! labelled, or has a digit in it. Another single word may be a value or just a word, so it gets
-//! the benefit of the doubt once. Anything longer is taken for a new message.
+//! An invalid value is asked for again if it was surely meant as a value: it is labelled, or contains
+//! a digit. Any other single word may be a value or just a word, so it is asked for again once. Longer
+//! text is a new message.
 
-use regex::Regex;
+use duologue_engine::agent::{ModelTools, Plan, Situation, Step};
 use serde_json::{Map, Value};
 
-use crate::agent::{
-    Agent, ModelTools, Plan, Situation, Step,
+use crate::{
+    agent::RuleAgent,
     config::WithModel,
-    fill::{Bare, Evidence, Filling, Outcome, Sources},
     parameter::{Certainty, Parameter},
-    phrases::Phrases,
     question::question,
+    route::{ANSWER, CORRECTION, DROPPED, FOLLOW_UP, Route},
+    slot_filling::{Bare, Evidence, Filling, Outcome, Sources},
     tool::AgentTool,
 };
 
-/// The message matches no route: the model answers.
-const ANSWER: &str = "answer";
-/// The message answers the question that waited.
-const FOLLOW_UP: &str = "follow_up";
-/// The message corrects the last call.
-const CORRECTION: &str = "correction";
-/// The message drops the question that waited.
-const DROPPED: &str = "dropped";
-
-/// The routes that exist in every agent. A configured one may not bear their names.
-pub(super) const RESERVED: [&str; 4] = [ANSWER, FOLLOW_UP, CORRECTION, DROPPED];
-
-/// A configured route.
-#[derive(Debug)]
-pub(super) struct Route {
-    pub(super) name: String,
-    pub(super) tool: Option<String>,
-    pub(super) keywords: Phrases,
-    pub(super) patterns: Vec<Regex>,
-    pub(super) with_model: WithModel,
-}
-
-impl Route {
-    fn matches(&self, text: &str) -> bool {
-        self.keywords.is_in(text) || self.patterns.iter().any(|pattern| pattern.is_match(text))
-    }
-}
-
-impl Agent {
-    /// Decides what a turn does.
-    ///
-    /// The plan's route is one of the configuration's, or `answer` (none matched), `follow_up` (the
-    /// message answers the question that waited), `correction` (it changes the last call's
-    /// arguments) or `dropped` (the user does not want to answer). Whatever the plan, a question
-    /// that waited does so no longer, unless the plan is to ask.
-    pub fn route(&self, situation: &Situation<'_>, model_tools: ModelTools) -> Plan {
-        let routing = Routing::new(self, situation, model_tools);
-        routing
-            .reply()
-            .or_else(|| routing.correction())
-            .or_else(|| routing.request())
-            .unwrap_or_else(|| routing.generate(ANSWER))
-    }
-
-    /// The tools that `text` rules out.
-    pub(super) fn forbidden(&self, text: &str) -> Vec<&str> {
-        self.routes
-            .iter()
-            .filter(|route| route.with_model == WithModel::Forbid && route.matches(text))
-            .filter_map(|route| route.tool.as_deref())
-            .collect()
-    }
-}
-
-/// One decision in the making.
-struct Routing<'a> {
-    agent: &'a Agent,
+/// One decision: what it is made from, and the rules that apply.
+pub(crate) struct Decision<'a> {
+    agent: &'a RuleAgent,
     situation: &'a Situation<'a>,
     model_tools: ModelTools,
     forbidden: Vec<&'a str>,
@@ -92,8 +38,12 @@ struct Routing<'a> {
     matches: Vec<&'a Route>,
 }
 
-impl<'a> Routing<'a> {
-    fn new(agent: &'a Agent, situation: &'a Situation<'a>, model_tools: ModelTools) -> Self {
+impl<'a> Decision<'a> {
+    pub(crate) fn new(
+        agent: &'a RuleAgent,
+        situation: &'a Situation<'a>,
+        model_tools: ModelTools,
+    ) -> Self {
         let forbidden = agent.forbidden(situation.text);
         let is_allowed = |route: &&Route| match &route.tool {
             Some(tool) => !forbidden.contains(&tool.as_str()),
@@ -114,7 +64,15 @@ impl<'a> Routing<'a> {
         }
     }
 
-    /// The message as what follows a question.
+    /// Decides what the turn does.
+    pub(crate) fn plan(&self) -> Plan {
+        self.reply()
+            .or_else(|| self.correction())
+            .or_else(|| self.request())
+            .unwrap_or_else(|| self.generate(ANSWER))
+    }
+
+    /// The plan if the message is a reply to the pending question.
     fn reply(&self) -> Option<Plan> {
         let pending = self.situation.pending?;
         // The agent may have lost the tool since it asked.
@@ -131,7 +89,7 @@ impl<'a> Routing<'a> {
         let is_reply = match (filling.evidence, other) {
             (Evidence::None, Some(_)) => false,
             (Evidence::None, None) => {
-                self.model_tools == ModelTools::Rules && self.is_attempt(&filling, tool)
+                self.model_tools == ModelTools::Unsupported && self.is_attempt(&filling, tool)
             }
             (Evidence::Bare, other) => other.is_none(),
             (Evidence::Named, None) => true,
@@ -140,7 +98,7 @@ impl<'a> Routing<'a> {
         is_reply.then(|| self.act(FOLLOW_UP, tool, filling))
     }
 
-    /// Whether what does not suit was meant as an answer.
+    /// Whether the invalid values were meant as an answer.
     fn is_attempt(&self, filling: &Filling<'_>, tool: &AgentTool) -> bool {
         let is_sure = |certainty: Certainty| certainty == Certainty::Sure;
         filling
@@ -150,7 +108,7 @@ impl<'a> Routing<'a> {
             || (!filling.refused.is_empty() && self.is_first_question(tool))
     }
 
-    /// Whether the question that waits has been put once only: its repetition begins differently.
+    /// Whether the pending question was asked only once: its repetition begins differently.
     fn is_first_question(&self, tool: &AgentTool) -> bool {
         self.situation.pending.is_some_and(|pending| {
             let missing = pending.missing.iter();
@@ -160,12 +118,12 @@ impl<'a> Routing<'a> {
         })
     }
 
-    /// The message as a correction of the last call.
+    /// The plan if the message corrects the last call.
     fn correction(&self) -> Option<Plan> {
         let (name, arguments) = self.situation.last_call?;
         let tool = self.allowed_tool(name)?;
         let text = self.agent.corrections.strip(self.situation.text)?;
-        if self.model_tools == ModelTools::Model || self.other_than(tool).is_some() {
+        if self.model_tools == ModelTools::Supported || self.other_than(tool).is_some() {
             return None;
         }
         let known = arguments.as_object()?;
@@ -187,11 +145,11 @@ impl<'a> Routing<'a> {
         is_correction.then(|| self.act(CORRECTION, tool, filling))
     }
 
-    /// The message as a request that a route was made for.
+    /// The plan if the message matches a route.
     fn request(&self) -> Option<Plan> {
         let route = self.matches.iter().find(|route| match self.model_tools {
-            ModelTools::Rules => true,
-            ModelTools::Model => route.with_model == WithModel::Force,
+            ModelTools::Unsupported => true,
+            ModelTools::Supported => route.with_model == WithModel::Force,
         })?;
         let Some(tool) = self.tool_of(route) else {
             return Some(Plan {
@@ -209,13 +167,13 @@ impl<'a> Routing<'a> {
         Some(self.act(&route.name, tool, Filling::new(tool, sources)))
     }
 
-    /// The first route that the message matches and that leads elsewhere than to `tool`.
+    /// The first matching route that does not lead to `tool`.
     fn other_than(&self, tool: &AgentTool) -> Option<&'a Route> {
         let mut matches = self.matches.iter().copied();
         matches.find(|route| route.tool.as_deref() != Some(tool.name()))
     }
 
-    /// Whether the message names all that the route's tool needs.
+    /// Whether the message names all required arguments of the route's tool.
     fn is_complete(&self, route: &Route) -> bool {
         self.tool_of(route).is_some_and(|tool| {
             let none = Map::new();
@@ -248,7 +206,7 @@ impl<'a> Routing<'a> {
         }
     }
 
-    /// Makes a plan of what was found.
+    /// The plan that follows from the arguments found.
     fn act(&self, route: &str, tool: &AgentTool, filling: Filling<'_>) -> Plan {
         let step = match filling.outcome() {
             Outcome::Call(arguments) => Step::Call {
@@ -257,7 +215,7 @@ impl<'a> Routing<'a> {
             },
             Outcome::Ask(follow_up) => Step::Ask(follow_up),
             Outcome::Unusable => {
-                // Which value it was stays out of the log: it may be what the user wrote.
+                // The value itself is not logged: it may be text of the user.
                 tracing::warn!(tool.name = tool.name(), "tool.unusable");
                 return self.generate(route);
             }
@@ -269,11 +227,11 @@ impl<'a> Routing<'a> {
         }
     }
 
-    /// Lets the model answer, with the tools that it may call.
+    /// The plan that the model answers, with the tools that it may call.
     fn generate(&self, route: &str) -> Plan {
         let tools = match self.model_tools {
-            ModelTools::Rules => Vec::new(),
-            ModelTools::Model => {
+            ModelTools::Unsupported => Vec::new(),
+            ModelTools::Supported => {
                 let tools = self.agent.tools.values();
                 tools
                     .filter(|tool| !self.forbidden.contains(&tool.name()))

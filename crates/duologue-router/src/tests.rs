@@ -1,15 +1,19 @@
-//! Agents with tools made for the purpose: every kind of parameter, binding, route and mistake.
+//! Rules with tools made for the purpose: every kind of parameter, binding, route and mistake.
 //! The built-in agent's conversations are tested where its tools are, in `duologue-tools`.
 
 mod configuration;
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use serde_json::json;
+use duologue_engine::{
+    agent::{Agent, Checked, ModelTools, Plan, Situation, Step},
+    tool::{Tool, ToolContext, ToolDefinition, ToolError},
+};
+use duologue_protocol::{FollowUp, UserId};
+use serde_json::{Value, json};
 
-use super::*;
-use crate::tool::{ToolContext, ToolError};
+use crate::RuleAgent;
 
 /// A tool that is only ever planned, never called.
 struct Planned(ToolDefinition);
@@ -148,8 +152,9 @@ ask = "How many nights?"
 from = "user"
 "#;
 
-static COMPILED: LazyLock<Agent> = LazyLock::new(|| {
-    Agent::from_toml(AGENT, &tools()).expect("the configuration is right until a test changes it")
+static COMPILED: LazyLock<RuleAgent> = LazyLock::new(|| {
+    RuleAgent::from_toml(AGENT, &tools())
+        .expect("the configuration is right until a test changes it")
 });
 
 fn user(id: &str) -> UserId {
@@ -238,7 +243,7 @@ fn values_get_the_types_that_the_schema_names() {
         ("tag labels=[\"a\"]", json!({ "labels": ["a"] })),
     ] {
         assert_eq!(
-            arguments(route(text, ModelTools::Rules)),
+            arguments(route(text, ModelTools::Unsupported)),
             expected,
             "{text}"
         );
@@ -247,35 +252,35 @@ fn values_get_the_types_that_the_schema_names() {
 
 #[test]
 fn the_bare_answer_to_a_question_is_read_by_the_type_that_was_asked_for() {
-    let pending = asked(route("book city=Rome", ModelTools::Rules));
+    let pending = asked(route("book city=Rome", ModelTools::Unsupported));
     assert_eq!(pending.question, "How many nights?");
     for (text, nights) in [("3", 3), ("3.", 3), ("no, 12", 12)] {
-        let plan = reply(Some(&pending), text, ModelTools::Rules);
+        let plan = reply(Some(&pending), text, ModelTools::Unsupported);
         assert_eq!(arguments(plan), json!({ "city": "Rome", "nights": nights }));
     }
-    let again = asked(reply(Some(&pending), "31", ModelTools::Rules));
+    let again = asked(reply(Some(&pending), "31", ModelTools::Unsupported));
     assert_eq!(
         again.question,
         "`31` is not a valid nights. It must be a whole number from 1 to 30. What is the nights?"
     );
     assert_eq!(again.arguments, json!({ "city": "Rome" }));
     // A free text takes any single word, but neither a question nor a sentence.
-    let pending = asked(route("book nights=2", ModelTools::Rules));
+    let pending = asked(route("book nights=2", ModelTools::Unsupported));
     assert_eq!(pending.question, "What is the city?");
-    let plan = reply(Some(&pending), "Oslo", ModelTools::Rules);
+    let plan = reply(Some(&pending), "Oslo", ModelTools::Unsupported);
     assert_eq!(arguments(plan), json!({ "city": "Oslo", "nights": 2 }));
     for text in ["Which?", "I do not know"] {
-        let plan = reply(Some(&pending), text, ModelTools::Rules);
+        let plan = reply(Some(&pending), text, ModelTools::Unsupported);
         assert_eq!(plan.route, "answer", "{text}");
     }
     // Nor a word that is a request of its own.
-    let plan = reply(Some(&pending), "tag", ModelTools::Rules);
+    let plan = reply(Some(&pending), "tag", ModelTools::Unsupported);
     assert_eq!(plan.route, "tag");
 }
 
 #[test]
 fn a_shared_definition_goes_with_the_question() {
-    let follow_up = asked(route("transfer amount=5 AC-1", ModelTools::Rules));
+    let follow_up = asked(route("transfer amount=5 AC-1", ModelTools::Unsupported));
     assert_eq!(follow_up.missing, ["to_account"]);
     assert!(follow_up.schema["$defs"]["account"].is_object());
     let validator = jsonschema::validator_for(&follow_up.schema).unwrap();
@@ -285,7 +290,7 @@ fn a_shared_definition_goes_with_the_question() {
 
 #[test]
 fn a_parameter_bound_to_the_user_is_the_sessions_user_whatever_anybody_says() {
-    let plan = route("my email, user_id=user-1", ModelTools::Rules);
+    let plan = route("my email, user_id=user-1", ModelTools::Unsupported);
     let own = json!({ "user_id": "user-7", "field": "email" });
     assert_eq!(arguments(plan), own);
     for given in [
@@ -317,14 +322,14 @@ fn a_user_whom_the_schema_refuses_cannot_use_the_tool() {
         pending: None,
         last_call: None,
     };
-    let plan = COMPILED.route(&situation, ModelTools::Rules);
+    let plan = COMPILED.route(&situation, ModelTools::Unsupported);
     assert_eq!((plan.route.as_str(), &plan.tool), ("profile", &None));
     assert!(offered(plan).is_empty());
 }
 
 #[test]
-fn a_model_is_not_told_of_a_parameter_that_is_not_its_to_choose() {
-    let plan = route("hello", ModelTools::Model);
+fn a_model_does_not_see_a_parameter_that_is_bound_to_the_user() {
+    let plan = route("hello", ModelTools::Supported);
     let Step::Generate { tools } = plan.step else {
         panic!("{plan:?}");
     };
@@ -342,17 +347,17 @@ fn a_model_is_not_told_of_a_parameter_that_is_not_its_to_choose() {
 
 #[test]
 fn a_route_without_a_tool_lets_the_model_answer_without_tools() {
-    let plan = route("hello, how are you?", ModelTools::Rules);
+    let plan = route("hello, how are you?", ModelTools::Unsupported);
     assert_eq!(plan.route, "small_talk");
     assert!(offered(plan).is_empty());
 }
 
 #[test]
 fn with_a_model_only_forced_routes_decide() {
-    let plan = route("book a hotel", ModelTools::Model);
+    let plan = route("book a hotel", ModelTools::Supported);
     assert_eq!(plan.route, "answer");
     assert_eq!(offered(plan), ["book", "profile", "tag", "transfer"]);
-    let plan = route("send AC-1 AC-2 amount=5", ModelTools::Model);
+    let plan = route("send AC-1 AC-2 amount=5", ModelTools::Supported);
     assert_eq!(plan.route, "transfer");
     assert_eq!(
         arguments(plan),
@@ -364,12 +369,16 @@ fn with_a_model_only_forced_routes_decide() {
 fn a_forbidden_tool_is_neither_offered_nor_called_nor_asked_for() {
     let text = "as a joke, transfer AC-1 AC-2 amount=5";
     assert_eq!(
-        offered(route(text, ModelTools::Model)),
+        offered(route(text, ModelTools::Supported)),
         ["book", "profile", "tag"]
     );
-    assert_eq!(route(text, ModelTools::Rules).route, "answer");
-    let pending = asked(route("transfer AC-1 AC-2", ModelTools::Rules));
-    let plan = reply(Some(&pending), "as a joke: amount=5", ModelTools::Rules);
+    assert_eq!(route(text, ModelTools::Unsupported).route, "answer");
+    let pending = asked(route("transfer AC-1 AC-2", ModelTools::Unsupported));
+    let plan = reply(
+        Some(&pending),
+        "as a joke: amount=5",
+        ModelTools::Unsupported,
+    );
     assert_eq!(plan.route, "answer");
     let checked = check(
         "transfer",
@@ -406,7 +415,7 @@ fn a_question_of_a_tool_that_the_agent_lost_is_dropped() {
         arguments: Value::Null,
     };
     assert_eq!(
-        reply(Some(&pending), "5", ModelTools::Rules).route,
+        reply(Some(&pending), "5", ModelTools::Unsupported).route,
         "answer"
     );
 }
@@ -418,14 +427,14 @@ proptest::proptest! {
     fn any_text_leads_somewhere_and_always_to_the_same_place(
         text in "(book |transfer |city=|nights: |AC-1|no, |never mind|[\"'=:#.,? ]|\\PC){0,12}",
     ) {
-        let pending = asked(route("book nights=2", ModelTools::Rules));
+        let pending = asked(route("book nights=2", ModelTools::Unsupported));
         for pending in [None, Some(&pending)] {
-            let plan = reply(pending, &text, ModelTools::Rules);
+            let plan = reply(pending, &text, ModelTools::Unsupported);
             if let Step::Call { tool, arguments } = &plan.step {
                 let checked = check(tool, arguments, &text, "user-7");
                 proptest::prop_assert_eq!(checked, Checked::Call(arguments.clone()));
             }
-            proptest::prop_assert_eq!(&plan, &reply(pending, &text, ModelTools::Rules));
+            proptest::prop_assert_eq!(&plan, &reply(pending, &text, ModelTools::Unsupported));
         }
     }
 }

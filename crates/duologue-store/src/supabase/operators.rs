@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use duologue_engine::store::{
     StoreError,
-    inspect::{Head, Inspect, JobRecord, Jobs, Retry, StoredEvent},
+    operators::{JobRecord, Jobs, OperatorStore, RetryOutcome, StoredEvent, StoredSession},
 };
 use duologue_protocol::{Seq, SessionId};
 
@@ -18,7 +18,7 @@ use crate::{
 };
 
 #[async_trait]
-impl Inspect for SupabaseStore {
+impl OperatorStore for SupabaseStore {
     async fn session_ids(
         &self,
         after: Option<&SessionId>,
@@ -30,11 +30,14 @@ impl Inspect for SupabaseStore {
         self.calls.call(call).await
     }
 
-    async fn head(&self, session: &SessionId) -> Result<Option<Head>, StoreError> {
+    async fn stored_session(
+        &self,
+        session: &SessionId,
+    ) -> Result<Option<StoredSession>, StoreError> {
         let call =
             Call::new("duologue_inspect_head", Repetition::Harmless).with("for_session", session);
         let row: Option<HeadRow> = self.calls.call(call).await?;
-        Ok(row.map(Head::from))
+        Ok(row.map(StoredSession::from))
     }
 
     async fn rows(
@@ -71,7 +74,7 @@ impl Inspect for SupabaseStore {
         self.calls.call(call).await
     }
 
-    async fn try_again(&self, job: i64) -> Result<Option<Retry>, StoreError> {
+    async fn retry_job(&self, job: i64) -> Result<Option<RetryOutcome>, StoreError> {
         let call = Call::new("duologue_try_job_again", Repetition::Harmless).with("of_job", job);
         self.calls.call(call).await
     }

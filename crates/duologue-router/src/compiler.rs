@@ -1,31 +1,33 @@
-//! Makes an agent of its configuration, or says what is wrong with it.
+//! Compiles an agent from its configuration, or reports what is wrong with it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use duologue_engine::tool::Tool;
 use regex::Regex;
 
 use crate::{
-    agent::{
-        Agent, AgentError,
-        config::{AgentConfig, Binding, RouteConfig, ToolConfig, WithModel},
-        phrases::Phrases,
-        route::{RESERVED, Route},
-        tool::AgentTool,
-    },
-    tool::Tool,
+    agent::RuleAgent,
+    config::{AgentConfig, Binding, RouteConfig, ToolConfig, WithModel},
+    error::AgentError,
+    phrases::Phrases,
+    route::{RESERVED, Route},
+    tool::AgentTool,
 };
 
-impl Agent {
-    /// Reads an agent from TOML. `tools` are all that it may choose from; it has those that its
-    /// configuration names.
+impl RuleAgent {
+    /// Reads an agent from TOML. Of `tools`, it has those that its configuration names.
     pub fn from_toml(text: &str, tools: &[Arc<dyn Tool>]) -> Result<Self, AgentError> {
         let config = toml::from_str(text).map_err(AgentError::Unreadable)?;
         Self::build(config, tools)
     }
 
-    /// The same for a server that takes users at their word. What is bound to the user then binds
-    /// nothing: it is found in what they write, and asked for, like any other value.
-    pub fn from_toml_on_trust(text: &str, tools: &[Arc<dyn Tool>]) -> Result<Self, AgentError> {
+    /// The same for a server whose authentication is disabled. There a user id proves nothing, so
+    /// bindings to the user are ignored: the value is found in what users write, and asked for, like
+    /// any other.
+    pub fn from_toml_without_authentication(
+        text: &str,
+        tools: &[Arc<dyn Tool>],
+    ) -> Result<Self, AgentError> {
         let mut config: AgentConfig = toml::from_str(text).map_err(AgentError::Unreadable)?;
         let tools_of_config = config.tools.values_mut();
         for parameter in tools_of_config.flat_map(|tool| tool.parameters.values_mut()) {
@@ -45,21 +47,7 @@ impl Agent {
             }
         }
         let tools = agent_tools(config.tools, tools)?;
-        let mut routes: Vec<Route> = Vec::with_capacity(config.routes.len());
-        for (index, route) in config.routes.into_iter().enumerate() {
-            if route.name.trim().is_empty() {
-                let key = format!("routes[{index}].name");
-                return Err(invalid(key, "it must not be blank"));
-            }
-            if routes.iter().any(|other| other.name == route.name) {
-                let key = format!("routes.{}", route.name);
-                return Err(invalid(
-                    key,
-                    "two routes bear this name; each needs its own",
-                ));
-            }
-            routes.push(agent_route(route, &tools)?);
-        }
+        let routes = agent_routes(config.routes, &tools)?;
         let (drop_phrases, drop_words): (Vec<String>, Vec<String>) = config
             .phrases
             .drops
@@ -91,7 +79,7 @@ fn agent_tools(
             return Err(invalid(key, unknown_tool(names)));
         };
         if candidates.next().is_some() {
-            return Err(invalid(key, "two tools bear this name"));
+            return Err(invalid(key, "two tools have this name"));
         }
         if !is_tool_name(&name) {
             let problem = "a tool's name has 1 to 64 characters of `a-z A-Z 0-9 _ -`";
@@ -107,6 +95,28 @@ fn agent_tools(
         agent_tools.insert(name, tool);
     }
     Ok(agent_tools)
+}
+
+fn agent_routes(
+    configs: Vec<RouteConfig>,
+    tools: &BTreeMap<String, AgentTool>,
+) -> Result<Vec<Route>, AgentError> {
+    let mut routes: Vec<Route> = Vec::with_capacity(configs.len());
+    for (index, route) in configs.into_iter().enumerate() {
+        if route.name.trim().is_empty() {
+            let key = format!("routes[{index}].name");
+            return Err(invalid(key, "it must not be blank"));
+        }
+        if routes.iter().any(|other| other.name == route.name) {
+            let key = format!("routes.{}", route.name);
+            return Err(invalid(
+                key,
+                "two routes have this name; rename one of them",
+            ));
+        }
+        routes.push(agent_route(route, tools)?);
+    }
+    Ok(routes)
 }
 
 fn agent_route(

@@ -1,6 +1,6 @@
-//! The form in which an agent is written: TOML, as in `config/agent.toml`.
+//! The format of an agent's file: TOML, as in `config/agent.toml`.
 //!
-//! Only the shape is here; what the values must hold is checked by `agent::build`.
+//! Only the structure is here; `compiler` checks the values.
 
 use std::collections::BTreeMap;
 
@@ -8,88 +8,88 @@ use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct AgentConfig {
-    pub(super) name: String,
-    /// The instructions that a model gets with every turn.
-    pub(super) prompt: String,
-    /// The instructions that a model gets to sum a session up.
-    pub(super) summary_prompt: String,
-    /// What leads from a question that waits back to the conversation.
-    pub(super) phrases: PhrasesConfig,
+pub(crate) struct AgentConfig {
+    pub(crate) name: String,
+    /// The system prompt of every turn.
+    pub(crate) prompt: String,
+    /// The system prompt for the summary of a session.
+    pub(crate) summary_prompt: String,
+    /// How a message corrects or cancels a pending question.
+    pub(crate) phrases: PhrasesConfig,
     /// Tried in this order; the first that matches is taken.
     #[serde(default)]
-    pub(super) routes: Vec<RouteConfig>,
+    pub(crate) routes: Vec<RouteConfig>,
     /// The tools that the agent has, by name.
     #[serde(default)]
-    pub(super) tools: BTreeMap<String, ToolConfig>,
+    pub(crate) tools: BTreeMap<String, ToolConfig>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct PhrasesConfig {
+pub(crate) struct PhrasesConfig {
     /// A message that begins with one of them replaces values given before.
-    pub(super) corrections: Vec<String>,
-    /// A message that holds one of them drops the question that waits. A single word does so only
-    /// where the message is nothing else.
-    pub(super) drops: Vec<String>,
+    pub(crate) corrections: Vec<String>,
+    /// A message that contains one of them cancels the pending question. A single word does so only
+    /// if it is the whole message.
+    pub(crate) drops: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RouteConfig {
-    pub(super) name: String,
+pub(crate) struct RouteConfig {
+    pub(crate) name: String,
     /// Absent: the model answers, without tools.
-    pub(super) tool: Option<String>,
+    pub(crate) tool: Option<String>,
     /// Words and phrases, found as whole words whatever their case.
     #[serde(default)]
-    pub(super) keywords: Vec<String>,
+    pub(crate) keywords: Vec<String>,
     /// Regular expressions, which see the message as it is.
     #[serde(default)]
-    pub(super) patterns: Vec<String>,
+    pub(crate) patterns: Vec<String>,
     #[serde(default)]
-    pub(super) with_model: WithModel,
+    pub(crate) with_model: WithModel,
 }
 
 /// What a route means for a model that decides by itself which tools to call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum WithModel {
+pub(crate) enum WithModel {
     /// Nothing: the route is for models that cannot.
     #[default]
     Advise,
     /// The route is taken whatever the model would do.
     Force,
-    /// The route's tool is kept from the model, and from the rules alike.
+    /// Neither the model nor the rules may use the route's tool.
     Forbid,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ToolConfig {
+pub(crate) struct ToolConfig {
     /// Whether a call that got no answer may be made again. Absent: what the tool says of itself.
-    pub(super) idempotent: Option<bool>,
+    pub(crate) idempotent: Option<bool>,
     /// Settings of single parameters, by name.
     #[serde(default)]
-    pub(super) parameters: BTreeMap<String, ParameterConfig>,
+    pub(crate) parameters: BTreeMap<String, ParameterConfig>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ParameterConfig {
+pub(crate) struct ParameterConfig {
     /// The question to ask when it is the only one missing. Absent: one is made from the schema.
-    pub(super) ask: Option<String>,
+    pub(crate) ask: Option<String>,
     /// Other names that users give it.
     #[serde(default)]
-    pub(super) aliases: Vec<String>,
+    pub(crate) aliases: Vec<String>,
     /// Where its value comes from, if not from what the user says about it.
-    pub(super) from: Option<Binding>,
+    pub(crate) from: Option<Binding>,
 }
 
 /// A value that is not read from the text but taken from elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Binding {
-    /// The whole message, unless a model has written a value of its own.
+pub(crate) enum Binding {
+    /// The whole message, unless a model has given a value.
     Message,
     /// The id of the session's user, whatever the text or a model says.
     User,

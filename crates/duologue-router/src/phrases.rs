@@ -4,14 +4,14 @@ use regex::Regex;
 
 /// A set of words and phrases. The empty set is in no text.
 #[derive(Debug)]
-pub(super) struct Phrases {
+pub(crate) struct Phrases {
     anywhere: Option<Regex>,
     leading: Option<Regex>,
 }
 
 impl Phrases {
     /// A blank phrase is left to the caller to refuse; here it would be in every text.
-    pub(super) fn new<'a>(
+    pub(crate) fn new<'a>(
         phrases: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, regex::Error> {
         let mut words: Vec<String> = phrases.into_iter().map(whole_words).collect();
@@ -32,19 +32,19 @@ impl Phrases {
         })
     }
 
-    pub(super) fn is_in(&self, text: &str) -> bool {
+    pub(crate) fn is_in(&self, text: &str) -> bool {
         self.anywhere
             .as_ref()
             .is_some_and(|regex| regex.is_match(text))
     }
 
     /// Whether `text` says nothing else.
-    pub(super) fn are_all_of(&self, text: &str) -> bool {
+    pub(crate) fn are_all_of(&self, text: &str) -> bool {
         self.strip(text) == Some("")
     }
 
     /// What follows the phrases that `text` begins with; `None` where it begins with none.
-    pub(super) fn strip<'t>(&self, text: &'t str) -> Option<&'t str> {
+    pub(crate) fn strip<'t>(&self, text: &'t str) -> Option<&'t str> {
         let found = self.leading.as_ref()?.find(text)?;
         Some(&text[found.end()..])
     }
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_of_nothing_else_is_told_from_one_that_goes_on() {
+    fn a_text_of_nothing_else_is_distinguished_from_a_longer_one() {
         let phrases = Phrases::new(["stop", "please"]).unwrap();
         assert!(phrases.are_all_of("Please, stop!"));
         assert!(!phrases.are_all_of("Stop the music"));

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{AGENT, tool, tools};
-use crate::agent::{Agent, AgentError};
+use crate::{AgentError, RuleAgent};
 
 #[test]
 fn a_wrong_configuration_is_refused_with_the_key_and_what_is_allowed() {
@@ -40,7 +40,7 @@ fn a_wrong_configuration_is_refused_with_the_key_and_what_is_allowed() {
         ),
         (
             replaced("name = \"tag\"", "name = \"book\""),
-            "`routes.book`: two routes bear this name; each needs its own",
+            "`routes.book`: two routes have this name; rename one of them",
         ),
         (
             replaced("name = \"tag\"", "name = \"answer\""),
@@ -57,7 +57,9 @@ fn a_wrong_configuration_is_refused_with_the_key_and_what_is_allowed() {
             "`routes.transfer.patterns`: regex parse",
         ),
     ] {
-        let error = Agent::from_toml(&text, &tools()).unwrap_err().to_string();
+        let error = RuleAgent::from_toml(&text, &tools())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(expected), "{error}");
     }
     for text in [
@@ -66,7 +68,7 @@ fn a_wrong_configuration_is_refused_with_the_key_and_what_is_allowed() {
         replaced("from = \"user\"", "from = \"space\""),
         replaced("name = \"test\"", ""),
     ] {
-        let error = Agent::from_toml(&text, &tools()).unwrap_err();
+        let error = RuleAgent::from_toml(&text, &tools()).unwrap_err();
         assert!(matches!(error, AgentError::Unreadable(_)), "{error}");
     }
 }
@@ -90,7 +92,7 @@ fn a_tool_whose_schema_is_unfit_is_refused_by_name() {
             "not valid",
         ),
     ] {
-        let error = Agent::from_toml(text, &[tool("odd", schema)]).unwrap_err();
+        let error = RuleAgent::from_toml(text, &[tool("odd", schema)]).unwrap_err();
         let error = error.to_string();
         assert!(
             error.contains("`tools.odd`") && error.contains(expected),

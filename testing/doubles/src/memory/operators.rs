@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 use duologue_engine::store::{
     JobEnd, SessionStatus, StoreError,
-    inspect::{Head, Inspect, JobRecord, JobState, Jobs, Retry, StoredEvent},
+    operators::{
+        JobRecord, JobState, Jobs, OperatorStore, RetryOutcome, StoredEvent, StoredSession,
+    },
 };
 use duologue_protocol::{EventBody, Seq, SessionId, SummaryStatus};
 use tokio::time::Instant;
@@ -16,7 +18,7 @@ use super::{
 };
 
 #[async_trait]
-impl Inspect for MemoryStore {
+impl OperatorStore for MemoryStore {
     async fn session_ids(
         &self,
         after: Option<&SessionId>,
@@ -28,13 +30,16 @@ impl Inspect for MemoryStore {
         Ok(ids.take(limit as usize).cloned().collect())
     }
 
-    async fn head(&self, session: &SessionId) -> Result<Option<Head>, StoreError> {
+    async fn stored_session(
+        &self,
+        session: &SessionId,
+    ) -> Result<Option<StoredSession>, StoreError> {
         let state = self.state();
         let Some(kept) = state.sessions.get(session) else {
             return Ok(None);
         };
         let jobs = state.job_records();
-        Ok(Some(Head {
+        Ok(Some(StoredSession {
             record: kept.record.clone(),
             epoch: kept.epoch,
             owner: kept.owner.clone(),
@@ -74,7 +79,7 @@ impl Inspect for MemoryStore {
         Ok(jobs.take(limit as usize).collect())
     }
 
-    async fn try_again(&self, job: i64) -> Result<Option<Retry>, StoreError> {
+    async fn retry_job(&self, job: i64) -> Result<Option<RetryOutcome>, StoreError> {
         self.write(|state| Ok(state.retry_for_operator(job)))
     }
 
@@ -104,6 +109,7 @@ impl State {
             last_seq: row.last_seq,
             state: self.job_state(row),
             attempt: row.attempt,
+            uncounted: row.uncounted,
             worker: row.worker.clone(),
             due_in: match row.outcome {
                 None => row.due_at.saturating_duration_since(now),
@@ -128,31 +134,33 @@ impl State {
         }
     }
 
-    fn retry_for_operator(&mut self, job: i64) -> Option<Retry> {
+    fn retry_for_operator(&mut self, job: i64) -> Option<RetryOutcome> {
         let at = usize::try_from(job).ok()?.checked_sub(1)?;
         let state = self.job_state(self.jobs.get(at)?);
         let row = self.jobs.get_mut(at)?;
         let (session_id, result) = (row.session_id.clone(), row.last_seq.next());
         Some(match state {
-            JobState::Running => Retry::Running,
-            JobState::Done => Retry::Done,
+            JobState::Running => RetryOutcome::Running,
+            JobState::Done => RetryOutcome::Done,
             JobState::Waiting => {
                 row.due_at = row.due_at.min(Instant::now());
-                Retry::DueNow
+                RetryOutcome::DueNow
             }
             JobState::Superseded => {
                 let replaces = |(row, _): &(&JobRow, i64)| {
                     row.session_id == session_id && row.last_seq == result && row.outcome.is_none()
                 };
                 let replacement = self.jobs.iter().zip(1..).find(replaces);
-                replacement.map_or(Retry::Superseded, |(_, id)| Retry::Replaced(id))
+                replacement.map_or(RetryOutcome::Superseded, |(_, id)| {
+                    RetryOutcome::Replaced(id)
+                })
             }
             JobState::Failed => {
                 let session = self.sessions.get_mut(&session_id)?;
                 session.record.status = SessionStatus::Ended;
                 session.record.summary_status = Some(SummaryStatus::Pending);
                 self.jobs.push(JobRow::new(session));
-                Retry::Replaced(i64::try_from(self.jobs.len()).expect("memory is smaller"))
+                RetryOutcome::Replaced(i64::try_from(self.jobs.len()).expect("memory is smaller"))
             }
         })
     }

@@ -5,13 +5,13 @@
 
 use serde_json::Value;
 
-use crate::agent::{fill::Refused, parameter::Parameter};
+use crate::parameter::{Parameter, Refused};
 
 /// The longest part of a user's text that is repeated, in characters.
 const SHOWN_CHARS_MAX: usize = 60;
 
 /// Asks for `missing`, which is not empty, after saying what was wrong with `refused`.
-pub(super) fn question(missing: &[&Parameter], refused: &[Refused<'_>]) -> String {
+pub(crate) fn question(missing: &[&Parameter], refused: &[Refused<'_>]) -> String {
     let mut sentences: Vec<String> = refused
         .iter()
         .map(|refused| {
@@ -52,7 +52,7 @@ fn list(parameters: &[&Parameter]) -> String {
 }
 
 /// What a schema allows, in a sentence or two. Empty where it does not say.
-pub(super) fn rule(schema: &Value) -> String {
+pub(crate) fn rule(schema: &Value) -> String {
     if let Some(choices) = schema["enum"].as_array() {
         let choices: Vec<String> = choices.iter().map(plain).collect();
         return format!("It must be one of: {}.", choices.join(", "));
@@ -126,7 +126,7 @@ fn plain(value: &Value) -> String {
 }
 
 /// A piece of a user's or a model's text, short enough to be repeated in a sentence.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     if text.chars().count() <= SHOWN_CHARS_MAX {
         return text.to_owned();
     }

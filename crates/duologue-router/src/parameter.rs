@@ -11,7 +11,7 @@ use jsonschema::Validator;
 use regex::Regex;
 use serde_json::{Map, Value, json};
 
-use crate::agent::{
+use crate::{
     config::{Binding, ParameterConfig},
     phrases::Phrases,
     words::{AROUND, WORD_BYTES_MAX, has_digit, label, words},
@@ -25,18 +25,18 @@ const ORDINARY: [&str; 14] = [
 ];
 
 /// A parameter of a tool, compiled.
-pub(super) struct Parameter {
-    pub(super) name: String,
+pub(crate) struct Parameter {
+    pub(crate) name: String,
     /// What people call it.
-    pub(super) title: String,
+    pub(crate) title: String,
     /// As the tool wrote it.
-    pub(super) schema: Value,
-    /// The schema with what it refers to, for whoever tells people what is allowed.
-    pub(super) described: Value,
+    pub(crate) schema: Value,
+    /// The schema with what it refers to, for messages that explain what is allowed.
+    pub(crate) described: Value,
     /// The configured question.
-    pub(super) ask: Option<String>,
-    pub(super) from: Option<Binding>,
-    pub(super) presence: Presence,
+    pub(crate) ask: Option<String>,
+    pub(crate) from: Option<Binding>,
+    pub(crate) presence: Presence,
     kind: Kind,
     recognition: Recognition,
     label: Regex,
@@ -44,7 +44,7 @@ pub(super) struct Parameter {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Presence {
+pub(crate) enum Presence {
     Required,
     Optional,
 }
@@ -60,7 +60,7 @@ enum Kind {
     Structured,
 }
 
-/// How a value is told from the other words of a message when no label points at it.
+/// How a value without a label is distinguished from the other words of a message.
 enum Recognition {
     /// It cannot be.
     None,
@@ -72,7 +72,7 @@ enum Recognition {
 
 /// What a text says about a parameter.
 #[derive(Debug, PartialEq)]
-pub(super) enum Found<'t> {
+pub(crate) enum Found<'t> {
     Nothing,
     Value(Value, &'t str),
     /// A value that the schema refuses.
@@ -81,15 +81,22 @@ pub(super) enum Found<'t> {
 
 /// Whether a refused word was meant as a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Certainty {
+pub(crate) enum Certainty {
     Likely,
     Sure,
+}
+
+/// A value that its parameter's schema does not accept.
+pub(crate) struct Refused<'t> {
+    pub(crate) parameter: &'t Parameter,
+    pub(crate) given: String,
+    pub(crate) certainty: Certainty,
 }
 
 impl Parameter {
     /// `shared` holds the `$defs` of the whole schema, which `schema` may refer to. Fails with a
     /// sentence about the schema or the aliases.
-    pub(super) fn new(
+    pub(crate) fn new(
         name: &str,
         schema: &Value,
         shared: &Map<String, Value>,
@@ -144,19 +151,19 @@ impl Parameter {
         })
     }
 
-    pub(super) fn accepts(&self, value: &Value) -> bool {
+    pub(crate) fn accepts(&self, value: &Value) -> bool {
         self.validator.is_valid(value)
     }
 
     /// Whether the schema says more than "some text", so that a word which it accepts is likely
     /// meant for it.
-    pub(super) fn is_constrained(&self) -> bool {
+    pub(crate) fn is_constrained(&self) -> bool {
         self.kind != Kind::Text || !matches!(self.recognition, Recognition::None)
     }
 
     /// The value that stands after the parameter's name. `known` is its value so far; another one
     /// is preferred, since people repeat the wrong value when they correct it.
-    pub(super) fn labelled<'t>(&self, text: &'t str, known: Option<&Value>) -> Found<'t> {
+    pub(crate) fn labelled<'t>(&self, text: &'t str, known: Option<&Value>) -> Found<'t> {
         let mut refused = Found::Nothing;
         let mut best = Best::new(known);
         for captures in self.label.captures_iter(text) {
@@ -182,7 +189,7 @@ impl Parameter {
     }
 
     /// A word of `text` that only this parameter could mean. `taken` words belong to others.
-    pub(super) fn scanned<'t>(
+    pub(crate) fn scanned<'t>(
         &self,
         text: &'t str,
         taken: &[&str],
@@ -212,7 +219,7 @@ impl Parameter {
     }
 
     /// The message as the value itself, where it is a single word.
-    pub(super) fn bare<'t>(&self, text: &'t str) -> Found<'t> {
+    pub(crate) fn bare<'t>(&self, text: &'t str) -> Found<'t> {
         let text = text.trim();
         let word = self.trimmed(text);
         let is_word = !word.is_empty() && !word.contains(char::is_whitespace);

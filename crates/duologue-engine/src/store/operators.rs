@@ -1,7 +1,7 @@
-//! What operators may see and do: all sessions as they are kept, and the jobs they left.
+//! What operators may see and do: all sessions as they are stored, and their jobs.
 //!
-//! A second seam to the same databases, since [`Store`](super::Store) knows no way to a session but
-//! through its user. Nothing that serves users is ever handed an [`Inspect`].
+//! A second seam to the same databases, since [`SessionStore`](super::SessionStore) finds a session only by
+//! its user. No code that serves users has an [`OperatorStore`].
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{JobEnd, ServerId, SessionRecord, StoreError};
 
-/// The operator's view of a store. Everything but [`try_again`](Self::try_again) and
+/// The operator's view of a store. Everything but [`retry_job`](Self::retry_job) and
 /// [`restored`](Self::restored) only reads.
 #[async_trait]
-pub trait Inspect: Send + Sync + 'static {
+pub trait OperatorStore: Send + Sync + 'static {
     /// The ids of up to `limit` sessions, those after `after`, in an order of the store's own that
     /// stays. Empty means that there are no more.
     async fn session_ids(
@@ -23,9 +23,11 @@ pub trait Inspect: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<SessionId>, StoreError>;
 
-    /// What is kept of a session besides its log, all of one moment. `None`: it is not there (any
-    /// more).
-    async fn head(&self, session: &SessionId) -> Result<Option<Head>, StoreError>;
+    /// What is stored of a session besides its log, in one snapshot. `None`: it does not exist (any more).
+    async fn stored_session(
+        &self,
+        session: &SessionId,
+    ) -> Result<Option<StoredSession>, StoreError>;
 
     /// Reads up to `limit` rows of a log after `after`, oldest first, whatever is wrong with them.
     /// There may be fewer though the log goes on. Empty means its end.
@@ -41,11 +43,11 @@ pub trait Inspect: Send + Sync + 'static {
     async fn jobs(&self, which: Jobs, after: i64, limit: u32)
     -> Result<Vec<JobRecord>, StoreError>;
 
-    /// Lets a job be tried again now. Where it failed for good, a new job takes its place, with all
-    /// its attempts, and the session waits for its summary again.
+    /// Makes a job due now. If it has finally failed, a new job takes its place, with all its attempts, and
+    /// the session waits for its summary again.
     ///
     /// `None`: there is no such job. May be repeated.
-    async fn try_again(&self, job: i64) -> Result<Option<Retry>, StoreError>;
+    async fn retry_job(&self, job: i64) -> Result<Option<RetryOutcome>, StoreError>;
 
     /// Marks all that is stored as restored from a backup, in one transaction: every session gets a new log
     /// id, so that no client resumes from a position that is gone; every lease and every job is taken from
@@ -55,9 +57,9 @@ pub trait Inspect: Send + Sync + 'static {
     async fn restored(&self) -> Result<u64, StoreError>;
 }
 
-/// What is kept of a session besides its log.
+/// What is stored of a session besides its log.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Head {
+pub struct StoredSession {
     /// Its row.
     pub record: SessionRecord,
     /// The number of its last claim.
@@ -81,7 +83,7 @@ pub struct StoredEvent {
     pub event: Result<Event, String>,
 }
 
-/// A job as it is kept.
+/// A job as it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobRecord {
     /// Its row.
@@ -95,8 +97,11 @@ pub struct JobRecord {
     pub last_seq: Seq,
     /// How it stands.
     pub state: JobState,
-    /// Attempts begun so far.
+    /// How often it was claimed so far.
     pub attempt: u32,
+    /// How many of these claims were given back without counting as attempts.
+    #[serde(default)]
+    pub uncounted: u32,
     /// Who works on it, or who worked on it last.
     pub worker: Option<ServerId>,
     /// How long until it may be claimed, by the store's clock; zero if it may be now, or is over.
@@ -134,10 +139,10 @@ pub enum Jobs {
     Failed,
 }
 
-/// What became of the wish to try a job again.
+/// The effect of a request to retry a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Retry {
+pub enum RetryOutcome {
     /// It had failed; this job takes its place and is due now.
     Replaced(i64),
     /// It was waiting, and is due now.

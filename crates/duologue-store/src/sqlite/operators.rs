@@ -9,7 +9,9 @@ use std::{path::Path, time::Duration};
 use async_trait::async_trait;
 use duologue_engine::store::{
     StoreError,
-    inspect::{Head, Inspect, JobRecord, JobState, Jobs, Retry, StoredEvent},
+    operators::{
+        JobRecord, JobState, Jobs, OperatorStore, RetryOutcome, StoredEvent, StoredSession,
+    },
 };
 use duologue_protocol::{Seq, SessionId};
 use serde_json::Value;
@@ -36,7 +38,7 @@ macro_rules! job_json {
         concat!(
             "json_object(
                 'id', j.id, 'session_id', j.session_id, 'user_id', j.user_id,
-                'last_seq', j.last_seq, 'attempt', j.attempt, 'worker', j.worker,
+                'last_seq', j.last_seq, 'attempt', j.attempt, 'uncounted', j.uncounted, 'worker', j.worker,
                 'outcome', j.outcome, 'last_error', j.last_error,
                 'due_in_seconds', iif(j.outcome is null,
                     max((julianday(j.due_at) - julianday('now')) * 86400.0, 0.0), 0.0),
@@ -65,13 +67,13 @@ macro_rules! job_json {
 }
 
 /// See the module.
-pub(crate) struct SqliteInspector {
+pub(crate) struct SqliteOperatorStore {
     /// For the one write; readers cannot.
     writing: SqliteConnectOptions,
     readers: SqlitePool,
 }
 
-impl SqliteInspector {
+impl SqliteOperatorStore {
     /// Opens the file as it is.
     pub(crate) async fn open(path: &Path, config: &StoreConfig) -> Result<Self, OpenError> {
         let unusable = |source| unusable(path, source);
@@ -106,7 +108,7 @@ impl SqliteInspector {
 }
 
 #[async_trait]
-impl Inspect for SqliteInspector {
+impl OperatorStore for SqliteOperatorStore {
     async fn session_ids(
         &self,
         after: Option<&SessionId>,
@@ -125,7 +127,10 @@ impl Inspect for SqliteInspector {
         ids.collect()
     }
 
-    async fn head(&self, session: &SessionId) -> Result<Option<Head>, StoreError> {
+    async fn stored_session(
+        &self,
+        session: &SessionId,
+    ) -> Result<Option<StoredSession>, StoreError> {
         // One statement, so that it is of one moment.
         let json: Option<String> = query_scalar(concat!(
             "select json_object(
@@ -150,7 +155,7 @@ impl Inspect for SqliteInspector {
         .await
         .map_err(store_error)?;
         let row: Option<HeadRow> = json.as_deref().map(from_json).transpose()?;
-        Ok(row.map(Head::from))
+        Ok(row.map(StoredSession::from))
     }
 
     async fn rows(
@@ -211,7 +216,7 @@ impl Inspect for SqliteInspector {
         jobs.iter().map(|job| from_json(job)).collect()
     }
 
-    async fn try_again(&self, job: i64) -> Result<Option<Retry>, StoreError> {
+    async fn retry_job(&self, job: i64) -> Result<Option<RetryOutcome>, StoreError> {
         let mut connection = self.writing.connect().await.map_err(store_error)?;
         let transaction = connection.begin_with("begin immediate").await;
         let mut transaction = transaction.map_err(store_error)?;
@@ -233,7 +238,10 @@ impl Inspect for SqliteInspector {
     }
 }
 
-async fn retry(connection: &mut SqliteConnection, id: i64) -> Result<Option<Retry>, StoreError> {
+async fn retry(
+    connection: &mut SqliteConnection,
+    id: i64,
+) -> Result<Option<RetryOutcome>, StoreError> {
     let json: Option<String> = query_scalar(concat!(
         "select ",
         job_json!(),
@@ -247,15 +255,15 @@ async fn retry(connection: &mut SqliteConnection, id: i64) -> Result<Option<Retr
         return Ok(None);
     };
     let retry = match job.state {
-        JobState::Running => Retry::Running,
-        JobState::Done => Retry::Done,
+        JobState::Running => RetryOutcome::Running,
+        JobState::Done => RetryOutcome::Done,
         JobState::Waiting => {
             make_due(connection, id).await.map_err(store_error)?;
-            Retry::DueNow
+            RetryOutcome::DueNow
         }
         JobState::Failed => {
             let replaced = replace(connection, &job).await;
-            Retry::Replaced(replaced.map_err(store_error)?)
+            RetryOutcome::Replaced(replaced.map_err(store_error)?)
         }
         // By this very function, perhaps: then the call is a repetition.
         JobState::Superseded => {
@@ -268,7 +276,7 @@ async fn retry(connection: &mut SqliteConnection, id: i64) -> Result<Option<Retr
             .fetch_optional(connection)
             .await
             .map_err(store_error)?;
-            replacement.map_or(Retry::Superseded, Retry::Replaced)
+            replacement.map_or(RetryOutcome::Superseded, RetryOutcome::Replaced)
         }
     };
     Ok(Some(retry))

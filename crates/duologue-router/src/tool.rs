@@ -2,35 +2,32 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use duologue_engine::tool::{Tool, ToolDefinition};
 use jsonschema::Validator;
 use serde_json::{Map, Value};
 
 use crate::{
-    agent::{
-        config::{Binding, ParameterConfig, ToolConfig},
-        parameter::{Parameter, Presence},
-    },
-    tool::{Tool, ToolDefinition},
+    config::{Binding, ParameterConfig, ToolConfig},
+    parameter::{Parameter, Presence},
 };
 
 /// A tool of an agent, compiled.
-pub(super) struct AgentTool {
-    pub(super) tool: Arc<dyn Tool>,
-    pub(super) is_idempotent: bool,
-    /// What a model is told: the definition without the parameters that are not the model's to
-    /// choose.
-    pub(super) offered: ToolDefinition,
+pub(crate) struct AgentTool {
+    pub(crate) tool: Arc<dyn Tool>,
+    pub(crate) is_idempotent: bool,
+    /// What a model receives: the definition without the parameters that are bound to the user.
+    pub(crate) offered: ToolDefinition,
     /// The required ones first, in the schema's order.
-    pub(super) parameters: Vec<Parameter>,
+    pub(crate) parameters: Vec<Parameter>,
     /// The `$defs` of the schema, which its properties may refer to.
-    pub(super) shared: Map<String, Value>,
-    pub(super) others: Others,
+    pub(crate) shared: Map<String, Value>,
+    pub(crate) others: Others,
     validator: Validator,
 }
 
 /// What the schema says of arguments that it does not list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Others {
+pub(crate) enum Others {
     Refused,
     /// It asks for them, or says what they must be; its validator decides.
     Described,
@@ -38,14 +35,14 @@ pub(super) enum Others {
 
 /// What is wrong with a tool's definition or settings, and where.
 #[derive(Debug)]
-pub(super) struct Flaw {
+pub(crate) struct Flaw {
     /// The key below `tools.NAME`, or nothing where the definition itself is wrong.
-    pub(super) key: Option<String>,
-    pub(super) problem: String,
+    pub(crate) key: Option<String>,
+    pub(crate) problem: String,
 }
 
 impl AgentTool {
-    pub(super) fn new(tool: &Arc<dyn Tool>, config: ToolConfig) -> Result<Self, Flaw> {
+    pub(crate) fn new(tool: &Arc<dyn Tool>, config: ToolConfig) -> Result<Self, Flaw> {
         let definition = tool.definition();
         let schema = &definition.parameters;
         let flaw = |problem: String| Flaw { key: None, problem };
@@ -67,29 +64,29 @@ impl AgentTool {
         })
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.tool.definition().name
     }
 
-    pub(super) fn parameter(&self, name: &str) -> Option<&Parameter> {
+    pub(crate) fn parameter(&self, name: &str) -> Option<&Parameter> {
         let mut parameters = self.parameters.iter();
         parameters.find(|parameter| parameter.name == name)
     }
 
-    pub(super) fn required(&self) -> impl Iterator<Item = &Parameter> {
+    pub(crate) fn required(&self) -> impl Iterator<Item = &Parameter> {
         let parameters = self.parameters.iter();
         parameters.filter(|parameter| parameter.presence == Presence::Required)
     }
 
     /// The only parameter that users give, if no word but a value of it would do.
-    pub(super) fn only_recognisable(&self) -> Option<&Parameter> {
+    pub(crate) fn only_recognisable(&self) -> Option<&Parameter> {
         let mut given = self.parameters.iter().filter(|p| p.from.is_none());
         let only = given.next()?;
         (given.next().is_none() && only.is_constrained()).then_some(only)
     }
 
     /// Says what is wrong with the arguments as a whole, if something is.
-    pub(super) fn objection(&self, arguments: &Value) -> Option<String> {
+    pub(crate) fn objection(&self, arguments: &Value) -> Option<String> {
         let error = self.validator.validate(arguments).err()?;
         Some(error.to_string())
     }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use duologue_engine::store::{
     StoreError,
-    inspect::{Head, Inspect, JobRecord, Jobs, Retry, StoredEvent},
+    operators::{JobRecord, Jobs, OperatorStore, RetryOutcome, StoredEvent, StoredSession},
 };
 use duologue_protocol::{Seq, SessionId};
 use sqlx::query_scalar;
@@ -15,7 +15,7 @@ use crate::{
 };
 
 #[async_trait]
-impl Inspect for PostgresStore {
+impl OperatorStore for PostgresStore {
     async fn session_ids(
         &self,
         after: Option<&SessionId>,
@@ -29,10 +29,13 @@ impl Inspect for PostgresStore {
         self.calls.call(call).await
     }
 
-    async fn head(&self, session: &SessionId) -> Result<Option<Head>, StoreError> {
+    async fn stored_session(
+        &self,
+        session: &SessionId,
+    ) -> Result<Option<StoredSession>, StoreError> {
         let call = || query_scalar("select duologue_inspect_head($1)::text").bind(session.as_str());
         let row: Option<HeadRow> = self.calls.call(call).await?;
-        Ok(row.map(Head::from))
+        Ok(row.map(StoredSession::from))
     }
 
     async fn rows(
@@ -66,7 +69,7 @@ impl Inspect for PostgresStore {
         self.calls.call(call).await
     }
 
-    async fn try_again(&self, job: i64) -> Result<Option<Retry>, StoreError> {
+    async fn retry_job(&self, job: i64) -> Result<Option<RetryOutcome>, StoreError> {
         let call = || query_scalar("select duologue_try_job_again($1)::text").bind(job);
         self.calls.call(call).await
     }
