@@ -108,8 +108,8 @@ const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         rule: Rule::Cycles,
-        path: "crates/duologue-engine/",
-        reason: "older than the rule",
+        path: "crates/duologue-engine/src/store.rs",
+        reason: "the errors and ids of the seam move below its traits next",
     },
     Exception {
         rule: Rule::Cycles,
