@@ -16,7 +16,6 @@ mod promises;
 mod sizes;
 mod tree;
 mod type_names;
-mod wire;
 
 use std::path::Path;
 
@@ -31,7 +30,6 @@ const CHECKERS: &[fn(&Tree) -> Vec<Violation>] = &[
     arrows::check,
     migrations::check,
     migrations::schema,
-    wire::check,
     documents::settings,
     documents::links,
     documents::paths,

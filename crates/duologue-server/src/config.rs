@@ -22,6 +22,7 @@ mod log;
 mod model;
 mod names;
 mod redact;
+mod renamed;
 mod sections;
 mod server;
 mod settings;

@@ -1,86 +1,10 @@
-//! What is checked, and what is found.
+//! What the checker found.
 
 use std::fmt;
 
-use duologue_protocol::{Event, SessionId};
+use duologue_protocol::SessionId;
 
-use crate::store::operators::{StoredEvent, StoredSession};
-
-/// A session as it is kept, all of one moment.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Kept {
-    /// All but the log.
-    pub head: StoredSession,
-    /// The whole log, in the order of its numbers.
-    pub log: Vec<StoredEvent>,
-}
-
-/// What a session is held to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Invariant {
-    /// All that is kept can be read.
-    Readable,
-    /// Events are numbered 1, 2, 3, … without gaps.
-    GapFree,
-    /// A message with an id is stored once.
-    MessageOnce,
-    /// A message that had to wait is taken up once, before the session's end.
-    QueueTakenUp,
-    /// Each user's message has exactly one end, before the next one and before the session's end.
-    TurnClosed,
-    /// A tool call has exactly one result, and no result is without a call.
-    CallAnswered,
-    /// A session ends once, until it is reopened, and is summarised once per ending.
-    EndedOnce,
-    /// Only the latest claim writes.
-    SingleWriter,
-    /// Time never goes back.
-    TimeForward,
-    /// The session's row is what follows from its log.
-    RowIsFold,
-    /// Each ending has its job, and no job is without an ending.
-    JobPerEnding,
-}
-
-impl Invariant {
-    /// All of them, for callers that must handle each.
-    pub const ALL: [Self; 11] = [
-        Self::Readable,
-        Self::GapFree,
-        Self::MessageOnce,
-        Self::QueueTakenUp,
-        Self::TurnClosed,
-        Self::CallAnswered,
-        Self::EndedOnce,
-        Self::SingleWriter,
-        Self::TimeForward,
-        Self::RowIsFold,
-        Self::JobPerEnding,
-    ];
-
-    /// The stable name, as `duologue verify` prints it and `docs/operations.md` explains it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Readable => "readable",
-            Self::GapFree => "gap-free",
-            Self::MessageOnce => "message-once",
-            Self::QueueTakenUp => "queue-taken-up",
-            Self::TurnClosed => "turn-closed",
-            Self::CallAnswered => "call-answered",
-            Self::EndedOnce => "ended-once",
-            Self::SingleWriter => "single-writer",
-            Self::TimeForward => "time-forward",
-            Self::RowIsFold => "row-is-fold",
-            Self::JobPerEnding => "job-per-ending",
-        }
-    }
-}
-
-impl fmt::Display for Invariant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
+use super::invariant::Invariant;
 
 /// A breach. Its text has ids, numbers and times, and nothing that anybody said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,23 +25,6 @@ impl fmt::Display for Violation {
             what,
         } = self;
         write!(f, "{session_id}: {invariant}: {what}")
-    }
-}
-
-/// A row of the log that can be read.
-#[derive(Clone, Copy)]
-pub(super) struct Entry<'a> {
-    pub(super) epoch: u64,
-    pub(super) event: &'a Event,
-}
-
-impl<'a> Entry<'a> {
-    pub(super) fn of(row: &'a StoredEvent) -> Option<Self> {
-        let event = row.event.as_ref().ok()?;
-        Some(Self {
-            epoch: row.epoch,
-            event,
-        })
     }
 }
 

@@ -3,8 +3,10 @@
 use duologue_protocol::{Seq, SessionId};
 
 use super::{
-    findings::{Findings, Invariant, Kept, Violation},
-    violations::violations,
+    findings::{Findings, Violation},
+    invariant::Invariant,
+    kept::Kept,
+    violations,
 };
 use crate::store::{StoreError, operators::OperatorStore};
 

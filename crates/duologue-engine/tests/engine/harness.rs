@@ -4,10 +4,10 @@ pub(crate) mod client;
 pub(crate) mod clock;
 pub(crate) mod log;
 mod names;
+mod patience;
 pub(crate) mod provider;
 pub(crate) mod store;
 pub(crate) mod tool;
-mod waits;
 
 use std::{
     num::{NonZeroU32, NonZeroU64},
@@ -18,12 +18,14 @@ use std::{
 use duologue_doubles::scripted::ScriptedProvider;
 use duologue_engine::{
     AttachError, Engine, Limits, Parts, Position,
+    agent::Agent,
     limits::{
         GenerationLimits, JobLimits, ProcessLimits, RetryDelay, SessionLimits, TokenLimits,
         TurnLimits, UserLimits,
     },
     provider::Provider,
     store::{ServerId, SessionRecord, SessionStatus},
+    tool::Tool,
 };
 use duologue_protocol::{Event, OnBusy, Seq, UserId};
 use duologue_router::RuleAgent;
@@ -31,7 +33,7 @@ use duologue_router::RuleAgent;
 use self::{client::Client, clock::SteppingClock, store::WatchedStore, tool::Toolbox};
 pub(crate) use self::{
     names::{alice, session_id},
-    waits::{millis, pass, seconds, until, within},
+    patience::{millis, pass, seconds, until, within},
 };
 
 const AGENT: &str = r#"
@@ -59,7 +61,7 @@ pub(crate) struct World {
     pub(crate) store: Arc<WatchedStore>,
     pub(crate) tools: Arc<Toolbox>,
     pub(crate) clock: Arc<SteppingClock>,
-    agent: String,
+    agent: Arc<dyn Agent>,
 }
 
 impl World {
@@ -111,26 +113,33 @@ impl World {
     /// An engine whose agent has these settings for the tool `fetch_order`.
     pub(crate) fn with_order_tool(settings: &str) -> Self {
         let order = "[tools.fetch_order]";
-        let agent = AGENT.replace(order, &format!("{order}\n{settings}"));
+        let text = AGENT.replace(order, &format!("{order}\n{settings}"));
         let store = Arc::new(WatchedStore::new());
         let tools = Toolbox::new(&store);
+        let agent = rules(&text, &tools);
         let provider = ScriptedProvider::following_rules();
         Self::build_with(provider, None, store, tools, agent, "here", |_| {})
     }
 
-    /// Another server like this one, with the same store and the same tools.
+    /// An engine whose model decides which tools are called, with an agent of the test's own.
+    pub(crate) fn with_agent(agent: impl FnOnce(Vec<Arc<dyn Tool>>) -> Arc<dyn Agent>) -> Self {
+        let store = Arc::new(WatchedStore::new());
+        let tools = Toolbox::new(&store);
+        let agent = agent(tools.tools());
+        let provider = ScriptedProvider::calling_tools();
+        Self::build_with(provider, None, store, tools, agent, "here", |_| {})
+    }
+
+    /// Another server like this one, with the same store, tools and agent.
     pub(crate) fn next(&self, server: &str) -> Self {
+        self.next_with_agent(server, Arc::clone(&self.agent))
+    }
+
+    /// Another server with the same store and the same tools, and another agent.
+    pub(crate) fn next_with_agent(&self, server: &str, agent: Arc<dyn Agent>) -> Self {
         let provider = ScriptedProvider::following_rules();
         let (store, tools) = (Arc::clone(&self.store), Arc::clone(&self.tools));
-        Self::build_with(
-            provider,
-            None,
-            store,
-            tools,
-            self.agent.clone(),
-            server,
-            |_| {},
-        )
+        Self::build_with(provider, None, store, tools, agent, server, |_| {})
     }
 
     /// Another server on a store that exists, with limits of the test's own.
@@ -151,15 +160,8 @@ impl World {
         change: impl FnOnce(&mut Limits),
     ) -> Self {
         let tools = Toolbox::new(&store);
-        Self::build_with(
-            scripted,
-            provider,
-            store,
-            tools,
-            AGENT.to_owned(),
-            server,
-            change,
-        )
+        let agent = rules(AGENT, &tools);
+        Self::build_with(scripted, provider, store, tools, agent, server, change)
     }
 
     fn build_with(
@@ -167,19 +169,17 @@ impl World {
         provider: Option<Arc<dyn Provider>>,
         store: Arc<WatchedStore>,
         tools: Arc<Toolbox>,
-        agent_text: String,
+        agent: Arc<dyn Agent>,
         server: &str,
         change: impl FnOnce(&mut Limits),
     ) -> Self {
         let mut limits = limits();
         change(&mut limits);
-        let agent = RuleAgent::from_toml(&agent_text, &tools.tools());
-        let agent = agent.expect("the agent is well-formed");
         let clock = Arc::new(SteppingClock::start());
         let parts = Parts {
             store: Arc::<WatchedStore>::clone(&store),
             provider: provider.unwrap_or_else(|| Arc::new(scripted.clone())),
-            agent: Arc::new(agent),
+            agent: Arc::clone(&agent),
             clock: Arc::<SteppingClock>::clone(&clock),
             server: ServerId(server.to_owned()),
         };
@@ -189,7 +189,7 @@ impl World {
             store,
             tools,
             clock,
-            agent: agent_text,
+            agent,
         }
     }
 
@@ -254,6 +254,11 @@ impl World {
         })
         .await
     }
+}
+
+fn rules(text: &str, tools: &Arc<Toolbox>) -> Arc<dyn Agent> {
+    let agent = RuleAgent::from_toml(text, &tools.tools());
+    Arc::new(agent.expect("the agent is well-formed"))
 }
 
 fn number(number: u32) -> NonZeroU32 {

@@ -42,9 +42,9 @@ pub struct AddressLimits {
 #[serde(deny_unknown_fields)]
 pub struct FrameLimits {
     /// Frames of any type: the sustained rate.
-    pub messages_per_minute: NonZeroU32,
+    pub frames_per_minute: NonZeroU32,
     /// The same: the burst.
-    pub messages_burst: NonZeroU32,
+    pub frames_burst: NonZeroU32,
     /// Consecutive refusals, after which the connection is closed.
     pub refusals_max: NonZeroU32,
 }

@@ -13,6 +13,7 @@ use crate::config::{
     keys::{find, find_mut, join, list, list_all},
     names::{self, FAMILIAR},
     redact,
+    renamed::new_name,
     sections::Config,
     source::{FlagValue, Source},
     values::{self, expected_form, is_same_kind, kind},
@@ -140,8 +141,15 @@ impl Settings {
         None
     }
 
-    /// The message for an unknown key, with the keys of its section, or the sections.
+    /// The message for an unknown key, with its new name, the keys of its section, or the sections.
     fn unknown(&self, key: &str, source: &Source) -> String {
+        if let Some(new) = new_name(key) {
+            let advice = match source {
+                Source::File(_) | Source::Flag(_) => format!("`{new}`"),
+                Source::DotEnv(_) | Source::Variable(_) => names::variable_of(new),
+            };
+            return format!("`{key}` (from {source}) was renamed; use {advice} instead");
+        }
         let mut section = key;
         while let Some((outer, _)) = section.rsplit_once('.') {
             section = outer;
@@ -165,12 +173,11 @@ impl Settings {
                 let mut alone = self.defaults.clone();
                 *find_mut(&mut alone, key)? = find(&self.values, key)?.clone();
                 let error = Config::deserialize(alone).err()?;
-                let allowed = match expected_form(self.default(key)) {
-                    Some(form) => format!("must be {form}"),
-                    None => {
-                        let message = redact::redact_quotes(error.message(), key, self.value(key));
-                        values::reason(&message)
-                    }
+                let allowed = if let Some(form) = expected_form(self.default(key)) {
+                    format!("must be {form}")
+                } else {
+                    let message = redact::redact_quotes(error.message(), key, self.value(key));
+                    values::reason(&message)
                 };
                 Some(format!("{} {allowed}", self.cite(key)))
             })

@@ -29,9 +29,9 @@ impl FrameRateLimiter {
         let limits = limits.frames();
         Ok(Self {
             connection: Rate::new(
-                limits.messages_per_minute,
+                limits.frames_per_minute,
                 Duration::from_mins(1),
-                limits.messages_burst,
+                limits.frames_burst,
             ),
             user,
             refusals: 0,

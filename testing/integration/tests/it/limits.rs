@@ -253,8 +253,8 @@ async fn a_user_has_so_many_sockets_and_sessions_and_no_more() {
 #[tokio::test]
 async fn a_connection_that_floods_is_refused_and_then_closed() {
     let server = limited(&[
-        ("CONNECTION__MESSAGES_PER_MINUTE", "60"),
-        ("CONNECTION__MESSAGES_BURST", "5"),
+        ("CONNECTION__FRAMES_PER_MINUTE", "60"),
+        ("CONNECTION__FRAMES_BURST", "5"),
         ("CONNECTION__REFUSALS_MAX", "10"),
     ])
     .start()
@@ -289,8 +289,8 @@ async fn a_connection_that_floods_is_refused_and_then_closed() {
 #[tokio::test]
 async fn who_waits_as_told_is_served() {
     let server = limited(&[
-        ("CONNECTION__MESSAGES_PER_MINUTE", "600"),
-        ("CONNECTION__MESSAGES_BURST", "1"),
+        ("CONNECTION__FRAMES_PER_MINUTE", "600"),
+        ("CONNECTION__FRAMES_BURST", "1"),
     ])
     .start()
     .await;

@@ -1,4 +1,4 @@
-//! Who and what tests are about.
+//! The user of most tests, and the ids of sessions.
 
 use duologue_protocol::{SessionId, UserId};
 

@@ -13,7 +13,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     names::{alice, session_id},
-    waits::within,
+    patience::within,
 };
 
 /// A method of the store.

@@ -1,4 +1,4 @@
-//! Waiting in paused time.
+//! Waiting for conditions, with a deadline, in paused time.
 
 use std::time::Duration;
 
