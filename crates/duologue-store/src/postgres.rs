@@ -6,8 +6,8 @@
 
 mod calls;
 mod failure;
-mod opening;
 mod operators;
+mod startup;
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use sqlx::query_scalar;
 
 use self::calls::PostgresCalls;
-pub(crate) use self::opening::{check, migrate};
+pub(crate) use self::startup::{check, migrate};
 use crate::{
     functions::{attempt, conflict_unless, event_json, events_json, job_end, rows},
     stored::{ClaimedRow, EventRow, JobRow, LostRows, integer, leases_json, text_of_time},

@@ -9,8 +9,8 @@ mod calls;
 mod failure;
 #[cfg(feature = "testing")]
 pub mod fuzz;
-mod opening;
 mod operators;
+mod startup;
 mod target;
 
 use std::time::Duration;
@@ -26,7 +26,7 @@ use self::{
     calls::{Call, Repetition, RestCalls},
     failure::RestFailure,
 };
-pub(crate) use self::{opening::check, target::Target};
+pub(crate) use self::{startup::check, target::Target};
 use crate::{
     functions::{conflict_unless, event_json, events_json, job_end, rows},
     stored::{ClaimedRow, EventRow, JobRow, LostRows, leases_json, text_of_time},

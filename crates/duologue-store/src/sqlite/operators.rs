@@ -24,7 +24,7 @@ use super::{
     claims::{self, in_seconds, session_json},
     failure::store_error,
     file::unusable,
-    opening::check_tables,
+    startup::check_tables,
 };
 use crate::{
     OpenError, StoreConfig,
