@@ -259,6 +259,27 @@ async fn a_silent_server_is_pinged_and_then_given_up() {
     let (_peer, ()) = tokio::join!(server, conversation);
 }
 
+/// A caller that does other things for longer than both waits must not lose a connection that works: the
+/// server was not asked in that time.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_was_not_polled_for_long_asks_the_server_first() {
+    let (mut client, mut peers) = client();
+    let server = async {
+        let mut peer = Peer::accept(&mut peers).await;
+        peer.send(started()).await;
+        // Answers pings until the client has gone.
+        while let Some(Ok(_)) = peer.socket.next().await {}
+    };
+    let conversation = async {
+        frame(&mut client, "session_started").await;
+        tokio::time::sleep(Duration::from_mins(5)).await;
+        let waiting = tokio::time::timeout(Duration::from_mins(5), client.next());
+        assert!(waiting.await.is_err(), "the connection stays");
+        client.disconnect();
+    };
+    tokio::join!(server, conversation);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_refused_handshake_says_why() {
     let (mut client, mut peers) = client();
