@@ -70,6 +70,10 @@ impl<W: Write> Conversation<W> {
                 self.view
                     .warning("! the session was restored from a backup; this is what it has now")
             }
+            Update::TooBig(error) => {
+                self.dialogue.abandoned(&error.id);
+                self.view.warning(&format!("! {error}"))
+            }
             Update::Abandoned(id) => {
                 self.dialogue.abandoned(&id);
                 self.view
