@@ -128,7 +128,7 @@ export class Connection {
     }
   }
 
-  /** Lets go of everything. Nothing is called afterwards; the session is left as it is. */
+  /** Releases everything. Nothing is called afterwards; the session is left as it is. */
   dispose() {
     window.removeEventListener("online", this.#retryNow);
     this.#drop();

@@ -41,7 +41,7 @@ for (const code of [1001, 1006, 1011, 1012, 1013, 4007, 4008, 4009, 4999]) {
   });
 }
 
-test("a page that was asked to wait waits, but not for ever", async ({ demo, server, page }) => {
+test("a page that was asked to wait waits, but not without limit", async ({ demo, server, page }) => {
   await page.clock.install();
   await demo.open();
   await demo.connectButton.click();
@@ -86,7 +86,7 @@ test("a server that has gone silent is left, and tried again", async ({ demo, se
   await expect(demo.status).toHaveText("Reconnecting…");
 });
 
-test("what is told twice is shown once", async ({ demo, server }) => {
+test("what is received twice is shown once", async ({ demo, server }) => {
   await demo.open();
   await demo.connectButton.click();
   const socket = await server.socket(1);
@@ -259,7 +259,7 @@ test("a log that is gone is forgotten, and replayed from its beginning", async (
   await expect(demo.log.getByRole("heading", { name: "Say something." })).toBeVisible();
 });
 
-test("a server that knows nothing of the session begins it anew", async ({ demo, server }) => {
+test("a server that knows nothing of the session starts it again", async ({ demo, server }) => {
   await demo.open();
   await demo.connectButton.click();
   const first = await server.socket(1);

@@ -12,8 +12,8 @@ use tokio::{
 };
 
 use crate::chat::{
-    ChatError,
     dialogue::{Dialogue, Interruption},
+    error::ChatError,
     frame::{Body, Frame},
     input::Lines,
     view::View,
