@@ -104,11 +104,6 @@ const EXCEPTIONS: &[Exception] = &[
         reason: "older than the rule",
     },
     Exception {
-        rule: Rule::Language,
-        path: "web/",
-        reason: "older than the rule",
-    },
-    Exception {
         rule: Rule::Cycles,
         path: "crates/duologue-engine/",
         reason: "older than the rule",
@@ -116,11 +111,6 @@ const EXCEPTIONS: &[Exception] = &[
     Exception {
         rule: Rule::Cycles,
         path: "crates/duologue-llm/",
-        reason: "older than the rule",
-    },
-    Exception {
-        rule: Rule::Cycles,
-        path: "crates/duologue-server/",
         reason: "older than the rule",
     },
     Exception {
