@@ -157,9 +157,10 @@ export class Connection {
   /** @param {Frame} frame */
   #receive(frame) {
     this.#listener.onTraffic("in", frame);
-    if (typeof frame.log_id === "string") {
-      this.#logId = frame.log_id;
-      this.#isNew = frame.resumed === false;
+    // Only the first frame has it; the event in a replay does not.
+    if (typeof frame.resumed === "boolean") {
+      this.#logId = typeof frame.log_id === "string" ? frame.log_id : null;
+      this.#isNew = !frame.resumed;
       // The session is new to the server: what the page shows is from a log that is gone.
       if (this.#isNew && this.#lastSeq > 0) this.#forget();
     }

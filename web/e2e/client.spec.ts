@@ -214,7 +214,8 @@ test("a message that is followed by a lost connection three times is given up", 
     await expect.poll(() => socket.messages().map(({ message }) => message)).toEqual(["poison", "harmless"]);
     await socket.close(1006);
     await expect(demo.status).toHaveText("Reconnecting…");
-    await page.clock.runFor(35_000);
+    // Longer than the pauses, and shorter than the page waits for a server to accept.
+    await page.clock.runFor(6_000);
     socket = await server.socket(number);
     socket.resume(2);
   }
