@@ -16,7 +16,6 @@ mod promises;
 mod sizes;
 mod tree;
 mod type_names;
-mod wire;
 
 use std::path::Path;
 
@@ -31,7 +30,6 @@ const CHECKERS: &[fn(&Tree) -> Vec<Violation>] = &[
     arrows::check,
     migrations::check,
     migrations::schema,
-    wire::check,
     documents::settings,
     documents::links,
     documents::paths,
@@ -105,8 +103,8 @@ const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         rule: Rule::Cycles,
-        path: "crates/duologue-engine/",
-        reason: "older than the rule",
+        path: "crates/duologue-engine/src/store.rs",
+        reason: "the errors and ids of the seam move below its traits next",
     },
     Exception {
         rule: Rule::Cycles,

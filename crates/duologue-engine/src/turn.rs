@@ -221,7 +221,7 @@ impl Turn {
             node = match node {
                 Node::Route => self.route().await?, // -> CallTools | Ask | Prepare
                 Node::CallTools(calls) => self.call_tools(calls).await?, // -> Prepare
-                Node::CallAgain(calls) => self.answer_calls(calls).await?, // -> Prepare
+                Node::CallAgain(calls) => self.call_again(calls).await?, // -> Prepare
                 Node::Ask(question) => self.ask(question).await?, // -> Done
                 Node::Prepare => self.prepare()?,   // -> Generate
                 Node::Generate(request) => self.generate(request).await?, // -> CallTools | Ask | Prepare | Done

@@ -1,11 +1,12 @@
 //! The one database that all servers share, the faults between it and them, and what it has seen.
 //!
-//! It is the engine's store in memory, perhaps with a planted fault ([`crate::mutant`]). Each server
+//! It is the engine's store in memory, perhaps with a planted fault ([`MutatedStore`]). Each server
 //! reaches it through a [`Connection`], which may be slow, may fail before or after the effect, and
 //! may be cut. What is written is noted in a [`Ledger`] that knows nothing of the engine.
 
 mod connection;
 mod ledger;
+mod mutated_store;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,6 +26,7 @@ use crate::{
     time::{ClockHandle, Time},
 };
 
+use self::mutated_store::MutatedStore;
 pub(crate) use self::{connection::Connection, ledger::Ledger};
 
 /// How ill the database is.
@@ -78,7 +80,7 @@ impl Database {
         Arc::new(Self {
             store: match mutant {
                 None => sound,
-                Some(mutant) => mutant.plant(sound),
+                Some(mutant) => Arc::new(MutatedStore::new(mutant, sound)),
             },
             memory,
             clock,

@@ -12,7 +12,6 @@
 //!
 //! Nothing here may take time, randomness or ids from anywhere but the seed.
 
-mod canary;
 mod client;
 mod database;
 mod history;

@@ -11,6 +11,7 @@ use std::{
 use duologue_engine::provider::{
     Chunk, Message, ModelCall, Provider, ProviderError, Purpose, Request, StopReason,
 };
+use duologue_observer::canary;
 use fastrand::Rng;
 use futures_util::{
     StreamExt,
@@ -19,7 +20,7 @@ use futures_util::{
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::{canary, database::Counts, history::History, tools::TOOL};
+use crate::{database::Counts, history::History, tools::TOOL};
 
 /// The model of all servers. Clones are the same model.
 #[derive(Clone, Debug)]

@@ -8,9 +8,10 @@ use duologue_engine::{
     store::{SessionRecord, SessionStatus, StoreError, operators::OperatorStore},
     verify,
 };
+use duologue_observer::canary;
 use duologue_protocol::{Event, EventBody, ServerFrame, SessionId};
 
-use crate::{canary, client::Knowledge, server, world::World};
+use crate::{client::Knowledge, server, world::World};
 
 /// One session as it is kept.
 struct Kept {

@@ -57,7 +57,12 @@ pub fn run(seed: u64, mutant: Option<Mutant>) -> Outcome {
     );
     let model = Model::new(history.clone(), plan.model_seed);
     let look = Look::new(plan.tools_seed);
-    let clients = Clients::new(&plan, history.clone(), time.clone());
+    let clients = Clients::new(
+        &plan,
+        history.clone(),
+        time.clone(),
+        mutant.and_then(Mutant::client_fault),
+    );
     let mut sim = network(&plan);
     let hosts = (0..plan.servers).map(|server| {
         let (database, time) = (Arc::clone(&database), time.clone());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use duologue_protocol::TurnId;
+use duologue_protocol::{ToolCall, TurnId};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     provider::Message,
     store::Lease,
     transcript::Transcript,
-    turn::{Node, Output, Turn},
+    turn::{Node, Output, Turn, TurnError},
 };
 
 impl Turn {
@@ -35,11 +35,17 @@ impl Turn {
         // It is in the transcript already.
         turn.messages.pop();
         turn.calls_made = calls_made.try_into().unwrap_or(u16::MAX);
-        if let Step::Generate { tools } = turn.plan().step {
-            turn.tools = tools;
-        }
         turn.start = Node::CallAgain(transcript.open_calls.clone());
         Some((turn, outputs))
+    }
+
+    /// Makes the calls again. The agent is asked here, not in [`resumed`](Self::resumed), so that a
+    /// panic of the agent ends the turn and not the session.
+    pub(super) async fn call_again(&mut self, calls: Vec<ToolCall>) -> Result<Node, TurnError> {
+        if let Step::Generate { tools } = self.plan().step {
+            self.tools = tools;
+        }
+        self.answer_calls(calls).await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use duologue_protocol::{Event, EventBody, Seq, SessionSummarized, SummaryStatus};
 
-use super::{Entry, Findings, Invariant};
+use super::{findings::Findings, invariant::Invariant, kept::Entry};
 use crate::store::{
     JobEnd, SessionRecord, SessionStatus,
     normalize::Ending,

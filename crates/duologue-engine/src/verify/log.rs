@@ -4,7 +4,11 @@ use std::collections::{HashSet, VecDeque};
 
 use duologue_protocol::EventBody;
 
-use super::{Entry, Findings, Invariant, Kept};
+use super::{
+    findings::Findings,
+    invariant::Invariant,
+    kept::{Entry, Kept},
+};
 use crate::transcript::MESSAGE_IDS_MAX;
 
 /// Numbers are 1, 2, 3, …

@@ -2,7 +2,12 @@
 
 use duologue_protocol::{Seq, SessionId};
 
-use super::{Findings, Invariant, Kept, Violation, violations};
+use super::{
+    findings::{Findings, Violation},
+    invariant::Invariant,
+    kept::Kept,
+    violations,
+};
 use crate::store::{StoreError, operators::OperatorStore};
 
 /// Rows of a log that are read at a time.

@@ -3,6 +3,8 @@
 pub(crate) mod client;
 pub(crate) mod clock;
 pub(crate) mod log;
+mod names;
+mod patience;
 pub(crate) mod provider;
 pub(crate) mod store;
 pub(crate) mod tool;
@@ -16,24 +18,23 @@ use std::{
 use duologue_doubles::scripted::ScriptedProvider;
 use duologue_engine::{
     AttachError, Engine, Limits, Parts, Position,
+    agent::Agent,
     limits::{
         GenerationLimits, JobLimits, ProcessLimits, RetryDelay, SessionLimits, TokenLimits,
         TurnLimits, UserLimits,
     },
     provider::Provider,
     store::{ServerId, SessionRecord, SessionStatus},
+    tool::Tool,
 };
-use duologue_protocol::{Event, OnBusy, Seq, SessionId, UserId};
+use duologue_protocol::{Event, OnBusy, Seq, UserId};
 use duologue_router::RuleAgent;
 
 use self::{client::Client, clock::SteppingClock, store::WatchedStore, tool::Toolbox};
-
-/// How long a test waits for what must come. Paused time makes it free, and it is longer than any
-/// limit, so that a test may wait for a limit to be reached.
-const PATIENCE: Duration = Duration::from_mins(30);
-
-/// How often it looks.
-const GLANCE: Duration = Duration::from_millis(10);
+pub(crate) use self::{
+    names::{alice, session_id},
+    patience::{millis, pass, seconds, until, within},
+};
 
 const AGENT: &str = r#"
 name = "test"
@@ -60,7 +61,7 @@ pub(crate) struct World {
     pub(crate) store: Arc<WatchedStore>,
     pub(crate) tools: Arc<Toolbox>,
     pub(crate) clock: Arc<SteppingClock>,
-    agent: String,
+    agent: Arc<dyn Agent>,
 }
 
 impl World {
@@ -112,26 +113,33 @@ impl World {
     /// An engine whose agent has these settings for the tool `fetch_order`.
     pub(crate) fn with_order_tool(settings: &str) -> Self {
         let order = "[tools.fetch_order]";
-        let agent = AGENT.replace(order, &format!("{order}\n{settings}"));
+        let text = AGENT.replace(order, &format!("{order}\n{settings}"));
         let store = Arc::new(WatchedStore::new());
         let tools = Toolbox::new(&store);
+        let agent = rules(&text, &tools);
         let provider = ScriptedProvider::following_rules();
         Self::build_with(provider, None, store, tools, agent, "here", |_| {})
     }
 
-    /// Another server like this one, with the same store and the same tools.
+    /// An engine whose model decides which tools are called, with an agent of the test's own.
+    pub(crate) fn with_agent(agent: impl FnOnce(Vec<Arc<dyn Tool>>) -> Arc<dyn Agent>) -> Self {
+        let store = Arc::new(WatchedStore::new());
+        let tools = Toolbox::new(&store);
+        let agent = agent(tools.tools());
+        let provider = ScriptedProvider::calling_tools();
+        Self::build_with(provider, None, store, tools, agent, "here", |_| {})
+    }
+
+    /// Another server like this one, with the same store, tools and agent.
     pub(crate) fn next(&self, server: &str) -> Self {
+        self.next_with_agent(server, Arc::clone(&self.agent))
+    }
+
+    /// Another server with the same store and the same tools, and another agent.
+    pub(crate) fn next_with_agent(&self, server: &str, agent: Arc<dyn Agent>) -> Self {
         let provider = ScriptedProvider::following_rules();
         let (store, tools) = (Arc::clone(&self.store), Arc::clone(&self.tools));
-        Self::build_with(
-            provider,
-            None,
-            store,
-            tools,
-            self.agent.clone(),
-            server,
-            |_| {},
-        )
+        Self::build_with(provider, None, store, tools, agent, server, |_| {})
     }
 
     /// Another server on a store that exists, with limits of the test's own.
@@ -152,15 +160,8 @@ impl World {
         change: impl FnOnce(&mut Limits),
     ) -> Self {
         let tools = Toolbox::new(&store);
-        Self::build_with(
-            scripted,
-            provider,
-            store,
-            tools,
-            AGENT.to_owned(),
-            server,
-            change,
-        )
+        let agent = rules(AGENT, &tools);
+        Self::build_with(scripted, provider, store, tools, agent, server, change)
     }
 
     fn build_with(
@@ -168,19 +169,17 @@ impl World {
         provider: Option<Arc<dyn Provider>>,
         store: Arc<WatchedStore>,
         tools: Arc<Toolbox>,
-        agent_text: String,
+        agent: Arc<dyn Agent>,
         server: &str,
         change: impl FnOnce(&mut Limits),
     ) -> Self {
         let mut limits = limits();
         change(&mut limits);
-        let agent = RuleAgent::from_toml(&agent_text, &tools.tools());
-        let agent = agent.expect("the agent is well-formed");
         let clock = Arc::new(SteppingClock::start());
         let parts = Parts {
             store: Arc::<WatchedStore>::clone(&store),
             provider: provider.unwrap_or_else(|| Arc::new(scripted.clone())),
-            agent: Arc::new(agent),
+            agent: Arc::clone(&agent),
             clock: Arc::<SteppingClock>::clone(&clock),
             server: ServerId(server.to_owned()),
         };
@@ -190,7 +189,7 @@ impl World {
             store,
             tools,
             clock,
-            agent: agent_text,
+            agent,
         }
     }
 
@@ -257,44 +256,9 @@ impl World {
     }
 }
 
-pub(crate) fn alice() -> UserId {
-    UserId::new("alice").expect("a user id")
-}
-
-pub(crate) fn session_id(name: &str) -> SessionId {
-    SessionId::new(name).expect("a session id")
-}
-
-/// Asks until there is an answer. Time passes meanwhile.
-pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    within(what, async {
-        loop {
-            if let Some(answer) = ask().await {
-                return answer;
-            }
-            pass(GLANCE).await;
-        }
-    })
-    .await
-}
-
-/// Waits for what must come.
-pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
-    let done = tokio::time::timeout(PATIENCE, work).await;
-    done.unwrap_or_else(|_| panic!("in vain for {PATIENCE:?}: {what}"))
-}
-
-/// Lets paused time pass: everything that is due meanwhile happens in its order.
-pub(crate) async fn pass(time: Duration) {
-    tokio::time::sleep(time).await;
-}
-
-pub(crate) fn seconds(count: u64) -> Duration {
-    Duration::from_secs(count)
-}
-
-pub(crate) fn millis(count: u64) -> Duration {
-    Duration::from_millis(count)
+fn rules(text: &str, tools: &Arc<Toolbox>) -> Arc<dyn Agent> {
+    let agent = RuleAgent::from_toml(text, &tools.tools());
+    Arc::new(agent.expect("the agent is well-formed"))
 }
 
 fn number(number: u32) -> NonZeroU32 {

@@ -3,6 +3,7 @@
 //! Time passes only while everything waits for it, so a test may wait for an hour at no cost and
 //! still sees every timer fire in its order.
 
+mod agents;
 mod attempt;
 mod busy;
 mod cancelling;

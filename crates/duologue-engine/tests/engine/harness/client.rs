@@ -9,7 +9,7 @@ use duologue_protocol::{
 };
 use futures_util::FutureExt;
 
-use super::within;
+use super::patience::within;
 
 /// See the module.
 #[derive(Debug)]

@@ -11,7 +11,10 @@ use duologue_engine::store::{
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use tokio::{sync::watch, time::Instant};
 
-use super::{alice, session_id, within};
+use super::{
+    names::{alice, session_id},
+    patience::within,
+};
 
 /// A method of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

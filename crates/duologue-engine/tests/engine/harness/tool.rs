@@ -11,7 +11,7 @@ use duologue_protocol::CallId;
 use serde_json::{Value, json};
 use tokio::sync::{Barrier, watch};
 
-use super::{log, store::WatchedStore, within};
+use super::{log, patience::within, store::WatchedStore};
 
 /// What a tool does when it is called.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Toolbox {
         })
     }
 
-    pub(super) fn tools(self: &Arc<Self>) -> Vec<Arc<dyn Tool>> {
+    pub(crate) fn tools(self: &Arc<Self>) -> Vec<Arc<dyn Tool>> {
         let tool = |name, parameters| -> Arc<dyn Tool> {
             Arc::new(BoxedTool {
                 name,
