@@ -20,6 +20,7 @@ use crate::{
     address::Address,
     connection::{Connection, Incoming, server_of},
     loss::Loss,
+    outbox::MessageTooBig,
     refusal::Refusal,
     session::{NextStep, Received, Session, SessionOptions},
     transport::{Tcp, TokenSource, Transport},
@@ -67,6 +68,8 @@ pub enum Update {
     HistoryLost,
     /// The message with this id was given up: each connection over which it was sent was lost.
     Abandoned(String),
+    /// This message was not sent: it is larger than the server accepts.
+    TooBig(MessageTooBig),
 }
 
 /// Something that came in, for a caller that drives the connection by itself.
@@ -214,6 +217,9 @@ impl<T: Transport> Client<T> {
         loop {
             if let Some(id) = self.session.next_abandoned() {
                 return Ok(Some(Update::Abandoned(id)));
+            }
+            if let Some(too_big) = self.session.next_too_big() {
+                return Ok(Some(Update::TooBig(too_big)));
             }
             match &mut self.stage {
                 Stage::Over => return Ok(None),
