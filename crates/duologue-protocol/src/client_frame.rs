@@ -4,7 +4,7 @@
 //! that a person with a plain WebSocket tool can talk. A frame that does show one of those keys
 //! claims to be ours, and is refused with a reason when it is not well formed.
 
-use std::{cell::Cell, fmt, sync::Arc};
+use std::{cell::Cell, collections::BTreeMap, fmt, sync::Arc};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -12,7 +12,7 @@ use serde::{
 };
 use serde_json::Value;
 
-use crate::{ErrorCode, MessageId};
+use crate::{ErrorCode, FrameDescription, FrameKind, MessageId};
 
 /// One request of a client.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,7 +77,52 @@ impl FrameError {
     }
 }
 
-const TYPES: &str = "`message`, `cancel`, `end`, `auth` and `ping`";
+/// Defines the list of clients' frames and everything that follows from it: for each its `type` and
+/// its fields.
+macro_rules! client_frames {
+    ($($name:literal $variant:ident($($field:literal),*);)*) => {
+        /// The types of clients' frames. [`Fields::into_frame`] has an arm for each.
+        #[derive(Clone, Copy)]
+        enum FrameType {
+            $($variant,)*
+        }
+
+        impl FrameType {
+            fn read(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+
+        const FRAMES: &[FrameDescription] = &[$(FrameDescription {
+            name: $name,
+            kind: FrameKind::Request,
+            fields: &[$($field),*],
+        }),*];
+    };
+}
+
+client_frames! {
+    "message" Message("message", "id", "on_busy");
+    "cancel" Cancel();
+    "end" End();
+    "auth" Auth("token");
+    "ping" Ping();
+}
+
+/// The names of all types, for people.
+fn types() -> String {
+    let names: Vec<String> = FRAMES
+        .iter()
+        .map(|frame| format!("`{}`", frame.name))
+        .collect();
+    match names.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        _ => names.concat(),
+    }
+}
 
 impl ClientFrame {
     /// Reads one text frame.
@@ -86,6 +131,11 @@ impl ClientFrame {
             None => UserInput::new(text, None, None).map(Self::Message),
             Some(fields) => fields.into_frame(),
         }
+    }
+
+    /// All frames of clients.
+    pub fn descriptions() -> &'static [FrameDescription] {
+        FRAMES
     }
 }
 
@@ -120,15 +170,22 @@ impl UserInput {
 
 /// The keys of ours that a JSON object held. Others are skipped unread, however deep they nest.
 #[derive(Default)]
-struct Fields {
-    r#type: Option<Value>,
-    message: Option<Value>,
-    id: Option<Value>,
-    on_busy: Option<Value>,
-    token: Option<Value>,
-}
+struct Fields(BTreeMap<&'static str, Value>);
 
 impl Fields {
+    /// The key as the description of some frame spells it; `None` if no frame has it.
+    fn known(key: &str) -> Option<&'static str> {
+        let fields = FRAMES.iter().flat_map(|frame| frame.fields);
+        let mut known = fields.copied().chain(["type"]);
+        known.find(|field| *field == key)
+    }
+
+    /// The value of a field, unless it is absent.
+    fn take(&mut self, field: &'static str) -> Option<Value> {
+        debug_assert!(Self::known(field).is_some(), "{field} is not described");
+        self.0.remove(field)
+    }
+
     /// `None` where the text is not a JSON object with `type` or `message`.
     fn read(text: &str) -> Result<Option<Self>, FrameError> {
         if !text.trim_start().starts_with('{') {
@@ -149,65 +206,61 @@ impl Fields {
         }
     }
 
-    fn into_frame(self) -> Result<ClientFrame, FrameError> {
-        let id = match self.id {
-            None | Some(Value::Null) => None,
-            Some(Value::String(id)) => Some(
-                MessageId::new(&id)
-                    .map_err(|error| FrameError::new(ErrorCode::BadRequest, error.to_string()))?,
-            ),
+    fn into_frame(mut self) -> Result<ClientFrame, FrameError> {
+        let id = self.take_id()?;
+        let refuse = |code, message: String| FrameError {
+            code,
+            message,
+            id: id.clone(),
+        };
+        let malformed = |message: &str| refuse(ErrorCode::BadRequest, message.to_owned());
+        let frame_type = match self.take("type") {
+            None => FrameType::Message,
+            Some(Value::String(name)) => FrameType::read(&name).ok_or_else(|| {
+                let shown: String = name.chars().take(40).collect();
+                let message = format!("unknown type {shown:?}; allowed are {}", types());
+                refuse(ErrorCode::UnknownType, message)
+            })?,
             Some(_) => {
-                return Err(FrameError::new(
-                    ErrorCode::BadRequest,
-                    "`id` must be a string",
-                ));
+                let message = format!("`type` must be a string: one of {}", types());
+                return Err(malformed(&message));
             }
         };
-        let refuse = |code, message: String| {
-            Err(FrameError {
-                code,
-                message,
-                id: id.clone(),
-            })
-        };
-        match self.r#type {
-            None => {}
-            Some(Value::String(r#type)) => match r#type.as_str() {
-                "message" => {}
-                "cancel" => return Ok(ClientFrame::Cancel),
-                "end" => return Ok(ClientFrame::End),
-                "ping" => return Ok(ClientFrame::Ping),
-                "auth" => {
-                    return match self.token {
-                        Some(Value::String(token)) => Ok(ClientFrame::Auth { token }),
-                        _ => refuse(ErrorCode::BadRequest, "`token` must be a string".into()),
-                    };
-                }
-                other => {
-                    let shown: String = other.chars().take(40).collect();
-                    let message = format!("unknown type {shown:?}; allowed are {TYPES}");
-                    return refuse(ErrorCode::UnknownType, message);
-                }
+        match frame_type {
+            FrameType::Cancel => Ok(ClientFrame::Cancel),
+            FrameType::End => Ok(ClientFrame::End),
+            FrameType::Ping => Ok(ClientFrame::Ping),
+            FrameType::Auth => match self.take("token") {
+                Some(Value::String(token)) => Ok(ClientFrame::Auth { token }),
+                _ => Err(malformed("`token` must be a string")),
             },
-            Some(_) => {
-                let message = format!("`type` must be a string: one of {TYPES}");
-                return refuse(ErrorCode::BadRequest, message);
+            FrameType::Message => {
+                let Some(Value::String(text)) = self.take("message") else {
+                    return Err(malformed("`message` must be a string"));
+                };
+                let on_busy = match self.take("on_busy") {
+                    None | Some(Value::Null) => None,
+                    Some(value) => {
+                        Some(value.as_str().and_then(OnBusy::read).ok_or_else(|| {
+                            malformed("`on_busy` must be `queue`, `reject` or `interrupt`")
+                        })?)
+                    }
+                };
+                UserInput::new(&text, id.clone(), on_busy).map(ClientFrame::Message)
             }
         }
-        let Some(Value::String(text)) = self.message else {
-            return refuse(ErrorCode::BadRequest, "`message` must be a string".into());
-        };
-        let on_busy = match self.on_busy {
-            None | Some(Value::Null) => None,
-            Some(value) => {
-                let Some(on_busy) = value.as_str().and_then(OnBusy::read) else {
-                    let message = "`on_busy` must be `queue`, `reject` or `interrupt`".into();
-                    return refuse(ErrorCode::BadRequest, message);
-                };
-                Some(on_busy)
+    }
+
+    fn take_id(&mut self) -> Result<Option<MessageId>, FrameError> {
+        let refuse = |message: String| FrameError::new(ErrorCode::BadRequest, message);
+        match self.take("id") {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(id)) => {
+                let id = MessageId::new(&id).map_err(|error| refuse(error.to_string()))?;
+                Ok(Some(id))
             }
-        };
-        UserInput::new(&text, id, on_busy).map(ClientFrame::Message)
+            Some(_) => Err(refuse("`id` must be a string".to_owned())),
+        }
     }
 }
 
@@ -225,21 +278,14 @@ impl<'de> Visitor<'de> for FieldsVisitor<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
         let mut fields = Fields::default();
         while let Some(key) = map.next_key::<String>()? {
-            let field = match key.as_str() {
-                "type" => &mut fields.r#type,
-                "message" => &mut fields.message,
-                "id" => &mut fields.id,
-                "on_busy" => &mut fields.on_busy,
-                "token" => &mut fields.token,
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                    continue;
-                }
+            let Some(field) = Fields::known(&key) else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
             };
-            if matches!(key.as_str(), "type" | "message") {
+            if matches!(field, "type" | "message") {
                 self.is_ours.set(true);
             }
-            *field = Some(map.next_value()?);
+            fields.0.insert(field, map.next_value()?);
         }
         Ok(fields)
     }

@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::{
-    CallId, ConnectionId, ErrorCode, MessageId, OnBusy, Seq, SessionId, Timestamp, TurnId, UserId,
+    CallId, ConnectionId, ErrorCode, FrameDescription, FrameKind, MessageId, OnBusy, Seq,
+    SessionId, Timestamp, TurnId, UserId, description::fields,
 };
 
 /// What an `assistant_message` is called on the wire.
@@ -29,36 +30,91 @@ pub struct Event {
     pub body: EventBody,
 }
 
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum EventBody {
+/// Defines [`EventBody`] and everything that follows from the list of events: one line per event with
+/// the struct of its fields, the name that the log stores it under, and the name that clients see if
+/// that is another one.
+macro_rules! events {
+    ($($(#[$doc:meta])* $body:ident = $event_type:literal $(as $wire_type:ident)?;)*) => {
+        /// What happened.
+        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[serde(untagged)]
+        pub enum EventBody {
+            $($(#[$doc])* $body($body),)*
+        }
+
+        impl EventBody {
+            /// All names that the log stores events under.
+            pub const TYPES: &'static [&'static str] = &[$($event_type),*];
+
+            /// The name that the log stores it under.
+            pub fn event_type(&self) -> &'static str {
+                match self {
+                    $(Self::$body(_) => $event_type,)*
+                }
+            }
+
+            /// The name that clients see.
+            pub fn wire_type(&self) -> &'static str {
+                match self {
+                    $(Self::$body(_) => events!(@wire $event_type $($wire_type)?),)*
+                }
+            }
+
+            /// The name that the log stores an event under which clients see as `wire_type`.
+            pub(crate) fn event_type_of(wire_type: &str) -> Option<&'static str> {
+                let names = [$((events!(@wire $event_type $($wire_type)?), $event_type)),*];
+                let found = names.into_iter().find(|(name, _)| *name == wire_type);
+                found.map(|(_, event_type)| event_type)
+            }
+
+            fn from_value(event_type: &str, payload: Value) -> Result<Self, serde_json::Error> {
+                match event_type {
+                    $($event_type => serde_json::from_value(payload).map(Self::$body),)*
+                    _ => Err(serde::de::Error::custom("this type is unknown here")),
+                }
+            }
+
+            /// All events.
+            pub(crate) fn descriptions() -> Vec<FrameDescription> {
+                vec![$(FrameDescription {
+                    name: events!(@wire $event_type $($wire_type)?),
+                    kind: FrameKind::Event,
+                    fields: fields::<$body>().expect("the fields of an event have names"),
+                }),*]
+            }
+        }
+    };
+    (@wire $event_type:literal) => { $event_type };
+    (@wire $event_type:literal $wire_type:ident) => { $wire_type };
+}
+
+events! {
     /// The session was created. Always the first event.
-    SessionStarted(SessionStarted),
+    SessionStarted = "session_started";
     /// A reader attached.
-    ClientConnected(ClientConnected),
+    ClientConnected = "client_connected";
     /// A reader left, or was lost.
-    ClientDisconnected(ClientDisconnected),
+    ClientDisconnected = "client_disconnected";
     /// The user said something while a turn was running: it has to wait for its own.
-    MessageQueued(MessageQueued),
+    MessageQueued = "message_queued";
     /// The user said something: a turn begins.
-    UserMessage(UserMessage),
+    UserMessage = "user_message";
     /// The router chose what the turn does.
-    Routed(Routed),
+    Routed = "routed";
     /// A tool is about to be called.
-    ToolCall(ToolCall),
+    ToolCall = "tool_call";
     /// A tool has answered.
-    ToolResult(ToolResult),
+    ToolResult = "tool_result";
     /// A question was asked, since a tool lacks a parameter.
-    FollowUp(FollowUp),
+    FollowUp = "follow_up";
     /// The answer is complete, or as complete as it will be: the turn is over.
-    AssistantMessage(AssistantMessage),
+    AssistantMessage = "assistant_message" as DONE;
     /// The session ended. It may be reopened by a `client_connected` that says so.
-    SessionEnded(SessionEnded),
+    SessionEnded = "session_ended";
     /// The summary was made, or has finally failed.
-    SessionSummarized(SessionSummarized),
+    SessionSummarized = "session_summarized";
     /// An entry of the log that this server's predecessor kept, which nothing here corresponds to.
-    Imported(Imported),
+    Imported = "imported";
 }
 
 /// See [`EventBody::SessionStarted`].
@@ -155,6 +211,7 @@ pub struct ToolCall {
 
 /// See [`EventBody::ToolResult`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "ToolResultFields")]
 pub struct ToolResult {
     /// The call that this answers.
     pub call_id: CallId,
@@ -168,13 +225,47 @@ pub struct ToolResult {
 }
 
 /// What came of a tool call: `{"result": …}` or `{"error": "…"}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToolOutcome {
     /// The tool's answer, any JSON.
     Result(Value),
     /// Why there is no answer, in words that the model and the user may see.
     Error(String),
+}
+
+/// A [`ToolResult`] as it is read: with all fields by name, so that [`fields`] finds them.
+#[derive(Deserialize)]
+struct ToolResultFields {
+    call_id: CallId,
+    name: String,
+    #[serde(default, deserialize_with = "present")]
+    result: Option<Value>,
+    error: Option<String>,
+    duration_ms: u64,
+}
+
+/// Reads a field that is there, even if it is `null`.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+impl TryFrom<ToolResultFields> for ToolResult {
+    type Error = &'static str;
+
+    fn try_from(fields: ToolResultFields) -> Result<Self, Self::Error> {
+        let outcome = match (fields.result, fields.error) {
+            (Some(result), _) => ToolOutcome::Result(result),
+            (None, Some(error)) => ToolOutcome::Error(error),
+            (None, None) => return Err("neither `result` nor `error`"),
+        };
+        Ok(Self {
+            call_id: fields.call_id,
+            name: fields.name,
+            outcome,
+            duration_ms: fields.duration_ms,
+        })
+    }
 }
 
 /// See [`EventBody::FollowUp`].
@@ -345,75 +436,9 @@ pub struct PayloadError {
 }
 
 impl EventBody {
-    /// All names that the log keeps events under.
-    pub const TYPES: &'static [&'static str] = &[
-        "session_started",
-        "client_connected",
-        "client_disconnected",
-        "message_queued",
-        "user_message",
-        "routed",
-        "tool_call",
-        "tool_result",
-        "follow_up",
-        "assistant_message",
-        "session_ended",
-        "session_summarized",
-        "imported",
-    ];
-
-    /// The name that the log keeps it under.
-    pub fn event_type(&self) -> &'static str {
-        match self {
-            Self::SessionStarted(_) => "session_started",
-            Self::ClientConnected(_) => "client_connected",
-            Self::ClientDisconnected(_) => "client_disconnected",
-            Self::MessageQueued(_) => "message_queued",
-            Self::UserMessage(_) => "user_message",
-            Self::Routed(_) => "routed",
-            Self::ToolCall(_) => "tool_call",
-            Self::ToolResult(_) => "tool_result",
-            Self::FollowUp(_) => "follow_up",
-            Self::AssistantMessage(_) => "assistant_message",
-            Self::SessionEnded(_) => "session_ended",
-            Self::SessionSummarized(_) => "session_summarized",
-            Self::Imported(_) => "imported",
-        }
-    }
-
-    /// The name that clients see. The end of an answer has its own; all others are called as in the
-    /// log.
-    pub fn wire_type(&self) -> &'static str {
-        match self {
-            Self::AssistantMessage(_) => DONE,
-            other => other.event_type(),
-        }
-    }
-
     /// Reads back what [`Event::payload`] wrote. Unknown fields are ignored.
     pub fn read(event_type: &str, payload: Value) -> Result<Self, PayloadError> {
-        fn body<T: DeserializeOwned>(
-            payload: Value,
-            make: fn(T) -> EventBody,
-        ) -> Result<EventBody, serde_json::Error> {
-            serde_json::from_value(payload).map(make)
-        }
-        let read = match event_type {
-            "session_started" => body(payload, Self::SessionStarted),
-            "client_connected" => body(payload, Self::ClientConnected),
-            "client_disconnected" => body(payload, Self::ClientDisconnected),
-            "message_queued" => body(payload, Self::MessageQueued),
-            "user_message" => body(payload, Self::UserMessage),
-            "routed" => body(payload, Self::Routed),
-            "tool_call" => body(payload, Self::ToolCall),
-            "tool_result" => body(payload, Self::ToolResult),
-            "follow_up" => body(payload, Self::FollowUp),
-            "assistant_message" => body(payload, Self::AssistantMessage),
-            "session_ended" => body(payload, Self::SessionEnded),
-            "session_summarized" => body(payload, Self::SessionSummarized),
-            "imported" => body(payload, Self::Imported),
-            _ => Err(serde::de::Error::custom("this type is unknown here")),
-        };
+        let read = Self::from_value(event_type, payload);
         read.map_err(|source| PayloadError {
             event_type: event_type.to_owned(),
             source,

@@ -5,6 +5,7 @@
 
 mod client_frame;
 mod code;
+mod description;
 mod event;
 mod id;
 mod received;
@@ -13,6 +14,7 @@ mod server_frame;
 pub use crate::{
     client_frame::{ClientFrame, FrameError, OnBusy, UserInput},
     code::{CloseCode, ErrorCode},
+    description::{FrameDescription, FrameKind},
     event::{
         AssistantMessage, ClientConnected, ClientDisconnected, DisconnectReason, EndReason, Event,
         EventBody, FinishReason, FollowUp, Imported, MessageQueued, PayloadError, Routed,

@@ -93,13 +93,9 @@ impl ServerFrame {
         if has_unknown_reason(&r#type, &fields) {
             return Ok(unknown(r#type, &fields));
         }
-        let event_type = match r#type.as_str() {
-            DONE => "assistant_message",
-            // The first frame of a connection; the same event in a replay has no `resumed`.
-            "session_started" if fields.contains_key("resumed") => "",
-            other => other,
-        };
-        if EventBody::TYPES.contains(&event_type) {
+        // The first frame of a connection is no event; the same event in a replay has no `resumed`.
+        let is_opening = r#type == "session_started" && fields.contains_key("resumed");
+        if !is_opening && let Some(event_type) = EventBody::event_type_of(&r#type) {
             return read_event(&r#type, event_type, fields).map(Received::Frame);
         }
         if !ServerFrame::TYPES.contains(&r#type.as_str()) {

@@ -8,32 +8,84 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ErrorCode, Event, EventBody, FrameError, LogId, MessageId, Seq, SessionId, SessionStarted,
-    Timestamp, TurnId, UserId,
+    ErrorCode, Event, EventBody, FrameDescription, FrameError, FrameKind, LogId, MessageId, Seq,
+    SessionId, SessionStarted, Timestamp, TurnId, UserId, description::fields,
 };
 
 /// Ends every turn in the text dialect.
 pub const END_OF_RESPONSE: &str = "[END_OF_RESPONSE]";
 
-/// One frame for a reader.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum ServerFrame {
-    /// A fact, already stored.
-    #[serde(skip)]
-    Event(Event),
+/// Defines [`ServerFrame`] and everything that follows from the list of its frames: for each frame its
+/// kind, its `type`, and its fields or the struct that has them. Events have their own list in
+/// [`EventBody`].
+macro_rules! server_frames {
+    ($(
+        $(#[$doc:meta])*
+        $kind:ident $name:literal $variant:ident
+            $(($body:ty))?
+            $({ $($(#[$attribute:meta])* $field:ident: $field_type:ty,)* })?;
+    )*) => {
+        /// One frame for a reader.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "type")]
+        pub enum ServerFrame {
+            /// A fact, already stored.
+            #[serde(skip)]
+            Event(Event),
+            $(
+                $(#[$doc])*
+                #[serde(rename = $name)]
+                $variant $(($body))? $({ $($(#[$attribute])* $field: $field_type,)* })?,
+            )*
+        }
+
+        impl ServerFrame {
+            /// The names of all frames that are no events.
+            pub const TYPES: &'static [&'static str] = &[$($name),*];
+
+            /// What the frame is.
+            pub fn kind(&self) -> FrameKind {
+                match self {
+                    Self::Event(_) => FrameKind::Event,
+                    $(Self::$variant { .. } => FrameKind::$kind,)*
+                }
+            }
+
+            /// All frames of servers: events, deltas and notices.
+            pub fn descriptions() -> Vec<FrameDescription> {
+                let mut frames = EventBody::descriptions();
+                frames.extend([$(FrameDescription {
+                    name: $name,
+                    kind: FrameKind::$kind,
+                    fields: server_frames!(@fields
+                        $(($body))? $({ $($(#[$attribute])* $field: $field_type,)* })?),
+                }),*]);
+                frames
+            }
+        }
+    };
+    (@fields) => { &[] };
+    (@fields ($body:ty)) => { fields::<$body>().expect("the fields of a frame have names") };
+    (@fields { $($(#[$attribute:meta])* $field:ident: $field_type:ty,)* }) => {{
+        #[derive(Deserialize)]
+        #[expect(dead_code, reason = "it only shows how its fields are spelled")]
+        struct Fields { $($(#[$attribute])* $field: $field_type,)* }
+        fields::<Fields>().expect("the fields of a frame have names")
+    }};
+}
+
+server_frames! {
     /// The first frame of a connection to a session.
-    #[serde(rename = "session_started")]
-    Opened(SessionOpened),
+    Notice "session_started" Opened(SessionOpened);
     /// An answer begins.
-    Start {
+    Delta "start" Start {
         /// Who answers.
         role: Role,
         /// Its turn.
         turn_id: TurnId,
-    },
+    };
     /// A piece of the answer in progress.
-    Token {
+    Delta "token" Token {
         /// Its turn.
         turn_id: TurnId,
         /// 0, 1, 2, … within the turn.
@@ -41,60 +93,59 @@ pub enum ServerFrame {
         /// The piece; never empty.
         #[serde(rename = "token")]
         text: String,
-    },
+    };
     /// The answer so far; replaces what is shown.
-    Draft {
+    Delta "draft" Draft {
         /// Its turn.
         turn_id: TurnId,
         /// All the text so far.
         text: Arc<str>,
         /// The index of the next `token`.
         next_index: u64,
-    },
+    };
     /// All events up to `seq` have been sent; what follows is live.
-    Replayed {
+    Notice "replayed" Replayed {
         /// The last replayed event.
         seq: Seq,
-    },
+    };
     /// A refused request, or why a turn failed.
-    Error(ErrorFrame),
+    Notice "error" Error(ErrorFrame);
     /// The server is about to close the connection.
-    #[serde(rename = "goaway")]
-    GoAway {
+    Notice "goaway" GoAway {
         /// Why it closes.
         reason: GoAwayReason,
         /// How long to wait before reconnecting, in milliseconds.
         reconnect_after_ms: u64,
-    },
+    };
     /// The session cannot use something that it needs, and keeps trying. Sent once.
-    Degraded {
+    Notice "degraded" Degraded {
         /// What it cannot use.
         reason: DegradedReason,
-    },
+    };
     /// The trouble that `degraded` reported is over.
-    Recovered {
+    Notice "recovered" Recovered {
         /// As in `degraded`.
         reason: DegradedReason,
-    },
+    };
     /// The handshake had no token; the client has to send one in an `auth` frame.
-    AuthRequired {
+    Notice "auth_required" AuthRequired {
         /// How long the client has, in milliseconds.
         timeout_ms: u64,
-    },
+    };
     /// The token of an `auth` frame was accepted.
-    AuthOk {
+    Notice "auth_ok" AuthOk {
         /// The token's user.
         user_id: UserId,
         /// When the token expires.
         expires_at: Timestamp,
-    },
+    };
     /// The connection's token expires soon; a new one keeps the connection open.
-    AuthExpiring {
+    Notice "auth_expiring" AuthExpiring {
         /// When it expires.
         expires_at: Timestamp,
-    },
+    };
     /// The answer to `ping`.
-    Pong,
+    Notice "pong" Pong;
 }
 
 /// The facts of a session, as the first frame of a connection states them.
@@ -265,23 +316,6 @@ struct EventJson<'a> {
 }
 
 impl ServerFrame {
-    /// The names of all frames that are no events.
-    pub const TYPES: &'static [&'static str] = &[
-        "session_started",
-        "start",
-        "token",
-        "draft",
-        "replayed",
-        "error",
-        "goaway",
-        "degraded",
-        "recovered",
-        "auth_required",
-        "auth_ok",
-        "auth_expiring",
-        "pong",
-    ];
-
     /// The frame in the JSON dialect.
     pub fn to_json(&self) -> String {
         let json = match self {

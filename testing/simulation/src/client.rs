@@ -1,25 +1,26 @@
 //! A client: speaks real WebSocket on the simulated network, in character, and checks every frame.
 
 mod knowledge;
+mod participant;
 mod tab;
-mod view;
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard},
 };
 
+use duologue_observer::ClientFault;
 use duologue_protocol::SessionId;
 use futures_util::future::join_all;
 
 use crate::{
-    history::History,
     plan::{Character, Plan, Talk},
     time::Time,
+    trace::Trace,
 };
 
 pub(crate) use self::knowledge::Knowledge;
-use self::{knowledge::Shared, tab::Tab};
+use self::{knowledge::Shared, participant::Participant};
 
 /// All clients of a run. Clones are the same.
 #[derive(Clone, Debug)]
@@ -28,9 +29,10 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    pub(crate) fn new(plan: &Plan, history: History, time: Time) -> Self {
+    /// Clients that have the given fault, or none.
+    pub(crate) fn new(plan: &Plan, trace: Trace, time: Time, fault: Option<ClientFault>) -> Self {
         Self {
-            shared: Shared::new(plan, history, time),
+            shared: Shared::new(plan, trace, time, fault),
         }
     }
 
@@ -55,7 +57,7 @@ impl Clients {
         let tabs = (0..tabs).map(|number| {
             let name = format!("{client}/{}/{number}", talk.session_id);
             let (shared, talk) = (self.shared.clone(), talk.clone());
-            Tab::new(shared, name, talk, number, Arc::clone(&home)).live()
+            Participant::new(shared, name, talk, number, Arc::clone(&home)).run()
         });
         join_all(tabs.collect::<Vec<_>>()).await;
     }

@@ -1,11 +1,12 @@
 //! The one database that all servers share, the faults between it and them, and what it has seen.
 //!
-//! It is the engine's store in memory, perhaps with a planted fault ([`crate::mutant`]). Each server
+//! It is the engine's store in memory, perhaps with a planted fault ([`MutatedStore`]). Each server
 //! reaches it through a [`Connection`], which may be slow, may fail before or after the effect, and
 //! may be cut. What is written is noted in a [`Ledger`] that knows nothing of the engine.
 
 mod connection;
 mod ledger;
+mod mutated_store;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,11 +21,12 @@ use fastrand::Rng;
 use futures_util::FutureExt;
 
 use crate::{
-    history::History,
     mutant::Mutant,
     time::{ClockHandle, Time},
+    trace::Trace,
 };
 
+use self::mutated_store::MutatedStore;
 pub(crate) use self::{connection::Connection, ledger::Ledger};
 
 /// How ill the database is.
@@ -46,7 +48,7 @@ pub(crate) struct Database {
     memory: Arc<MemoryStore>,
     clock: ClockHandle,
     time: Time,
-    history: History,
+    trace: Trace,
     state: Mutex<State>,
 }
 
@@ -70,7 +72,7 @@ impl Database {
         mutant: Option<Mutant>,
         clock: ClockHandle,
         time: Time,
-        history: History,
+        trace: Trace,
         seed: u64,
     ) -> Arc<Self> {
         let memory = Arc::new(MemoryStore::new());
@@ -78,12 +80,12 @@ impl Database {
         Arc::new(Self {
             store: match mutant {
                 None => sound,
-                Some(mutant) => mutant.plant(sound),
+                Some(mutant) => Arc::new(MutatedStore::new(mutant, sound)),
             },
             memory,
             clock,
             time,
-            history,
+            trace,
             state: Mutex::new(State {
                 rng: Rng::with_seed(seed),
                 faults: Faults::default(),

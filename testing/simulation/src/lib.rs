@@ -12,10 +12,8 @@
 //!
 //! Nothing here may take time, randomness or ids from anywhere but the seed.
 
-mod canary;
 mod client;
 mod database;
-mod history;
 mod model;
 mod mutant;
 mod nemesis;
@@ -26,10 +24,11 @@ mod server;
 mod simulation;
 mod time;
 mod tools;
+mod trace;
 mod world;
 
 pub use crate::{
-    history::History,
     mutant::Mutant,
     simulation::{Outcome, run},
+    trace::Trace,
 };

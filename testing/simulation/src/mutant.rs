@@ -1,28 +1,17 @@
-//! Faults planted into the database on purpose, each of which the simulation must find.
+//! Faults planted on purpose, each of which the simulation must find.
 //!
 //! They test the checks: a check that no planted fault trips may be one that cannot fail.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
-};
+use duologue_observer::ClientFault;
 
-use async_trait::async_trait;
-use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
-    SessionStore, Store, StoreError,
-};
-use duologue_protocol::{Event, EventBody, Seq, SessionId, Timestamp, UserId};
-
-/// What is wrong with the database.
+/// What is wrong with the database, or with the clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
     /// A write is acknowledged first and done with the next; a new holder never sees it.
     AcknowledgesBeforeCommit,
     /// A repeated write is done again.
     RepeatsWrites,
-    /// What is read has lost the ids of messages, so that nobody knows them again.
+    /// What is read has lost the ids of messages, so that duplicates are not recognised.
     ForgetsMessageIds,
     /// Writes under an old epoch are done.
     HasNoFence,
@@ -34,11 +23,15 @@ pub enum Mutant {
     ReadsOneTooFar,
     /// A user that asks for a session becomes its owner.
     IgnoresOwners,
+    /// Clients do not resume: each connection continues where the server is, whatever was missed.
+    SkipsGaps,
+    /// Clients leave one piece of each answer out.
+    SkipsTokens,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::AcknowledgesBeforeCommit,
         Self::RepeatsWrites,
         Self::ForgetsMessageIds,
@@ -47,271 +40,16 @@ impl Mutant {
         Self::IgnoresGrace,
         Self::ReadsOneTooFar,
         Self::IgnoresOwners,
+        Self::SkipsGaps,
+        Self::SkipsTokens,
     ];
 
-    /// Plants it into a store.
-    pub(crate) fn plant(self, store: Arc<dyn Store>) -> Arc<dyn Store> {
-        Arc::new(Mutated {
-            mutant: self,
-            store,
-            memory: Mutex::default(),
-        })
-    }
-}
-
-/// A write that was acknowledged and not done.
-#[derive(Clone, Debug)]
-struct Pending {
-    lease: Lease,
-    after: Seq,
-    events: Vec<Event>,
-}
-
-/// What a mutant must remember to do its harm.
-#[derive(Debug, Default)]
-struct Memory {
-    pending: BTreeMap<SessionId, Pending>,
-    leases: BTreeMap<SessionId, Lease>,
-    owners: BTreeMap<SessionId, UserId>,
-    jobs: BTreeMap<i64, Job>,
-}
-
-struct Mutated {
-    mutant: Mutant,
-    store: Arc<dyn Store>,
-    memory: Mutex<Memory>,
-}
-
-impl Mutated {
-    fn is(&self, mutant: Mutant) -> bool {
-        self.mutant == mutant
-    }
-
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().expect("no holder of this lock panics")
-    }
-
-    /// Does what was acknowledged before.
-    async fn catch_up(&self, session_id: &SessionId) -> Result<(), StoreError> {
-        let pending = self.memory().pending.remove(session_id);
-        match pending {
-            None => Ok(()),
-            Some(Pending {
-                lease,
-                after,
-                events,
-            }) => self.store.append(&lease, after, &events).await,
+    /// The fault that clients have.
+    pub(crate) fn client_fault(self) -> Option<ClientFault> {
+        match self {
+            Self::SkipsGaps => Some(ClientFault::SkipsGaps),
+            Self::SkipsTokens => Some(ClientFault::SkipsTokens),
+            _of_the_database => None,
         }
-    }
-
-    /// The same events at the end of the log, whatever they were written for, and under the hold
-    /// that is valid now.
-    async fn moved(&self, lease: &Lease, events: &[Event]) -> Result<Pending, StoreError> {
-        let record = self
-            .store
-            .session(&lease.user_id, &lease.session_id)
-            .await?;
-        let after = record.map_or(Seq::ZERO, |record| record.last_seq);
-        let current = self.memory().leases.get(&lease.session_id).cloned();
-        let numbered = events.iter().zip(1_u64..).map(|(event, number)| Event {
-            seq: Seq(after.0 + number),
-            ..event.clone()
-        });
-        Ok(Pending {
-            lease: current.unwrap_or_else(|| lease.clone()),
-            after,
-            events: numbered.collect(),
-        })
-    }
-
-    /// The claim of a job that is valid now, for a worker that may have an older one.
-    fn current(&self, job: &Job) -> Job {
-        let current = self.memory().jobs.get(&job.id).cloned();
-        let is_mutated = self.is(Mutant::HasNoJobFence);
-        current
-            .filter(|_| is_mutated)
-            .unwrap_or_else(|| job.clone())
-    }
-
-    fn remember(&self, claimed: &Claimed) {
-        let lease = claimed.lease.clone();
-        self.memory().leases.insert(lease.session_id.clone(), lease);
-    }
-}
-
-#[async_trait]
-impl SessionStore for Mutated {
-    async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
-        self.memory().pending.remove(&claim.session_id);
-        let mut claim = claim.clone();
-        if self.is(Mutant::IgnoresOwners) {
-            let mut memory = self.memory();
-            let owner = memory.owners.entry(claim.session_id.clone());
-            claim.user_id = owner.or_insert_with(|| claim.user_id.clone()).clone();
-        }
-        let claimed = self.store.claim(&claim).await?;
-        if let Some(claimed) = &claimed {
-            self.remember(claimed);
-        }
-        Ok(claimed)
-    }
-
-    async fn claim_lapsed(
-        &self,
-        server: &ServerId,
-        lease_duration: Duration,
-        grace: Duration,
-        limit: u32,
-    ) -> Result<Vec<Claimed>, StoreError> {
-        let grace = if self.is(Mutant::IgnoresGrace) {
-            Duration::ZERO
-        } else {
-            grace
-        };
-        let lapsed = self
-            .store
-            .claim_lapsed(server, lease_duration, grace, limit)
-            .await?;
-        for claimed in &lapsed {
-            self.memory().pending.remove(&claimed.lease.session_id);
-            self.remember(claimed);
-        }
-        Ok(lapsed)
-    }
-
-    async fn renew(
-        &self,
-        server: &ServerId,
-        leases: &[Lease],
-        lease_duration: Duration,
-    ) -> Result<Vec<Lease>, StoreError> {
-        self.store.renew(server, leases, lease_duration).await
-    }
-
-    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
-        self.catch_up(&lease.session_id).await?;
-        self.store.release(lease).await
-    }
-
-    async fn append(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
-        self.catch_up(&lease.session_id).await?;
-        let says = |event: &Event| matches!(event.body, EventBody::UserMessage(_));
-        match self.mutant {
-            Mutant::AcknowledgesBeforeCommit if events.iter().any(says) => {
-                let pending = Pending {
-                    lease: lease.clone(),
-                    after,
-                    events: events.to_vec(),
-                };
-                let mut memory = self.memory();
-                memory.pending.insert(lease.session_id.clone(), pending);
-                Ok(())
-            }
-            Mutant::RepeatsWrites | Mutant::HasNoFence => {
-                let moved = self.moved(lease, events).await?;
-                let is_old = moved.lease != *lease;
-                let is_done = moved.after != after;
-                let applies = match self.mutant {
-                    Mutant::HasNoFence => is_old,
-                    _ => is_done && !is_old,
-                };
-                if applies {
-                    let Pending {
-                        lease,
-                        after,
-                        events,
-                    } = &moved;
-                    return self.store.append(lease, *after, events).await;
-                }
-                self.store.append(lease, after, events).await
-            }
-            _ => self.store.append(lease, after, events).await,
-        }
-    }
-
-    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
-        self.catch_up(&lease.session_id).await?;
-        self.store.end(lease, after, events).await
-    }
-
-    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
-        self.store.save_draft(lease, draft).await
-    }
-
-    async fn read(
-        &self,
-        user: &UserId,
-        session: &SessionId,
-        after: Seq,
-        limit: u32,
-    ) -> Result<Vec<Event>, StoreError> {
-        self.catch_up(session).await?;
-        let mut events = self.store.read(user, session, after, limit).await?;
-        match self.mutant {
-            Mutant::ReadsOneTooFar if events.len() > 1 => {
-                events.remove(0);
-            }
-            Mutant::ForgetsMessageIds => {
-                for event in &mut events {
-                    if let EventBody::UserMessage(said) = &mut event.body {
-                        said.id = None;
-                    }
-                }
-            }
-            _ => {}
-        }
-        Ok(events)
-    }
-
-    async fn session(
-        &self,
-        user: &UserId,
-        session: &SessionId,
-    ) -> Result<Option<SessionRecord>, StoreError> {
-        self.store.session(user, session).await
-    }
-
-    async fn tokens_spent(&self, user: &UserId, since: Timestamp) -> Result<u64, StoreError> {
-        self.store.tokens_spent(user, since).await
-    }
-}
-
-#[async_trait]
-impl JobStore for Mutated {
-    async fn claim_job(
-        &self,
-        worker: &ServerId,
-        lease_duration: Duration,
-    ) -> Result<Option<Job>, StoreError> {
-        let job = self.store.claim_job(worker, lease_duration).await?;
-        if let Some(job) = &job {
-            self.memory().jobs.insert(job.id, job.clone());
-        }
-        Ok(job)
-    }
-
-    async fn renew_job(&self, job: &Job, lease_duration: Duration) -> Result<(), StoreError> {
-        self.store
-            .renew_job(&self.current(job), lease_duration)
-            .await
-    }
-
-    async fn finish_job(&self, job: &Job, summarized: &Event) -> Result<JobEnd, StoreError> {
-        self.store.finish_job(&self.current(job), summarized).await
-    }
-
-    async fn release_job(&self, job: &Job, release: &JobRelease) -> Result<(), StoreError> {
-        self.store.release_job(job, release).await
-    }
-}
-
-#[async_trait]
-impl Store for Mutated {
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.store.ping().await
-    }
-
-    async fn close(&self) {
-        self.store.close().await;
     }
 }

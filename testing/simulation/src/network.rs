@@ -1,7 +1,8 @@
-//! The simulated network, as the server's accept loop sees it.
+//! The simulated network, as the server's accept loop and the clients see it.
 
 use std::{io, net::SocketAddr};
 
+use duologue_client::{Opening, Transport};
 use duologue_server::listener::Listener;
 use turmoil::net::{TcpListener, TcpStream};
 
@@ -23,5 +24,20 @@ impl Listener for SimulatedListener {
 
     async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
         self.0.accept().await
+    }
+}
+
+/// Connects to simulated hosts. Must be used on one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SimulatedTransport;
+
+impl Transport for SimulatedTransport {
+    type Stream = TcpStream;
+
+    fn open(&mut self, server: String) -> Opening<TcpStream> {
+        Box::pin(async move {
+            let (host, _port) = server.split_once(':').unwrap_or((&server, ""));
+            TcpStream::connect((host, PORT)).await
+        })
     }
 }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use duologue_observer::canary;
 use duologue_protocol::{SessionId, UserId};
 use fastrand::Rng;
 
-use crate::{canary, database::Faults};
+use crate::database::Faults;
 
 /// How long things go wrong.
 pub(crate) const TURBULENCE: Duration = Duration::from_secs(40);

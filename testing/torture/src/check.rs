@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use duologue_observer::canary;
 use jiff::{Timestamp, ToSpan};
 use serde_json::Value;
 
@@ -12,9 +13,6 @@ use crate::history::{Finding, FindingKind, History, Outcome, Request};
 
 #[cfg(test)]
 mod tests;
-
-/// The prefix of every session's canary. Nothing else begins so.
-pub const CANARY: &str = "canary-";
 
 /// How late a client may notice what the server knows: its task waits for its turn on a machine
 /// that is under load.
@@ -197,7 +195,7 @@ impl Report<'_> {
         for event in log {
             let text = event.to_string();
             for history in histories {
-                if let Some(foreign) = foreign_canary(&text, &history.canary) {
+                if let Some(foreign) = canary::foreign(&text, &history.canary) {
                     let what = format!("event {} has {foreign}", event["seq"]);
                     self.found(FindingKind::ForeignCanary, what);
                 }
@@ -233,18 +231,6 @@ impl Report<'_> {
             }
         }
     }
-}
-
-/// The first canary in `text` that is not `own`.
-pub(crate) fn foreign_canary<'a>(text: &'a str, own: &str) -> Option<&'a str> {
-    text.match_indices(CANARY).find_map(|(at, _)| {
-        let rest = &text[at..];
-        let end = rest[CANARY.len()..]
-            .find(|letter: char| !letter.is_ascii_alphanumeric())
-            .map_or(rest.len(), |end| end + CANARY.len());
-        // A text may be cut anywhere, by a limit on its length or by an end.
-        (!own.starts_with(&rest[..end])).then_some(&rest[..end])
-    })
 }
 
 fn of_type<'a>(log: &'a [Value], r#type: &'a str) -> impl Iterator<Item = &'a Value> {

@@ -16,7 +16,6 @@
 //! makes of it: a fault that depends on an unlucky moment may need several runs to show again.
 
 pub mod check;
-mod client;
 mod ground;
 pub mod history;
 mod link;
@@ -24,6 +23,7 @@ mod nemesis;
 mod options;
 mod personas;
 mod server;
+mod tab;
 mod verdict;
 
 use std::{
@@ -36,20 +36,21 @@ use std::{
 
 use anyhow::{Context, Result};
 use duologue_integration::{process::binary, server::http};
+use duologue_observer::{ClientFault, canary};
 use fastrand::Rng;
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    check::{CANARY, Logs},
-    client::Place,
+    check::Logs,
     ground::Ground,
     history::{Finding, FindingKind, History, Outcome, of_server},
     link::Link,
-    nemesis::Nemesis,
+    nemesis::ProcessNemesis,
     personas::{Client, Persona},
     server::{GRACE, Server},
+    tab::Place,
 };
 
 pub use crate::{
@@ -134,7 +135,7 @@ async fn perform(
     let place = Place {
         server: link.address(),
         stop: CancellationToken::new(),
-        skips_gaps: options.planted == Some(Planted::SkippedGaps),
+        fault: (options.planted == Some(Planted::SkippedGaps)).then_some(ClientFault::SkipsGaps),
     };
     let mut clients = JoinSet::new();
     for mut client in cast(&place, &mut rng) {
@@ -145,7 +146,7 @@ async fn perform(
         );
         clients.spawn(client.live());
     }
-    let mut nemesis = Nemesis {
+    let mut nemesis = ProcessNemesis {
         rng: rng.fork(),
         server: &mut *server,
         clients: &link,
@@ -184,7 +185,7 @@ fn cast(place: &Place, rng: &mut Rng) -> Vec<Client> {
     let session = |number: usize| format!("session-{number}");
     let mut clients = Vec::new();
     for (number, (user, personas)) in CAST.iter().enumerate() {
-        let canary = format!("{CANARY}{:016x}", rng.u64(..));
+        let canary = canary::of(rng.u64(..));
         let foreign = (0..CAST.len()).filter(|other| CAST[*other].0 != *user);
         let foreign: Vec<_> = foreign.map(session).collect();
         for (tab, persona) in personas.iter().enumerate() {
@@ -232,7 +233,7 @@ async fn judge(server: &Server, histories: &[History], logs: &Logs) -> Result<Ve
 /// What users say must not be in the server's own log.
 fn said_in_server_log(server: &Server) -> Result<Option<Finding>> {
     let log = fs::read_to_string(server.log())?;
-    let line = log.lines().find(|line| line.contains(CANARY));
+    let line = log.lines().find(|line| line.contains(canary::PREFIX));
     let finding = |line: &str| Finding::new(FindingKind::ForeignCanary, "the server's log", line);
     Ok(line.map(finding))
 }

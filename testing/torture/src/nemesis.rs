@@ -1,4 +1,7 @@
 //! What happens to the server, its clients' connections, and its database: a plan drawn from a seed.
+//!
+//! It works on processes and sockets, one fault after the other, and waits for each. The simulation's nemesis
+//! works between two ticks, where faults overlap; they have no code in common.
 
 use std::{collections::BTreeMap, fs, ops::Range, path::Path, time::Duration};
 
@@ -75,8 +78,8 @@ impl Fault {
     }
 }
 
-/// Injects the faults.
-pub(crate) struct Nemesis<'a> {
+/// Injects the faults into real processes.
+pub(crate) struct ProcessNemesis<'a> {
     pub(crate) rng: Rng,
     pub(crate) server: &'a mut Server,
     pub(crate) clients: &'a Link,
@@ -90,7 +93,7 @@ pub(crate) struct Nemesis<'a> {
     pub(crate) findings: Vec<Finding>,
 }
 
-impl Nemesis<'_> {
+impl ProcessNemesis<'_> {
     /// Kills the server so many times, each at a moment of its own, and lets other things go wrong
     /// in between. In the end all is healed.
     pub(crate) async fn rage(

@@ -30,7 +30,7 @@ pub enum Planted {
     RestoredBackup,
     /// After the first kill, some frames of clients come twice.
     DoubledFrames,
-    /// Clients leave one event out when they resume.
+    /// Clients do not resume, and so leave out what they missed.
     SkippedGaps,
 }
 

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
-    client::{Heard, Place, SILENCE_MAX, Tab},
     history::{FindingKind, History, Outcome, Request},
+    tab::{Heard, Place, SILENCE_MAX, Tab},
 };
 
 /// How often a message is sent again before its sender gives up. Each time takes a while.

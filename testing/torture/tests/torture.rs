@@ -40,7 +40,7 @@ async fn messages_that_come_twice_are_found() {
     assert!(!verdict.has(FindingKind::LostReceipt), "{verdict}");
 }
 
-/// A client that leaves an event out when it resumes does not notice that itself. The check of what it
+/// A client that does not resume leaves events out, and does not notice that itself. The check of what it
 /// delivered must.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_skips_a_gap_is_found() {

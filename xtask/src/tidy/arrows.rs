@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("duologue-fuzz", PRODUCT, &[]),
     ("duologue-fuzzer", &["duologue-fuzz"], &[]),
     ("duologue-integration", PRODUCT, APPARATUS),
+    ("duologue-observer", OBSERVED, &[]),
     ("duologue-simulation", SIMULATED, &[]),
     ("duologue-torture", TORTURE, &[]),
     ("xtask", &[], &[]),
@@ -61,12 +62,15 @@ const SIMULATED: &[&str] = &[
     "duologue-router",
     "duologue-server",
     "duologue-doubles",
+    "duologue-observer",
 ];
+const OBSERVED: &[&str] = &["duologue-protocol", "duologue-client"];
 const TORTURE: &[&str] = &[
     "duologue-client",
     "duologue-protocol",
     "duologue-store",
     "duologue-integration",
+    "duologue-observer",
 ];
 const APPARATUS: &[&str] = &["duologue-conformance", "duologue-doubles", "duologue-fuzz"];
 

@@ -16,7 +16,6 @@ pub(super) enum Rule {
     Arrows,
     Migrations,
     Schema,
-    Wire,
     Settings,
     Links,
     Paths,

@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
+use duologue_observer::ClientFault;
 use duologue_protocol::SessionId;
 
 use crate::{
-    history::History,
     plan::{Plan, Talk},
     time::Time,
+    trace::Trace,
 };
 
 /// A message that a client has sent.
@@ -30,7 +31,7 @@ pub(crate) struct Knowledge {
     /// Messages whose receipt a client received.
     pub(crate) acknowledged: BTreeSet<Message>,
     /// When a client received something from the server, so that it was attached just before.
-    pub(crate) heard: BTreeSet<Duration>,
+    pub(crate) attached: BTreeSet<Duration>,
     /// The events that each tab received.
     pub(crate) views: Vec<(String, BTreeMap<u64, String>)>,
 }
@@ -38,20 +39,23 @@ pub(crate) struct Knowledge {
 /// What all clients share. Clones are the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
-    pub(crate) history: History,
+    pub(crate) trace: Trace,
     pub(crate) time: Time,
     pub(super) servers: usize,
+    /// A planted fault, which the run must find.
+    pub(super) fault: Option<ClientFault>,
     /// All conversations, for clients that try to get into those of others.
     pub(super) talks: Arc<Vec<Talk>>,
     knowledge: Arc<Mutex<BTreeMap<SessionId, Knowledge>>>,
 }
 
 impl Shared {
-    pub(super) fn new(plan: &Plan, history: History, time: Time) -> Self {
+    pub(super) fn new(plan: &Plan, trace: Trace, time: Time, fault: Option<ClientFault>) -> Self {
         Self {
-            history,
+            trace,
             time,
             servers: plan.servers,
+            fault,
             talks: Arc::new(plan.clients.iter().flatten().cloned().collect()),
             knowledge: Arc::default(),
         }

@@ -1,30 +1,28 @@
-//! One tab: connects, says what it has to say, follows the answers, and leaves.
+//! One tab of a client: an observed client of a session, in simulated time.
+//!
+//! Its rules are those of `duologue-client`; what it delivers is checked once more by its view, and every
+//! broken promise is written into the trace. Where it connects to is the tab's decision.
 
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use duologue_client::Loss;
+use duologue_client::{
+    Address, BackoffOptions, ClientOptions, Lost, NextStep, Refusal, SessionOptions,
+};
+use duologue_observer::{Identity, Observation, ObservedClient, View};
 use fastrand::Rng;
-use futures_util::{SinkExt, StreamExt};
-use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
-use tokio_tungstenite::{
-    WebSocketStream, client_async,
-    tungstenite::{self, Message as Frame, protocol::CloseFrame},
-};
-use turmoil::net::TcpStream;
+use serde_json::Value;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::Message as Frame;
 
-use super::{
-    knowledge::{Message, Shared},
-    view::{View, text},
-};
+use super::knowledge::Shared;
 use crate::{
-    network::PORT,
-    plan::{Character, TURBULENCE, Talk, server_name},
+    network::{PORT, SimulatedTransport},
+    plan::{Character, Talk, server_name},
 };
-
-mod mischief;
 
 /// How long a handshake may take; then the client tries elsewhere.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -32,37 +30,34 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a connection may be silent. The server pings more often than that.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
-/// How long a client may wait for the answer to its message once nothing goes wrong any more: for a
-/// lost server's lease, for messages that others sent before, and for their turns.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// Much shorter than in life, like the server's times.
+const BACKOFF: BackoffOptions = BackoffOptions {
+    first_max: Duration::from_millis(400),
+    max: Duration::from_millis(1600),
+    attempts_max: None,
+};
 
 /// See the module.
 pub(super) struct Tab {
-    shared: Shared,
+    pub(super) shared: Shared,
+    pub(super) talk: Talk,
     name: String,
-    talk: Talk,
-    number: u32,
+    /// The server that all tabs of the session go to.
     home: Arc<Mutex<usize>>,
     rng: Rng,
-    view: View,
-    socket: Option<WebSocketStream<TcpStream>>,
+    client: ObservedClient<SimulatedTransport>,
+    /// Not to connect before.
+    connect_at: Instant,
+    /// Whether the client cannot continue, which is a broken promise.
+    has_given_up: bool,
 }
 
 /// What came in.
-enum Heard {
+pub(super) enum Incoming {
     Frame(Value),
-    Ping,
+    Control,
     /// The connection is over.
-    Gone,
-}
-
-/// What became of a message on one connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Answered,
-    Refused,
     Lost,
-    WaitedInVain,
 }
 
 impl Tab {
@@ -70,341 +65,199 @@ impl Tab {
         shared: Shared,
         name: String,
         talk: Talk,
-        number: u32,
         home: Arc<Mutex<usize>>,
+        mut rng: Rng,
     ) -> Self {
+        let view = View::new(Identity {
+            session_id: talk.session_id.to_string(),
+            user_id: talk.user_id.to_string(),
+            canary: talk.canary.clone(),
+        });
+        let options = ClientOptions {
+            session: SessionOptions {
+                position: None,
+                backoff: BACKOFF,
+                sendings_max: u32::MAX,
+                id_prefix: name.clone(),
+                rng: rng.fork(),
+            },
+            connect_timeout: CONNECT_TIMEOUT,
+            keep_alive: SILENCE_MAX / 2,
+        };
+        let address = address(talk.home, &talk, &talk);
+        let client = ObservedClient::new(SimulatedTransport, address, options, view, shared.fault);
         Self {
             shared,
-            name,
-            number,
-            home,
-            rng: Rng::with_seed(talk.seed.wrapping_add(number.into())),
-            view: View::new(&talk.canary),
-            socket: None,
             talk,
+            name,
+            home,
+            rng,
+            client,
+            connect_at: Instant::now(),
+            has_given_up: false,
         }
     }
 
-    /// The whole life of the tab.
-    pub(super) async fn live(mut self) {
-        sleep(self.millis(0..3000)).await;
-        for number in 0..self.talk.messages {
-            if self.talk.character == Character::Hostile {
-                self.misbehave().await;
-            }
-            let message = self.message(number);
-            self.converse(&message).await;
-            let pause = self.millis(0..4000);
-            self.idle(pause).await;
-        }
-        self.leave().await;
-        let seen = std::mem::take(&mut self.view.events);
-        let name = self.name.clone();
-        self.shared.learn(&self.talk.session_id, |known| {
-            known.views.push((name, seen));
-        });
+    /// What was received.
+    pub(super) fn view(&self) -> &View {
+        self.client.view()
     }
 
-    fn message(&mut self, number: u32) -> Message {
-        let (canary, tab) = (&self.talk.canary, self.number);
-        let has_id = self.talk.character != Character::Trusting || self.rng.bool();
-        Message {
-            text: format!("{canary}: message {number} of tab {tab}"),
-            id: has_id.then(|| format!("m-{tab}-{number}")),
-        }
+    /// The client, to give it messages.
+    pub(super) fn client(&mut self) -> &mut ObservedClient<SimulatedTransport> {
+        &mut self.client
     }
 
-    /// Sends a message and follows it to its end, as far as the tab's character goes.
-    async fn converse(&mut self, message: &Message) {
-        let give_up_at = self.shared.time.now().max(TURBULENCE) + PATIENCE;
-        let mut was_sent = false;
-        while !self.view.has_answer(&message.text) {
-            if self.shared.time.now() > give_up_at {
-                let what = format!("waited in vain for {message:?}");
-                return self.shared.history.violation(&self.name, &what);
-            }
-            if self.socket.is_none() && !self.connect().await {
-                continue;
-            }
-            let sends = !self.view.has_receipt(&message.text) && (!was_sent || self.insists());
-            if sends {
-                self.submit(message, was_sent).await;
-                was_sent = true;
-            }
-            match self.follow(message, sends).await {
-                Fate::Answered | Fate::Lost => {}
-                Fate::Refused if !self.insists() => {
-                    return self.note(&format!("gives up {:?}", message.text));
-                }
-                Fate::Refused => sleep(self.millis(200..600)).await,
-                Fate::WaitedInVain => {
-                    let what = format!("no word of {message:?} on an open connection");
-                    return self.shared.history.violation(&self.name, &what);
-                }
-            }
-        }
+    pub(super) fn is_connected(&self) -> bool {
+        self.client.is_connected()
     }
 
-    /// Whether it sends a message again that was not acknowledged.
-    fn insists(&self) -> bool {
-        self.talk.character != Character::Trusting
+    /// Whether the client cannot continue.
+    pub(super) fn has_given_up(&self) -> bool {
+        self.has_given_up
     }
 
-    async fn submit(&mut self, message: &Message, again: bool) {
-        if again {
-            self.view.resent();
-        }
-        self.note(&format!(
-            "sends {:?}{}",
-            message.text,
-            if again { " again" } else { "" }
-        ));
-        self.shared.learn(&self.talk.session_id, |known| {
-            *known.sent.entry(message.clone()).or_default() += 1;
-        });
-        let frame = match &message.id {
-            Some(id) => json!({ "type": "message", "message": message.text, "id": id }),
-            None => json!({ "type": "message", "message": message.text }),
-        };
-        self.send(Frame::text(frame.to_string())).await;
-    }
-
-    /// Follows one message until it is answered, refused, or the connection is lost. Where it was not
-    /// sent on this connection, it is lost if the replay does not bring it.
-    async fn follow(&mut self, message: &Message, was_sent_here: bool) -> Fate {
-        let patience_ends = self.shared.time.now() + PATIENCE;
-        if self.talk.character == Character::Slow && self.rng.bool() {
-            self.note("does not read");
-            sleep(self.millis(1000..9000)).await;
-        }
-        while !self.view.has_answer(&message.text) {
-            if self.shared.time.now() > patience_ends {
-                return Fate::WaitedInVain;
-            }
-            match self.hear().await {
-                Heard::Ping => {}
-                Heard::Gone => return Fate::Lost,
-                Heard::Frame(frame) => {
-                    if self.view.has_receipt(&message.text) {
-                        let message = message.clone();
-                        self.shared.learn(&self.talk.session_id, |known| {
-                            known.acknowledged.insert(message);
-                        });
-                    } else if is_refusal_of(&frame, message)
-                        || !was_sent_here && is_end_of_replay(&frame)
-                    {
-                        return Fate::Refused;
-                    }
-                    if text(&frame, "type") == "token" && self.interferes().await {
-                        return Fate::Lost;
-                    }
-                }
-            }
-        }
-        Fate::Answered
-    }
-
-    /// In the middle of an answer some cancel it, and some are gone.
-    async fn interferes(&mut self) -> bool {
-        if self.rng.u32(0..150) == 0 {
-            self.note("cancels");
-            self.send(Frame::text(r#"{"type":"cancel"}"#)).await;
-        }
-        if self.talk.character != Character::Vanishing || self.rng.u32(0..10) > 0 {
-            return false;
-        }
-        self.socket = None;
-        let away = match self.rng.u32(0..5) {
-            0 => self.millis(5000..25_000),
-            _ => self.millis(0..5000),
-        };
-        self.note(&format!("vanishes for {} ms", away.as_millis()));
-        sleep(away).await;
-        if self.rng.bool() {
-            // Another network, and another way in: the session is taken from a server that has it.
-            self.move_on();
-        }
-        true
-    }
-
-    /// Connects, resuming where the tab has come to.
-    async fn connect(&mut self) -> bool {
+    /// Makes one attempt to connect, when its time has come. Resumes after the last event.
+    pub(super) async fn connect(&mut self) -> bool {
+        sleep_until(self.connect_at).await;
         let server = *self.home.lock().expect("no holder of this lock panics");
-        let (session_id, user_id) = (&self.talk.session_id, &self.talk.user_id);
-        let after = self.view.last_seq();
-        let path = format!("/ws/session/{session_id}?user_id={user_id}&after={after}");
-        match self.try_connect(server, &path).await {
-            Ok(socket) => {
-                self.note(&format!(
-                    "connected to {} after {after}",
-                    server_name(server)
-                ));
-                self.view.connected();
-                self.socket = Some(socket);
+        let name = server_name(server);
+        self.client
+            .set_address(address(server, &self.talk, &self.talk));
+        let after = self.client.view().last_seq();
+        match self.client.connect().await {
+            Ok(()) => {
+                self.record(&format!("connected to {name} after {after}"));
                 true
             }
-            Err(why) => {
-                self.note(&format!("not let in by {}: {why}", server_name(server)));
-                if why == "404" {
-                    let what = "its own session is said not to exist";
-                    self.shared.history.violation(&self.name, what);
-                }
+            Err(lost) => {
+                self.record(&format!("refused by {name}: {}", lost.loss));
                 // A server that answers is there, and keeps its sessions; but it may be without its
                 // database, and another is not.
-                if !why.starts_with('5') || self.rng.bool() {
+                let status = match &lost.loss {
+                    Loss::Refused(Refusal { status, .. }) => *status,
+                    _ => 0,
+                };
+                if status < 500 || self.rng.bool() {
                     self.move_on();
                 }
-                sleep(self.millis(300..1200)).await;
+                self.lost(&lost);
                 false
             }
         }
     }
 
     /// From now on, all tabs go to the next server.
-    fn move_on(&self) {
+    pub(super) fn move_on(&self) {
         let mut home = self.home.lock().expect("no holder of this lock panics");
         *home = (*home + 1) % self.shared.servers;
     }
 
-    /// A handshake, or why there is none: a status, or a word.
-    async fn try_connect(
-        &self,
-        server: usize,
-        path: &str,
-    ) -> Result<WebSocketStream<TcpStream>, String> {
-        let host = server_name(server);
-        let connecting = async {
-            let stream = TcpStream::connect((host.as_str(), PORT)).await;
-            let stream = stream.map_err(|error| error.kind().to_string())?;
-            let url = format!("ws://{host}:{PORT}{path}");
-            match client_async(url, stream).await {
-                Ok((socket, _response)) => Ok(socket),
-                Err(tungstenite::Error::Http(response)) => {
-                    Err(response.status().as_u16().to_string())
+    /// Does what the protocol says after a loss.
+    fn lost(&mut self, lost: &Lost) {
+        self.connect_at = match lost.next {
+            NextStep::Reconnect { at } => at,
+            // The session has ended. A tab that has more to say reopens it.
+            NextStep::Finish => Instant::now(),
+            NextStep::GiveUp | NextStep::Reauthenticate { .. } => {
+                // A hostile client sends what the server must reject.
+                if self.talk.character != Character::Hostile {
+                    let what = format!("the client cannot continue: {}", lost.loss);
+                    self.violation(&what);
+                    self.has_given_up = true;
                 }
-                Err(_other) => Err("broken off".to_owned()),
+                Instant::now()
             }
         };
-        let connected = timeout(CONNECT_TIMEOUT, connecting).await;
-        connected.unwrap_or_else(|_elapsed| Err("no answer".to_owned()))
     }
 
-    async fn send(&mut self, frame: Frame) {
-        if let Some(socket) = &mut self.socket {
-            let sent = timeout(SILENCE_MAX, socket.send(frame)).await;
-            if !matches!(sent, Ok(Ok(()))) {
-                self.socket = None;
+    /// Sends a WebSocket message, past the rules of the client.
+    pub(super) async fn send(&mut self, frame: Frame) {
+        self.client.queue(frame);
+        self.flush().await;
+    }
+
+    /// Sends what the client has to send, without receiving.
+    pub(super) async fn flush(&mut self) {
+        match timeout(SILENCE_MAX, self.client.flush()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(lost)) => self.lost(&lost),
+            Err(_elapsed) => self.client.disconnect(),
+        }
+    }
+
+    /// The next thing that the client delivers. Cancel safe.
+    pub(super) async fn receive(&mut self) -> Incoming {
+        if !self.client.is_connected() {
+            return Incoming::Lost;
+        }
+        let observation = self.client.receive().await;
+        for breach in self.client.take_breaches() {
+            self.shared.trace.violation(&self.name, &breach.to_string());
+        }
+        match observation {
+            Observation::Control => {
+                self.attached();
+                Incoming::Control
+            }
+            Observation::Frame(frame) => {
+                self.attached();
+                self.record_frame(&frame);
+                Incoming::Frame(frame)
+            }
+            Observation::Lost(lost) => {
+                self.record(&match lost.loss.close_code() {
+                    Some(code) => format!("closed with {code}"),
+                    None => format!("lost its connection: {}", lost.loss),
+                });
+                self.lost(&lost);
+                Incoming::Lost
             }
         }
     }
 
-    /// The next thing that the server says, checked.
-    async fn hear(&mut self) -> Heard {
-        let Some(socket) = &mut self.socket else {
-            return Heard::Gone;
-        };
-        let frame = match timeout(SILENCE_MAX, socket.next()).await {
-            Ok(Some(Ok(Frame::Text(raw)))) => raw,
-            Ok(Some(Ok(Frame::Close(frame)))) => {
-                let code = frame.map(|CloseFrame { code, .. }| u16::from(code));
-                return self.gone(code);
-            }
-            Ok(Some(Ok(_control))) => {
-                self.heard();
-                return Heard::Ping;
-            }
-            Ok(Some(Err(_)) | None) | Err(_) => return self.gone(None),
-        };
-        self.heard();
-        let value: Value = match serde_json::from_str(&frame) {
-            Ok(value) => value,
-            Err(error) => {
-                let what = format!("a frame that is not JSON ({error}): {frame}");
-                self.shared.history.violation(&self.name, &what);
-                return self.gone(None);
-            }
-        };
-        let (kind, seq) = (text(&value, "type"), &value["seq"]);
-        match kind {
-            "token" => {}
-            "error" => self.note(&format!("hears error {}", text(&value, "code"))),
-            _ => self.note(&format!("hears {kind} {seq}")),
-        }
-        if let Err(what) = self.view.note(&value, &frame) {
-            self.shared.history.violation(&self.name, &what);
-        }
-        Heard::Frame(value)
-    }
-
-    /// Says nothing for a while, but listens.
-    async fn idle(&mut self, time: Duration) {
-        let until = Instant::now() + time;
-        while let Ok(heard) = timeout_at(until, self.hear()).await {
-            if let Heard::Gone = heard {
-                return sleep_until(until).await;
-            }
-        }
-    }
-
-    fn gone(&mut self, code: Option<u16>) -> Heard {
-        self.socket = None;
-        self.note(&match code {
-            Some(code) => format!("closed with {code}"),
-            None => "lost its connection".to_owned(),
-        });
-        Heard::Gone
-    }
-
-    /// The server has this reader, or had it a latency ago. What a slow reader hears is old.
-    fn heard(&self) {
+    /// The server has this reader, or had it a latency ago. What a slow reader receives is old.
+    fn attached(&self) {
         if self.talk.character != Character::Slow {
             let now = self.shared.time.now();
             self.shared.learn(&self.talk.session_id, |known| {
-                known.heard.insert(now);
+                known.attached.insert(now);
             });
         }
     }
 
-    /// Says goodbye, or does not.
-    async fn leave(&mut self) {
-        if self.socket.is_none() {
-            return;
+    fn record_frame(&self, frame: &Value) {
+        let text = |field: &str| frame[field].as_str().unwrap_or_default();
+        match text("type") {
+            "token" => {}
+            "error" => self.record(&format!("receives error {}", text("code"))),
+            kind => self.record(&format!("receives {kind} {}", frame["seq"])),
         }
-        if self.talk.character == Character::Ending {
-            self.note("ends the session");
-            self.send(Frame::text(r#"{"type":"end"}"#)).await;
-            while let Heard::Frame(_) | Heard::Ping = self.hear().await {}
-        } else if self.rng.bool() {
-            self.note("closes");
-            self.send(Frame::Close(None)).await;
-            while let Heard::Frame(_) | Heard::Ping = self.hear().await {}
-        } else {
-            self.note("leaves without a word");
-        }
-        self.socket = None;
     }
 
-    fn note(&self, what: &str) {
-        self.shared.history.note(&self.name, what);
+    /// Writes into the trace what the tab does.
+    pub(super) fn record(&self, what: &str) {
+        self.shared.trace.note(&self.name, what);
     }
 
-    fn millis(&mut self, range: std::ops::Range<u64>) -> Duration {
-        Duration::from_millis(self.rng.u64(range))
+    /// Writes into the trace that a promise was broken.
+    pub(super) fn violation(&self, what: &str) {
+        self.shared.trace.violation(&self.name, what);
+    }
+
+    /// The tab is closed: what it received is compared with the log later.
+    pub(super) fn close(self) {
+        let events = self.client.view().events().clone();
+        self.shared.learn(&self.talk.session_id, |known| {
+            known.views.push((self.name, events));
+        });
     }
 }
 
-/// Whether the server does not want the message. One without an id is meant by any refusal.
-fn is_refusal_of(frame: &Value, message: &Message) -> bool {
-    text(frame, "type") == "error"
-        && frame["turn_id"].is_null()
-        && frame["id"].as_str() == message.id.as_deref()
-}
-
-/// Whether all that is on record has been told.
-fn is_end_of_replay(frame: &Value) -> bool {
-    match text(frame, "type") {
-        "replayed" => true,
-        "session_started" => frame["resumed"] == false,
-        _ => false,
-    }
+/// Where a user reaches a session, perhaps another user's, on a server.
+pub(super) fn address(server: usize, session: &Talk, user: &Talk) -> Address {
+    let server = format!("{}:{PORT}", server_name(server));
+    let (session_id, user_id) = (&session.session_id, &user.user_id);
+    let address = Address::new(&server, Some(session_id), Some(user_id), "unused");
+    address.expect("it is host and port")
 }

@@ -23,16 +23,16 @@ pub(super) fn problems(
         .filter(|ending| ending.reason == EndReason::Abandoned);
     let mut problems = Vec::new();
     for ending in abandoned {
-        let heard = known.and_then(|known| known.heard.range(..ending.at).next_back());
-        let Some(heard) = heard else {
+        let attached = known.and_then(|known| known.attached.range(..ending.at).next_back());
+        let Some(attached) = attached else {
             // Nobody was ever let in, so there is nobody to wait for.
             continue;
         };
-        // A client that is attached hears at least a ping much more often than a grace lasts.
-        let waited = world.outages.available(*heard, ending.at);
+        // A client that is attached receives at least a ping much more often than a grace lasts.
+        let waited = world.outages.available(*attached, ending.at);
         if waited + SLACK < grace {
             problems.push(format!(
-                "abandoned at {:?}, though a client was there at {heard:?}, and could have come \
+                "abandoned at {:?}, though a client was there at {attached:?}, and could have come \
                  back for {waited:?} only",
                 ending.at
             ));

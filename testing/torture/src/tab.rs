@@ -1,17 +1,16 @@
-//! One tab: a client of a session that reconnects again and again, and checks what it receives.
+//! One tab: an observed client of a session, which reconnects again and again, in real time.
 //!
-//! The rules of the protocol are those of `duologue-client`. What it delivers is checked here once more and
-//! independently of its own checks, across connections: each event follows the one before, pieces of text
-//! come in order and `done` has the same text, a replay ends where it says, and nothing of other sessions
-//! shows.
+//! The rules of the protocol are those of `duologue-client`. What it delivers is checked once more by its
+//! view; what that finds, and what became of each request, is written into the client's history. The
+//! simulation has a tab as well, but in simulated time, among several servers, and with a trace.
 
 use std::{io, net::SocketAddr, time::Duration};
 
 use duologue_client::{
-    Activity, Address, Client, ClientOptions, Connection, Loss, Opening, Position, Refusal,
-    SessionOptions, Transport,
+    Address, ClientOptions, Connection, Loss, Opening, Refusal, SessionOptions, Transport,
 };
-use duologue_protocol::{Received, ServerFrame, SessionId, UserId};
+use duologue_observer::{BreachKind, ClientFault, Identity, Observation, ObservedClient, View};
+use duologue_protocol::{SessionId, UserId};
 use fastrand::Rng;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -24,10 +23,7 @@ use tokio_tungstenite::tungstenite::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    check::foreign_canary,
-    history::{Attachment, FindingKind, History, Outcome, Request},
-};
+use crate::history::{Attachment, FindingKind, History, Outcome, Request};
 
 /// How long the server may be silent towards somebody who waits. Twice what it may take to give up
 /// on its store, which is the longest.
@@ -46,8 +42,8 @@ pub(crate) struct Place {
     pub(crate) server: SocketAddr,
     /// Cancelled when clients shall come to an end.
     pub(crate) stop: CancellationToken,
-    /// A planted fault: clients leave one event out when they resume.
-    pub(crate) skips_gaps: bool,
+    /// A planted fault, which the run must find.
+    pub(crate) fault: Option<ClientFault>,
 }
 
 /// A client in one session.
@@ -55,8 +51,7 @@ pub(crate) struct Place {
 pub(crate) struct Tab {
     pub(crate) history: History,
     place: Place,
-    client: Client<LinkTransport>,
-    forming: Option<Forming>,
+    client: ObservedClient<LinkTransport>,
     small_buffer: bool,
 }
 
@@ -82,14 +77,6 @@ impl Transport for LinkTransport {
     }
 }
 
-/// An answer that is being received.
-#[derive(Debug)]
-struct Forming {
-    turn_id: Value,
-    text: String,
-    next_index: u64,
-}
-
 /// What a tab hears.
 #[derive(Debug)]
 pub(crate) enum Heard {
@@ -106,7 +93,6 @@ impl Tab {
             client: client(&place, &history, LinkTransport::default()),
             history,
             place,
-            forming: None,
             small_buffer: false,
         }
     }
@@ -132,12 +118,8 @@ impl Tab {
 
     /// Connects, once, and resumes after the last event seen.
     pub(crate) async fn connect(&mut self) -> Outcome {
-        self.skip_a_gap();
         let outcome = match self.client.connect().await {
-            Ok(()) => {
-                self.forming = None;
-                self.first_frame().await
-            }
+            Ok(()) => self.first_frame().await,
             Err(lost) => match lost.loss {
                 Loss::Refused(refusal) => {
                     if refusal.status != 503 {
@@ -174,21 +156,6 @@ impl Tab {
                 self.left_waiting("the first frame");
                 Outcome::Unknown
             }
-        }
-    }
-
-    /// Where that is planted: the client believes to have received one event more than it has.
-    fn skip_a_gap(&mut self) {
-        let last_seq = self.history.last_seq();
-        if self.place.skips_gaps && last_seq > 0 && !self.is_open() {
-            let session = self.client.session_mut();
-            let log_id = session
-                .position()
-                .and_then(|position| position.log_id.clone());
-            session.set_position(Some(Position {
-                last_seq: last_seq + 1,
-                log_id,
-            }));
         }
     }
 
@@ -239,21 +206,18 @@ impl Tab {
     pub(crate) async fn hear(&mut self, patience: Duration) -> Heard {
         let deadline = Instant::now() + patience;
         loop {
-            let Ok(incoming) = tokio::time::timeout_at(deadline, self.client.next_incoming()).await
-            else {
+            let receiving = tokio::time::timeout_at(deadline, self.client.receive());
+            let Ok(observation) = receiving.await else {
                 return Heard::Nothing;
             };
-            match incoming {
-                Ok(Activity::Frame(received)) => {
-                    self.note(&received.text, &received.json);
-                    return Heard::Frame(received.json);
+            self.observe();
+            match observation {
+                Observation::Frame(frame) => {
+                    self.history.frames_seen += 1;
+                    return Heard::Frame(frame);
                 }
-                Ok(Activity::Control) => {}
-                Err(lost) => {
-                    if let Loss::Violation(violation) = &lost.loss {
-                        let what = violation.to_string();
-                        self.history.breach(FindingKind::Protocol, what);
-                    }
+                Observation::Control => {}
+                Observation::Lost(lost) => {
                     self.detached();
                     return Heard::Closed(lost.loss.close_code());
                 }
@@ -305,153 +269,35 @@ impl Tab {
         }
     }
 
-    /// Checks a frame and records it.
-    fn note(&mut self, text: &str, frame: &Value) {
-        self.history.frames_seen += 1;
-        if let Some(foreign) = foreign_canary(text, &self.history.canary) {
-            let what = format!("{foreign} in {text}");
-            self.history.breach(FindingKind::ForeignCanary, what);
+    /// Records what the view found, and the event.
+    fn observe(&mut self) {
+        for breach in self.client.take_breaches() {
+            let kind = match breach.kind {
+                BreachKind::Gap => FindingKind::Gap,
+                BreachKind::LogWentBack => FindingKind::LogWentBack,
+                BreachKind::Contradiction => FindingKind::DiffersFromLog,
+                BreachKind::ForeignCanary => FindingKind::ForeignCanary,
+                BreachKind::Protocol => FindingKind::Protocol,
+            };
+            self.history.breach(kind, breach.what);
         }
-        match frame["type"].as_str().unwrap_or_default() {
-            "replayed" => {
-                let last_seq = self.history.last_seq();
-                if frame["seq"] != last_seq {
-                    let what = format!("{frame} after event {last_seq}");
-                    self.history.breach(FindingKind::Gap, what);
-                }
-            }
-            "session_started" if frame["seq"].is_null() => self.resumed(frame),
-            "error" if frame["code"] == "unknown_position" => {
-                let what = format!("{frame} after event {}", self.history.last_seq());
-                self.history.breach(FindingKind::LogWentBack, what);
-            }
-            "start" | "draft" | "token" => self.delta(frame),
-            _ => {
-                if let Some(seq) = frame["seq"].as_u64() {
-                    self.event(seq, frame);
-                }
-            }
-        }
-    }
-
-    fn resumed(&mut self, frame: &Value) {
-        let last_seq = self.history.last_seq();
-        if frame["last_seq"]
-            .as_u64()
-            .is_none_or(|last| last < last_seq)
+        if let Some((seq, event)) = self.client.view().events().last_key_value()
+            && self.history.last_seq() < *seq
         {
-            let what = format!("{frame} after event {last_seq}");
-            self.history.breach(FindingKind::LogWentBack, what);
-        }
-        let is_ours = frame["session_id"] == self.history.session.as_str()
-            && frame["user_id"] == self.history.user.as_str();
-        if !is_ours {
-            let what = format!("{frame} is another's");
-            self.history.breach(FindingKind::Protocol, what);
-        }
-    }
-
-    fn event(&mut self, seq: u64, frame: &Value) {
-        let last_seq = self.history.last_seq();
-        if seq > last_seq {
-            if seq != last_seq + 1 {
-                let what = format!("event {seq} came after {last_seq}");
-                self.history.breach(FindingKind::Gap, what);
-            }
-            self.history.events.insert(seq, event_in_log(frame));
-            if frame["type"] == "done" {
-                self.summed_up(frame);
-            }
-            return;
-        }
-        // Only the receipt of a message that was sent again, and its answer, may come again.
-        let is_receipt = ["user_message", "done", "message_queued"]
-            .iter()
-            .any(|r#type| frame["type"] == *r#type);
-        let same = self.history.events.get(&seq) == Some(frame);
-        match (is_receipt, same) {
-            (true, true) => {}
-            (true, false) => {
-                let what = format!("told again, differently: {frame}");
-                self.history.breach(FindingKind::DiffersFromLog, what);
-            }
-            (false, _) if frame["type"] == "session_started" => {
-                let what = format!("the session is new again after event {last_seq}");
-                self.history.breach(FindingKind::LogWentBack, what);
-            }
-            (false, _) => {
-                let what = format!("event {seq} came after {last_seq}: {frame}");
-                self.history.breach(FindingKind::Gap, what);
-            }
-        }
-    }
-
-    fn delta(&mut self, frame: &Value) {
-        let text = |field: &str| frame[field].as_str().unwrap_or_default().to_owned();
-        match frame["type"].as_str() {
-            Some("token") => {
-                let index = frame["index"].as_u64();
-                match &mut self.forming {
-                    Some(forming)
-                        if forming.turn_id == frame["turn_id"]
-                            && index == Some(forming.next_index) =>
-                    {
-                        forming.text.push_str(&text("token"));
-                        forming.next_index += 1;
-                    }
-                    other => {
-                        let expected = other.as_ref().map(|forming| forming.next_index);
-                        let what = format!("{frame} where index {expected:?} was expected");
-                        self.history.breach(FindingKind::Gap, what);
-                    }
-                }
-            }
-            _start_or_draft => {
-                self.forming = Some(Forming {
-                    turn_id: frame["turn_id"].clone(),
-                    text: text("text"),
-                    next_index: frame["next_index"].as_u64().unwrap_or(0),
-                });
-            }
-        }
-    }
-
-    /// `done` must say what its pieces said. Where the server was lost in between, it has what there
-    /// was last kept.
-    fn summed_up(&mut self, done: &Value) {
-        let Some(forming) = self.forming.take() else {
-            return;
-        };
-        let text = done["text"].as_str().unwrap_or_default();
-        let is_so = match done["finish_reason"].as_str() {
-            Some("interrupted") => {
-                text.starts_with(&forming.text) || forming.text.starts_with(text)
-            }
-            _ => text == forming.text,
-        };
-        if forming.turn_id != done["turn_id"] || !is_so {
-            let what = format!("{done} contradicts {forming:?}");
-            self.history.breach(FindingKind::DiffersFromLog, what);
+            let event = serde_json::from_str(event).expect("the client has parsed it");
+            self.history.events.insert(*seq, event);
         }
     }
 }
 
-/// The event as a replay spells it: the first frame of a new session says more than its event does.
-fn event_in_log(frame: &Value) -> Value {
-    match ServerFrame::read(&frame.to_string()) {
-        Ok(Received::Frame(ServerFrame::Opened(opened))) => opened
-            .event()
-            .and_then(|event| serde_json::from_str(&ServerFrame::Event(event).to_json()).ok())
-            .unwrap_or_else(|| frame.clone()),
-        _ => frame.clone(),
-    }
-}
-
-fn client(place: &Place, history: &History, transport: LinkTransport) -> Client<LinkTransport> {
+fn client(
+    place: &Place,
+    history: &History,
+    transport: LinkTransport,
+) -> ObservedClient<LinkTransport> {
     let address = address(place, &history.session, &history.user);
     let options = ClientOptions {
         session: SessionOptions {
-            position: Some(Position::default()),
             sendings_max: u32::MAX,
             rng: Rng::with_seed(0),
             ..SessionOptions::default()
@@ -460,7 +306,12 @@ fn client(place: &Place, history: &History, transport: LinkTransport) -> Client<
         // The tab has a patience of its own.
         keep_alive: SILENCE_MAX * 10,
     };
-    Client::over(transport, address, options)
+    let view = View::new(Identity {
+        session_id: history.session.clone(),
+        user_id: history.user.clone(),
+        canary: history.canary.clone(),
+    });
+    ObservedClient::new(transport, address, options, view, place.fault)
 }
 
 fn address(place: &Place, session: &str, user: &str) -> Address {
