@@ -1,5 +1,5 @@
-// Keeps the end of a growing list in view, but only for those who are there: whoever has scrolled
-// up to read stays where they are, and is offered a way back.
+// Keeps the end of a growing list in view, but only for a user who is there. A user who has scrolled up
+// to read stays there, and is offered a way back.
 
 /** This near to the end counts as being there, in CSS pixels. */
 const NEAR_PX = 48;
@@ -34,8 +34,8 @@ export class Bottom {
 
   #scrolled() {
     const { scrollTop } = this.#viewport;
-    // Our own scrolling is told late, when more may have been added below. So being far from the
-    // end says nothing; only going up does.
+    // The event of the page's own scrolling comes late, when more may have been added below. So being
+    // far from the end says nothing; only going up does.
     if (this.#distance < NEAR_PX) this.#follows = true;
     else if (scrollTop < this.#lastTop) this.#follows = false;
     this.#lastTop = scrollTop;

@@ -9,7 +9,7 @@ export class Composer {
   #onSay;
   #onStop;
 
-  /** @param {{ onSay: (text: string) => void, onStop: () => void }} callbacks */
+  /** @param {{ onSay: (text: string) => boolean, onStop: () => void }} callbacks `onSay` is false for a text that is not sent */
   constructor({ onSay, onStop }) {
     this.#onSay = onSay;
     this.#onStop = onStop;
@@ -49,10 +49,9 @@ export class Composer {
 
   #submit() {
     const text = this.#message.value;
-    if (text.trim() === "") return;
+    if (text.trim() === "" || !this.#onSay(text)) return;
     this.#message.value = "";
     this.#message.style.height = "";
-    this.#onSay(text);
   }
 
   #halt() {

@@ -3,7 +3,7 @@
 // passes every event on exactly once and in order, whatever happens to the sockets beneath.
 
 import { Backoff } from "./backoff.js";
-import { Outbox } from "./outbox.js";
+import { LOSSES_MAX, messageBytes, Outbox } from "./outbox.js";
 import { finalRefusal } from "./refusal.js";
 import { FrameSocket } from "./socket.js";
 
@@ -18,7 +18,7 @@ import { FrameSocket } from "./socket.js";
  * @property {(direction: "in" | "out", frame: Frame) => void} onTraffic all that passes, for show
  * @property {() => void} onForget the log that was known is gone; what it said does not hold
  * @property {(why: string) => void} onTokenWanted the server wants a token, or a better one
- * @property {(messageIds: string[]) => void} onGiveUp these messages will not be sent again
+ * @property {(messageIds: string[], why: string) => void} onGiveUp these messages will not be sent again
  */
 
 /** After these the client does not come back by itself. */
@@ -54,6 +54,8 @@ export class Connection {
   #logId = null;
   /** Whether this socket began the session. */
   #isNew = false;
+  /** The largest message that the server accepts, in bytes; unknown before the first connection. */
+  #messageBytesMax = Infinity;
   /** As asked by `goaway`: when, at the earliest, to come back. */
   #notBefore = 0;
   #retryTimer = 0;
@@ -92,6 +94,12 @@ export class Connection {
     this.#dial();
   }
 
+  /** Why the server would not accept a message; empty if it would. @param {string} text */
+  problemOf(text) {
+    const bytes = messageBytes(text);
+    return bytes > this.#messageBytesMax ? tooLong(bytes, this.#messageBytesMax) : "";
+  }
+
   /**
    * Sends a user's message: now if the session listens, otherwise as soon as it does.
    *
@@ -100,7 +108,7 @@ export class Connection {
    */
   say(text) {
     const frame = this.#outbox.add(text);
-    if (this.#phase === "open") this.#socket?.send(frame);
+    if (this.#phase === "open") this.#transmit(frame);
     return frame.id;
   }
 
@@ -120,7 +128,7 @@ export class Connection {
     }
   }
 
-  /** Lets go of everything. Nothing is called afterwards; the session is left as it is. */
+  /** Releases everything. Nothing is called afterwards; the session is left as it is. */
   dispose() {
     window.removeEventListener("online", this.#retryNow);
     this.#drop();
@@ -149,12 +157,14 @@ export class Connection {
   /** @param {Frame} frame */
   #receive(frame) {
     this.#listener.onTraffic("in", frame);
-    if (typeof frame.log_id === "string") {
-      this.#logId = frame.log_id;
-      this.#isNew = frame.resumed === false;
+    // Only the first frame has it; the event in a replay does not.
+    if (typeof frame.resumed === "boolean") {
+      this.#logId = typeof frame.log_id === "string" ? frame.log_id : null;
+      this.#isNew = !frame.resumed;
       // The session is new to the server: what the page shows is from a log that is gone.
       if (this.#isNew && this.#lastSeq > 0) this.#forget();
     }
+    if (typeof frame.message_bytes_max === "number") this.#messageBytesMax = frame.message_bytes_max;
     // Also an event that was seen before may be the receipt of a message that was sent twice.
     const isAnswer = ANSWERS.has(frame.type);
     if (isAnswer && typeof frame.id === "string") this.#outbox.settle(frame.id);
@@ -199,7 +209,15 @@ export class Connection {
   #settle() {
     if (this.#phase === "closing") return;
     this.#enter("open");
-    for (const frame of this.#outbox.frames()) this.#socket?.send(frame);
+    const tooBig = this.#outbox.removeTooBig(this.#messageBytesMax);
+    if (tooBig.length > 0) this.#listener.onGiveUp(tooBig, "Not sent: it is too long for the server");
+    for (const frame of this.#outbox.frames()) this.#transmit(frame);
+  }
+
+  /** @param {import("./outbox.js").MessageFrame} frame */
+  #transmit(frame) {
+    this.#outbox.sent(frame.id);
+    this.#socket?.send(frame);
   }
 
   #forget() {
@@ -231,6 +249,10 @@ export class Connection {
   #lose(why) {
     if (this.#socket && this.#socket.age > GOOD_AFTER_MS) this.#backoff.reset();
     this.#drop();
+    const cause = this.#outbox.connectionLost();
+    if (cause !== null) {
+      this.#listener.onGiveUp([cause], `Not sent: the connection was lost ${LOSSES_MAX} times after it`);
+    }
     const pause = Math.max(this.#backoff.next(), this.#notBefore - Date.now());
     this.#retryTimer = window.setTimeout(() => this.#dial(), pause);
     this.#enter("reconnecting", why);
@@ -253,7 +275,7 @@ export class Connection {
   #finish(why) {
     this.#drop();
     const givenUp = this.#outbox.drain();
-    if (givenUp.length > 0) this.#listener.onGiveUp(givenUp);
+    if (givenUp.length > 0) this.#listener.onGiveUp(givenUp, "Not sent");
     this.#enter("closed", why);
   }
 
@@ -268,4 +290,10 @@ export class Connection {
     this.#phase = phase;
     this.#listener.onPhase(phase, detail);
   }
+}
+
+/** @param {number} bytes @param {number} bytesMax */
+function tooLong(bytes, bytesMax) {
+  const [size, limit] = [bytes, bytesMax].map((count) => count.toLocaleString("en"));
+  return `The message has ${size} bytes, and the server accepts ${limit}. Shorten it, or send it in parts.`;
 }

@@ -9,7 +9,7 @@ import { WaitingMessages } from "./waiting.js";
 /** @typedef {import("./socket.js").Frame} Frame */
 /**
  * @typedef {object} Callbacks
- * @property {(text: string) => void} say speaks in the user's name
+ * @property {(text: string) => boolean} say speaks in the user's name; false if that is not sent
  * @property {() => void} hurry stops the running answer, for the sake of the next message
  * @property {() => void} onChange the conversation may be empty, or run, where it did not before
  * @property {(text: string) => void} announce tells those who listen to the page
@@ -94,6 +94,19 @@ export class Conversation {
     state?.replaceChildren(why);
     state?.setAttribute("role", "alert");
     return true;
+  }
+
+  /** A message will not be sent by itself; the user may send it again. @param {string} id @param {string} why */
+  giveUp(id, why) {
+    const shown = this.#unheard.get(id);
+    if (!shown) return;
+    const text = shown.querySelector(".text")?.textContent ?? "";
+    const again = element("button", { type: "button", class: "again" }, "Send again");
+    again.addEventListener("click", () => {
+      if (this.#callbacks.say(text)) shown.remove();
+    });
+    this.refuse(id, why);
+    shown.querySelector(".receipt")?.append(again);
   }
 
   /** Shows that the session ends here, unless that is shown already. */

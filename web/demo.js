@@ -87,21 +87,27 @@ class Demo {
       onTraffic: (direction, frame) => this.#events.add(direction, frame),
       onTokenWanted: (why) => this.#identity.wantToken(why),
       onForget: () => this.#conversation.clear(),
-      onGiveUp: (ids) => {
-        for (const id of ids) this.#conversation.refuse(id, "Not sent");
+      onGiveUp: (ids, why) => {
+        for (const id of ids) this.#conversation.giveUp(id, why);
       },
     };
   }
 
-  /** Says something in the user's name; connects for it if need be. @param {string} text */
+  /** Says something in the user's name; connects for it if need be. False: not sent. @param {string} text */
   #say(text) {
     const isClosed = !this.#connection || this.#connection.phase === "closed";
-    if (isClosed && !this.#connect()) return;
+    if (isClosed && !this.#connect()) return false;
     const connection = this.#connection;
-    if (!connection) return;
+    if (!connection) return false;
+    const problem = connection.problemOf(text);
+    if (problem !== "") {
+      this.#notify(problem);
+      return false;
+    }
     this.#conversation.send(connection.say(text), text);
     this.#bottom.go();
     this.#composer.focus();
+    return true;
   }
 
   /** @param {Frame} frame */

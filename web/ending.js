@@ -59,7 +59,7 @@ export class Ending {
       this.#summary.hidden = false;
       this.#say("summarized", "");
     } else if (status === "done") {
-      this.#say("summarized", "Nothing was said, so there is nothing to sum up.");
+      this.#say("summarized", "Nothing was said, so there is nothing to summarise.");
     } else if (status === "failed") {
       this.#say("failed", "The summary could not be made. The conversation itself is kept.");
     }
@@ -81,7 +81,7 @@ export class Ending {
   superseded() {
     this.#fresh.hidden = true;
     if (this.element.dataset.state !== "summarized") {
-      this.#say("superseded", "The session went on before this part was summed up.");
+      this.#say("superseded", "The session continued before this part was summarised.");
     }
   }
 

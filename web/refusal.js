@@ -4,7 +4,7 @@
 /** @typedef {import("./address.js").ServerAddress} ServerAddress */
 /** @typedef {import("./address.js").Identity} Identity */
 /**
- * What is wrong, in words, and whether a token would mend it.
+ * What is wrong, in words, and whether a token would fix it.
  *
  * @typedef {{ why: string, wantsToken: boolean }} Refusal
  */

@@ -24,7 +24,7 @@ const CLOSE_DROPPED = 4000;
 /** How long the server may take to accept, and to answer a close frame. */
 const DIAL_TIMEOUT_MS = 15_000;
 const CLOSE_TIMEOUT_MS = 3_000;
-/** Between two pings; whoever answers nothing for so long is gone. */
+/** Between two pings. A server that sends nothing for so long is lost. */
 const PING_INTERVAL_MS = 20_000;
 
 export class FrameSocket {
@@ -77,7 +77,7 @@ export class FrameSocket {
     this.#patience = window.setTimeout(() => this.#end(CLOSE_MISSING), CLOSE_TIMEOUT_MS);
   }
 
-  /** Lets go of it without another word to the listener. */
+  /** Closes it and calls the listener no more. */
   drop() {
     this.#listener = null;
     this.#end(CLOSE_DROPPED);

@@ -41,7 +41,7 @@ for (const code of [1001, 1006, 1011, 1012, 1013, 4007, 4008, 4009, 4999]) {
   });
 }
 
-test("a page that was asked to wait waits, but not for ever", async ({ demo, server, page }) => {
+test("a page that was asked to wait waits, but not without limit", async ({ demo, server, page }) => {
   await page.clock.install();
   await demo.open();
   await demo.connectButton.click();
@@ -86,7 +86,7 @@ test("a server that has gone silent is left, and tried again", async ({ demo, se
   await expect(demo.status).toHaveText("Reconnecting…");
 });
 
-test("what is told twice is shown once", async ({ demo, server }) => {
+test("what is received twice is shown once", async ({ demo, server }) => {
   await demo.open();
   await demo.connectButton.click();
   const socket = await server.socket(1);
@@ -167,6 +167,65 @@ test("a message whose receipt is in the replay is not sent again", async ({ demo
   expect(second.messages()).toEqual([]);
 });
 
+// The limit is of the whole frame in UTF-8: quotes are escaped, and an umlaut has two bytes.
+test("a message that is too long for the server stays in the composer", async ({ demo, server, page }) => {
+  await demo.open();
+  await demo.connectButton.click();
+  const socket = await server.socket(1);
+  socket.greet({ message_bytes_max: 200 });
+  await expect(demo.status).toHaveText("Connected");
+  for (const long of ["x".repeat(200), "ä".repeat(70), '"'.repeat(70)]) {
+    await demo.message.fill(long);
+    await demo.message.press("Enter");
+    await expect(page.locator("#notice-text")).toContainText("the server accepts 200");
+    await expect(demo.message).toHaveValue(long);
+  }
+  await demo.message.fill("short");
+  await demo.message.press("Enter");
+  await expect.poll(() => socket.messages()).toHaveLength(1);
+  await expect(demo.message).toHaveValue("");
+});
+
+// Before the first connection the limit is not known.
+test("a long message that was written before the connection is not sent", async ({ demo, server }) => {
+  await demo.open();
+  await demo.message.fill("x".repeat(300));
+  await demo.message.press("Enter");
+  const socket = await server.socket(1);
+  socket.greet({ message_bytes_max: 200 });
+  await expect(demo.log.getByRole("alert")).toContainText("Not sent: it is too long");
+  expect(socket.messages()).toEqual([]);
+});
+
+// Goal: a message that breaks each connection does not keep the page from working. Method: three
+// connections are lost before the receipt; the message behind it is sent, and the user tries again.
+test("a message that is followed by a lost connection three times is given up", async ({ demo, server, page }) => {
+  await page.clock.install();
+  await demo.open();
+  await demo.connectButton.click();
+  let socket = await server.socket(1);
+  socket.greet();
+  await expect(demo.status).toHaveText("Connected");
+  for (const text of ["poison", "harmless"]) {
+    await demo.message.fill(text);
+    await demo.message.press("Enter");
+  }
+  for (const number of [2, 3, 4]) {
+    await expect.poll(() => socket.messages().map(({ message }) => message)).toEqual(["poison", "harmless"]);
+    await socket.close(1006);
+    await expect(demo.status).toHaveText("Reconnecting…");
+    // Longer than the pauses, and shorter than the page waits for a server to accept.
+    await page.clock.runFor(6_000);
+    socket = await server.socket(number);
+    socket.resume(2);
+  }
+  await expect.poll(() => socket.messages().map(({ message }) => message)).toEqual(["harmless"]);
+  await expect(demo.log.getByRole("alert")).toContainText("Not sent: the connection was lost 3 times");
+  await demo.log.getByRole("button", { name: "Send again" }).click();
+  await expect.poll(() => socket.messages().map(({ message }) => message)).toEqual(["harmless", "poison"]);
+  await expect(demo.log.getByRole("alert")).toHaveCount(0);
+});
+
 test("a refused message says so where it stands", async ({ demo, server }) => {
   await demo.open();
   await demo.connectButton.click();
@@ -201,7 +260,7 @@ test("a log that is gone is forgotten, and replayed from its beginning", async (
   await expect(demo.log.getByRole("heading", { name: "Say something." })).toBeVisible();
 });
 
-test("a server that knows nothing of the session begins it anew", async ({ demo, server }) => {
+test("a server that knows nothing of the session starts it again", async ({ demo, server }) => {
   await demo.open();
   await demo.connectButton.click();
   const first = await server.socket(1);

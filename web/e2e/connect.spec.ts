@@ -74,3 +74,20 @@ test("the root tells browsers where everything is", async ({ page, baseURL }) =>
   await page.getByRole("link", { name: "Open the demo" }).click();
   await expect(page).toHaveURL(/\/demo\/$/);
 });
+
+// Goal: a browser learns that a message was too big, and does not see a lost connection. Method: a socket
+// of the page's own sends far more than the server accepts.
+test("a message far above the limit closes with 1009", async ({ demo, page }) => {
+  await demo.open();
+  const codes = await page.evaluate(async () => {
+    const attempt = (number: number) =>
+      new Promise<number>((resolve) => {
+        const address = `${location.origin.replace("http", "ws")}/ws/session/large-${number}-${Date.now()}`;
+        const socket = new WebSocket(`${address}?user_id=large`);
+        socket.addEventListener("open", () => socket.send("x".repeat(8 * 1024 * 1024)));
+        socket.addEventListener("close", ({ code }) => resolve(code));
+      });
+    return [await attempt(1), await attempt(2), await attempt(3)];
+  });
+  expect(codes).toEqual([1009, 1009, 1009]);
+});

@@ -30,13 +30,13 @@ export class CutProxy {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
-  /** Resets all connections, and every new one until `mend`. */
+  /** Resets all connections, and every new one until `restore`. */
   cut() {
     this.#isCut = true;
     for (const socket of this.#sockets) socket.resetAndDestroy();
   }
 
-  mend() {
+  restore() {
     this.#isCut = false;
   }
 

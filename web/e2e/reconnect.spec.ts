@@ -36,7 +36,7 @@ test("an answer that is cut in its middle comes back whole, each word once", asy
   wire.cut();
   await expect(demo.status).toHaveText("Reconnecting…");
   await expect(demo.stopButton).toBeHidden();
-  wire.mend();
+  wire.restore();
   await expect(demo.status).toHaveText("Connected");
   await turn.isOver();
   const [done] = await demo.frames("done");
@@ -62,7 +62,7 @@ test("an answer that is finished while the page is away is there afterwards", as
   await witness.connect();
   await expect(witness.turns.locator(".outcome")).toBeVisible();
   await expect(turn.outcome).toBeHidden();
-  wire.mend();
+  wire.restore();
   await turn.isOver();
   expect(await turn.text()).toBe(await witness.turns.locator(".answer .text").textContent());
 });
@@ -75,14 +75,14 @@ test("a message that is written while the connection is down is answered once", 
   await demo.message.fill("What can you do?");
   await demo.message.press("Enter");
   await expect(demo.log.getByText("Sending…")).toBeVisible();
-  wire.mend();
+  wire.restore();
   await expect(demo.status).toHaveText("Connected");
   await expect(demo.log.locator(".outcome")).toHaveCount(1);
   await expect(demo.log.getByText("Sending…")).toBeHidden();
   expect(await demo.frames("user_message")).toHaveLength(1);
 });
 
-test("who gives up while the connection is down is told what becomes of the session", async ({ demo, wire }) => {
+test("the page says what becomes of a session that is left while the connection is down", async ({ demo, wire }) => {
   wire.cut();
   await expect(demo.status).toHaveText("Reconnecting…");
   await demo.disconnectButton.click();

@@ -1,4 +1,4 @@
-// Text is text. Whoever wrote it, it is shown and never run.
+// Text is shown and never run, whether the user or the model wrote it.
 
 import type { Page } from "@playwright/test";
 

@@ -25,10 +25,10 @@ export class ScriptedSocket {
     return this.route.close({ code, reason: "scripted" });
   }
 
-  /** Greets as for a new session, which is the log's first two events. */
-  greet() {
+  /** Greets as for a new session, which is the log's first two events. `facts` are added to the first. */
+  greet(facts: object = {}) {
     this.send(
-      event(1, "session_started", { session_id: "s", user_id: "u", agent: "a", resumed: false, last_seq: 1 }),
+      event(1, "session_started", { session_id: "s", user_id: "u", agent: "a", resumed: false, last_seq: 1, ...facts }),
       event(2, "client_connected", { connection: 1 }),
     );
   }

@@ -81,7 +81,7 @@ test("a message that waits can be sent now", async ({ demo, page }) => {
   await expect(demo.turns.nth(2).locator(".said")).toContainText("mock:words=3");
 });
 
-// Whoever reads further up must not lose their place to news below.
+// A user who reads further up must not lose the place when something is added below.
 test("news does not move a reader who has scrolled up", async ({ demo, page }) => {
   await demo.ask("mock:words=900 mock:delay_ms=0");
   const turn = await demo.say("mock:words=400 mock:delay_ms=20");

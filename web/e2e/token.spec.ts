@@ -62,7 +62,7 @@ test("a wrong token is refused in words, and a better one may follow", async ({ 
 });
 
 // What was said stays on the page, and the session goes on where it was.
-test("a token that expires is asked for anew, and the conversation goes on", async ({ demo }) => {
+test("a token that expires is asked for again, and the conversation goes on", async ({ demo }) => {
   await knock(demo);
   // Past its end, but within the leeway of 25 seconds, of which ten are left.
   await field(demo).fill(token("user-1", -15));

@@ -86,16 +86,6 @@ const EXCEPTIONS: &[Exception] = &[
         path: "testing/integration/tests/contract/schema/unreleased_sqlite.sql",
         reason: "the schema of an older build, as it was",
     },
-    Exception {
-        rule: Rule::Language,
-        path: "web/",
-        reason: "older than the rule",
-    },
-    Exception {
-        rule: Rule::Cycles,
-        path: "crates/duologue-server/",
-        reason: "older than the rule",
-    },
 ];
 
 /// The step.

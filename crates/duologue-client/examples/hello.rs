@@ -35,6 +35,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             },
             Update::Disconnected { loss, .. } => writeln!(out, "\n({loss}; connecting again)")?,
             Update::HistoryLost => writeln!(out, "\n(the session was restored from a backup)")?,
+            Update::TooBig(error) => return Err(error.into()),
             Update::Abandoned(_) => return Err("the message could not be delivered".into()),
         }
     }

@@ -20,6 +20,7 @@ use crate::{
     address::Address,
     connection::{Connection, Incoming, server_of},
     loss::Loss,
+    outbox::MessageTooBig,
     refusal::Refusal,
     session::{NextStep, Received, Session, SessionOptions},
     transport::{Tcp, TokenSource, Transport},
@@ -35,8 +36,8 @@ pub struct ClientOptions {
     pub session: SessionOptions,
     /// How long one attempt to connect may take.
     pub connect_timeout: Duration,
-    /// After so long without anything from the server it is pinged; after twice that the connection counts
-    /// as lost.
+    /// After so long without anything from the server it is pinged; if as long again nothing comes, the
+    /// connection counts as lost.
     pub keep_alive: Duration,
 }
 
@@ -67,6 +68,8 @@ pub enum Update {
     HistoryLost,
     /// The message with this id was given up: each connection over which it was sent was lost.
     Abandoned(String),
+    /// This message was not sent: it is larger than the server accepts.
+    TooBig(MessageTooBig),
 }
 
 /// Something that came in, for a caller that drives the connection by itself.
@@ -117,7 +120,8 @@ struct Open<S> {
     connection: Connection<S>,
     /// When something came last.
     heard_at: Instant,
-    is_pinged: bool,
+    /// When the server was pinged, if nothing came since.
+    pinged_at: Option<Instant>,
 }
 
 /// A client of one session.
@@ -214,6 +218,9 @@ impl<T: Transport> Client<T> {
             if let Some(id) = self.session.next_abandoned() {
                 return Ok(Some(Update::Abandoned(id)));
             }
+            if let Some(too_big) = self.session.next_too_big() {
+                return Ok(Some(Update::TooBig(too_big)));
+            }
             match &mut self.stage {
                 Stage::Over => return Ok(None),
                 Stage::Waiting { until } => {
@@ -303,7 +310,7 @@ impl<T: Transport> Client<T> {
                 self.stage = Stage::Open(Box::new(Open {
                     connection,
                     heard_at: Instant::now(),
-                    is_pinged: false,
+                    pinged_at: None,
                 }));
                 Ok(())
             }
@@ -366,20 +373,20 @@ impl<T: Transport> Client<T> {
             while let Some(text) = self.session.next_transmission() {
                 open.connection.queue(Message::text(text));
             }
-            let silent_for = self.keep_alive * if open.is_pinged { 2 } else { 1 };
-            let silent_at = open.heard_at + silent_for;
+            // From the ping on: a caller that did nothing for long has not asked the server yet.
+            let silent_at = open.pinged_at.unwrap_or(open.heard_at) + self.keep_alive;
             match timeout_at(silent_at, open.connection.next()).await {
                 Ok(incoming) => break incoming,
-                Err(_elapsed) if open.is_pinged => return Err(Loss::Silent),
+                Err(_elapsed) if open.pinged_at.is_some() => return Err(Loss::Silent),
                 Err(_elapsed) => {
-                    open.is_pinged = true;
+                    open.pinged_at = Some(Instant::now());
                     open.connection.queue(Message::Ping(Bytes::new()));
                 }
             }
         };
         let now = Instant::now();
         open.heard_at = now;
-        open.is_pinged = false;
+        open.pinged_at = None;
         match incoming {
             Incoming::Control(_) => Ok(Activity::Control),
             Incoming::Text(text) => {

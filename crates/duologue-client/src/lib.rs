@@ -49,6 +49,7 @@ pub use crate::{
     close::{AfterClose, close_reason},
     connection::{Connection, Incoming},
     loss::Loss,
+    outbox::MessageTooBig,
     refusal::Refusal,
     session::{NextStep, Position, Received, Session, SessionOptions},
     transport::{Opening, Tcp, TokenSource, Transport},

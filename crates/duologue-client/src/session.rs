@@ -27,7 +27,7 @@ use crate::{
     backoff::{Backoff, BackoffOptions},
     close::AfterClose,
     loss::Loss,
-    outbox::Outbox,
+    outbox::{MessageTooBig, Outbox},
     violation::Violation,
 };
 
@@ -140,6 +140,8 @@ pub struct Session {
     /// Frames that are sent once, over this connection or not at all.
     transient: VecDeque<String>,
     abandoned: VecDeque<String>,
+    /// The largest message that the server of this connection accepts, if it said so.
+    message_bytes_max: Option<u64>,
     is_history_lost: bool,
     ids_given: u64,
     violations: u32,
@@ -162,6 +164,7 @@ impl Session {
             outbox: Outbox::default(),
             transient: VecDeque::new(),
             abandoned: VecDeque::new(),
+            message_bytes_max: None,
             is_history_lost: false,
             ids_given: 0,
             violations: 0,
@@ -226,7 +229,7 @@ impl Session {
         text: impl Into<String>,
         on_busy: Option<OnBusy>,
     ) {
-        self.outbox.push(id.into(), text.into(), on_busy);
+        self.outbox.push(id.into(), &text.into(), on_busy);
     }
 
     /// Whether a message under this id waits for its receipt, refusal, or for being given up.
@@ -265,14 +268,21 @@ impl Session {
         self.abandoned.pop_front()
     }
 
+    /// A message that is not sent, since it is larger than the server accepts. The limit is known after
+    /// the first connection.
+    pub fn next_too_big(&mut self) -> Option<MessageTooBig> {
+        self.outbox.remove_too_big(self.message_bytes_max?)
+    }
+
     /// The next frame to send now.
     pub fn next_transmission(&mut self) -> Option<String> {
         if self.phase != Phase::Live {
             return None;
         }
+        let message_bytes_max = self.message_bytes_max;
         self.transient
             .pop_front()
-            .or_else(|| self.outbox.next_unsent())
+            .or_else(|| self.outbox.next_unsent(message_bytes_max))
     }
 
     /// Checks a frame and applies it.
@@ -333,6 +343,7 @@ impl Session {
             return;
         };
         self.head = last_seq;
+        self.message_bytes_max = json["message_bytes_max"].as_u64();
         let known = self.position.take().unwrap_or_default();
         let is_new_session = json["seq"].is_u64();
         let is_another_log = known.log_id.is_some() && log_id.is_some() && known.log_id != log_id;

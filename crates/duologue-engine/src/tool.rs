@@ -15,7 +15,7 @@ pub trait Tool: Send + Sync + 'static {
     /// Whether calling it twice has the effect of one call: it only reads, or it recognises a repeated call
     /// by its [`idempotency_key`](ToolContext::idempotency_key). A call that a lost server left
     /// without a result is then made again; otherwise nobody knows whether it had its effect, and it
-    /// is not. An agent's configuration may say otherwise.
+    /// is not. An agent may declare otherwise.
     fn is_idempotent(&self) -> bool {
         false
     }

@@ -96,6 +96,15 @@ macro_rules! client_frames {
             }
         }
 
+        impl ClientFrame {
+            /// The frame's `type`.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$variant { .. } => $name,)*
+                }
+            }
+        }
+
         const FRAMES: &[FrameDescription] = &[$(FrameDescription {
             name: $name,
             kind: FrameKind::Request,

@@ -43,6 +43,14 @@ macro_rules! server_frames {
             /// The names of all frames that are no events.
             pub const TYPES: &'static [&'static str] = &[$($name),*];
 
+            /// The frame's `type`.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    Self::Event(event) => event.body.wire_type(),
+                    $(Self::$variant { .. } => $name,)*
+                }
+            }
+
             /// What the frame is.
             pub fn kind(&self) -> FrameKind {
                 match self {

@@ -24,7 +24,7 @@ fn event(text: &str) -> EventBody {
 #[test]
 fn an_unknown_type_is_reported_with_its_position() {
     for (text, seq) in [
-        (r#"{"type":"typing","user":"a"}"#, None),
+        (r#"{"type":"from_the_future","user":"a"}"#, None),
         (
             r#"{"type":"voted","seq":9,"occurred_at":"2026-01-01T09:00:00Z"}"#,
             Some(Seq(9)),

@@ -10,6 +10,7 @@
 
 mod conversation;
 mod dialogue;
+mod error;
 mod frame;
 mod input;
 #[cfg(test)]
@@ -18,17 +19,16 @@ mod token;
 mod view;
 
 use std::{
-    io::{self, Read, Write},
+    io::{Read, Write},
     time::Duration,
 };
 
-use duologue_client::{
-    Address, AddressError, BackoffOptions, Client, ClientOptions, SessionOptions,
-};
+use duologue_client::{Address, BackoffOptions, Client, ClientOptions, SessionOptions};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 pub use crate::chat::{
+    error::ChatError,
     token::Token,
     view::{Colour, Input},
 };
@@ -36,42 +36,6 @@ use crate::{
     chat::{conversation::Conversation, dialogue::Dialogue, view::View},
     cli::ChatArgs,
 };
-
-/// Why a conversation failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ChatError {
-    /// The address cannot be used.
-    #[error(transparent)]
-    Address(#[from] AddressError),
-    /// There was never a connection.
-    #[error(
-        "{server} cannot be reached: {reason}\nIs it running? `duologue serve` starts one here."
-    )]
-    Unreachable {
-        /// The server's URL.
-        server: String,
-        /// What happened.
-        reason: String,
-    },
-    /// The server refused the connection, and would refuse it again.
-    #[error("the server refused the connection: {0}")]
-    Refused(String),
-    /// The connection was lost, and reconnecting failed or would not help.
-    #[error("the conversation cannot go on: {0}")]
-    Closed(String),
-    /// The session ended while something was unanswered.
-    #[error("the session ended before everything was answered")]
-    Unanswered,
-    /// The token cannot be read, or is not one.
-    #[error("the token cannot be used; check the file of --token-file, or DUOLOGUE_TOKEN")]
-    Token(#[source] io::Error),
-    /// The input cannot be read.
-    #[error("the input cannot be read")]
-    Input(#[source] io::Error),
-    /// The output cannot be written to. A closed pipe is not a fault.
-    #[error("the output cannot be written to")]
-    Output(#[source] io::Error),
-}
 
 /// What is on the other side of the input and the output.
 #[derive(Clone, Copy, Debug)]

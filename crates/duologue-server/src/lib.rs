@@ -34,6 +34,7 @@ mod query;
 mod redacted_url;
 pub mod restored_command;
 pub mod server;
+mod shared_stream;
 pub mod shutdown;
 mod socket;
 pub mod start_error;

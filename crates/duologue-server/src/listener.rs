@@ -27,6 +27,7 @@ use tower::ServiceExt;
 use crate::{
     config::ServerConfig,
     connection_limits::{AddressSlot, ConnectionLimits},
+    shared_stream::SharedStream,
 };
 
 /// How long to wait after the system refused a connection, so that a lack of file descriptors does
@@ -211,8 +212,11 @@ async fn connect(
     limits: ListenerLimits,
     slot: ConnectionSlot,
 ) {
+    let stream = SharedStream::new(stream);
+    let raw = stream.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(slot.clone());
+        request.extensions_mut().insert(raw.clone());
         request.extensions_mut().insert(PeerAddress(peer));
         let router = router.clone();
         async move {

@@ -14,9 +14,9 @@ use duologue_protocol::SessionId;
 use futures_util::future::join_all;
 
 use crate::{
-    history::History,
     plan::{Character, Plan, Talk},
     time::Time,
+    trace::Trace,
 };
 
 pub(crate) use self::knowledge::Knowledge;
@@ -30,14 +30,9 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// Clients that have the given fault, or none.
-    pub(crate) fn new(
-        plan: &Plan,
-        history: History,
-        time: Time,
-        fault: Option<ClientFault>,
-    ) -> Self {
+    pub(crate) fn new(plan: &Plan, trace: Trace, time: Time, fault: Option<ClientFault>) -> Self {
         Self {
-            shared: Shared::new(plan, history, time, fault),
+            shared: Shared::new(plan, trace, time, fault),
         }
     }
 

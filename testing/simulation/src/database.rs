@@ -21,9 +21,9 @@ use fastrand::Rng;
 use futures_util::FutureExt;
 
 use crate::{
-    history::History,
     mutant::Mutant,
     time::{ClockHandle, Time},
+    trace::Trace,
 };
 
 use self::mutated_store::MutatedStore;
@@ -48,7 +48,7 @@ pub(crate) struct Database {
     memory: Arc<MemoryStore>,
     clock: ClockHandle,
     time: Time,
-    history: History,
+    trace: Trace,
     state: Mutex<State>,
 }
 
@@ -72,7 +72,7 @@ impl Database {
         mutant: Option<Mutant>,
         clock: ClockHandle,
         time: Time,
-        history: History,
+        trace: Trace,
         seed: u64,
     ) -> Arc<Self> {
         let memory = Arc::new(MemoryStore::new());
@@ -85,7 +85,7 @@ impl Database {
             memory,
             clock,
             time,
-            history,
+            trace,
             state: Mutex::new(State {
                 rng: Rng::with_seed(seed),
                 faults: Faults::default(),

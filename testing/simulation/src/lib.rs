@@ -14,7 +14,6 @@
 
 mod client;
 mod database;
-mod history;
 mod model;
 mod mutant;
 mod nemesis;
@@ -25,10 +24,11 @@ mod server;
 mod simulation;
 mod time;
 mod tools;
+mod trace;
 mod world;
 
 pub use crate::{
-    history::History,
     mutant::Mutant,
     simulation::{Outcome, run},
+    trace::Trace,
 };

@@ -18,14 +18,14 @@ use duologue_simulation::{Outcome, run};
 /// Seeds that run at the same time.
 const THREADS: usize = 2;
 
-/// Lines of a failed history that are shown.
+/// Lines of a failed trace that are shown.
 const TAIL_LINES: usize = 60;
 
 /// Which seeds to run.
 struct Seeds {
     from: u64,
     count: u64,
-    /// Whether the whole history is wanted.
+    /// Whether the whole trace is wanted.
     is_replay: bool,
 }
 
@@ -47,7 +47,7 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Some(outcome) => {
             report(&mut out, &outcome, &seeds)?;
-            if outcome.history.violations().is_empty() {
+            if outcome.trace.violations().is_empty() {
                 Ok(ExitCode::SUCCESS)
             } else {
                 Ok(ExitCode::FAILURE)
@@ -70,7 +70,7 @@ fn run_all(seeds: &Seeds) -> anyhow::Result<Option<Outcome>> {
                 return;
             }
             let outcome = run(seed, None);
-            if is_replay || !outcome.history.violations().is_empty() {
+            if is_replay || !outcome.trace.violations().is_empty() {
                 has_failed.store(true, Ordering::Relaxed);
                 let mut failed = failed.lock().expect("no holder of this lock panics");
                 let is_first = failed.as_ref().is_none_or(|before| seed < before.seed);
@@ -94,8 +94,8 @@ fn run_all(seeds: &Seeds) -> anyhow::Result<Option<Outcome>> {
 }
 
 fn report(out: &mut impl Write, outcome: &Outcome, seeds: &Seeds) -> io::Result<()> {
-    let Outcome { seed, history } = outcome;
-    let lines = history.lines();
+    let Outcome { seed, trace } = outcome;
+    let lines = trace.lines();
     let skipped = if seeds.is_replay {
         0
     } else {
@@ -104,12 +104,12 @@ fn report(out: &mut impl Write, outcome: &Outcome, seeds: &Seeds) -> io::Result<
     for line in &lines[skipped..] {
         writeln!(out, "{line}")?;
     }
-    let violations = history.violations();
+    let violations = trace.violations();
     writeln!(
         out,
-        "\nseed {seed}: {} broken promises, history {:016x}",
+        "\nseed {seed}: {} broken promises, trace {:016x}",
         violations.len(),
-        history.hash()
+        trace.hash()
     )?;
     for violation in violations {
         writeln!(out, "  - {violation}")?;

@@ -20,12 +20,12 @@ use futures_util::{
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::{database::Counts, history::History, tools::TOOL};
+use crate::{database::Counts, tools::TOOL, trace::Trace};
 
 /// The model of all servers. Clones are the same model.
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
-    history: History,
+    trace: Trace,
     state: Arc<Mutex<State>>,
 }
 
@@ -50,9 +50,9 @@ enum Step {
 }
 
 impl Model {
-    pub(crate) fn new(history: History, seed: u64) -> Self {
+    pub(crate) fn new(trace: Trace, seed: u64) -> Self {
         Self {
-            history,
+            trace,
             state: Arc::new(Mutex::new(State {
                 rng: Rng::with_seed(seed),
                 is_calm: false,
@@ -86,7 +86,7 @@ impl Model {
         let canaries = canary::all(&said.collect::<Vec<_>>().join("\n"));
         if canaries.len() > 1 {
             let what = format!("a model was shown the text of several sessions: {canaries:?}");
-            self.history.violation("model", &what);
+            self.trace.violation("model", &what);
         }
         let canary = canaries.first().cloned().unwrap_or_default();
         let mut state = self.lock();

@@ -1,7 +1,8 @@
 //! What goes wrong, and when: crashes, restarts, partitions, outages, clocks that are off.
 //!
 //! All of it follows from a seed. Each fault is repaired after a while, and all of them when the
-//! turbulence is over.
+//! turbulence is over. It works between two ticks of the simulated network, and faults overlap; the torture's
+//! nemesis works on processes, one fault after the other.
 
 use std::{
     collections::BTreeMap,
@@ -14,9 +15,9 @@ use turmoil::Sim;
 
 use crate::{
     database::{Database, Faults},
-    history::History,
     plan::{Plan, TURBULENCE, client_name, server_name},
     server::Host,
+    trace::Trace,
 };
 
 /// The longest that messages are held back. What arrives after may be that old.
@@ -56,13 +57,13 @@ enum Damage {
 }
 
 /// See the module.
-pub(crate) struct Nemesis {
+pub(crate) struct SimulatedNemesis {
     rng: Rng,
     clients: usize,
     hosts: Vec<Host>,
     database: Arc<Database>,
     faults: Faults,
-    history: History,
+    trace: Trace,
     next_at: Duration,
     /// What is broken, and when it is repaired.
     damages: BTreeMap<Damage, Duration>,
@@ -70,12 +71,12 @@ pub(crate) struct Nemesis {
     outages: Outages,
 }
 
-impl Nemesis {
+impl SimulatedNemesis {
     pub(crate) fn new(
         plan: &Plan,
         hosts: Vec<Host>,
         database: Arc<Database>,
-        history: History,
+        trace: Trace,
     ) -> Self {
         database.set_faults(plan.faults);
         Self {
@@ -84,7 +85,7 @@ impl Nemesis {
             hosts,
             database,
             faults: plan.faults,
-            history,
+            trace,
             next_at: Duration::from_secs(2),
             damages: BTreeMap::new(),
             away_since: None,
@@ -152,7 +153,7 @@ impl Nemesis {
         if self.conflicts(&damage) {
             return;
         }
-        self.history.note(
+        self.trace.note(
             "nemesis",
             &format!("{damage:?} for {} ms", lasts.as_millis()),
         );
@@ -209,14 +210,14 @@ impl Nemesis {
             Damage::CutOff(server) => self.database.reconnect(&server_name(server)),
             Damage::DatabaseSlow => self.database.set_faults(self.faults),
         }
-        self.history.note("nemesis", &format!("{damage:?} is over"));
+        self.trace.note("nemesis", &format!("{damage:?} is over"));
         true
     }
 
     /// Sets a server's clock off by up to an hour, either way.
     fn skew(&mut self, server: usize) {
         let offset_ms = self.rng.i64(-3_600_000..3_600_000);
-        self.history.note(
+        self.trace.note(
             "nemesis",
             &format!("clock of server {server} off by {offset_ms} ms"),
         );

@@ -22,13 +22,13 @@ struct Kept {
     violations: Vec<verify::Violation>,
 }
 
-/// Checks everything, and notes what is wrong in the history.
+/// Checks everything, and notes what is wrong in the trace.
 pub(crate) fn judge(world: &World) {
     let sessions = match kept(world) {
         Ok(sessions) => sessions,
         Err(error) => {
             let what = format!("what is kept cannot be read: {error:?}");
-            return world.history.violation("database", &what);
+            return world.trace.violation("database", &what);
         }
     };
     let knowledge = world.clients.knowledge();
@@ -40,18 +40,18 @@ pub(crate) fn judge(world: &World) {
         problems.extend(ending::problems(world, &kept.session_id, known));
         problems.extend(known.into_iter().flat_map(|known| received(kept, known)));
         for problem in problems {
-            world.history.violation(kept.session_id.as_str(), &problem);
+            world.trace.violation(kept.session_id.as_str(), &problem);
         }
     }
     let is_kept =
         |session_id: &SessionId| sessions.iter().any(|kept| kept.session_id == *session_id);
     for session_id in knowledge.keys().filter(|session_id| !is_kept(session_id)) {
         world
-            .history
+            .trace
             .violation(session_id.as_str(), "it is not kept at all");
     }
     for problem in [costs(world, &knowledge), effects(world)].concat() {
-        world.history.violation("world", &problem);
+        world.trace.violation("world", &problem);
     }
 }
 

@@ -11,15 +11,15 @@ use turmoil::Sim;
 use crate::{
     client::Clients,
     database::Database,
-    history::History,
     model::Model,
     mutant::Mutant,
-    nemesis::Nemesis,
+    nemesis::SimulatedNemesis,
     oracle,
     plan::{Plan, TURBULENCE, client_name, server_name},
     server::Host,
     time::DatabaseClock,
     tools::Look,
+    trace::Trace,
     world::World,
 };
 
@@ -37,7 +37,7 @@ pub struct Outcome {
     /// What ruled it.
     pub seed: u64,
     /// What happened.
-    pub history: History,
+    pub trace: Trace,
 }
 
 /// Runs a seed on a database that has the given fault planted, or none.
@@ -47,19 +47,19 @@ pub fn run(seed: u64, mutant: Option<Mutant>) -> Outcome {
     let plan = Plan::of(seed);
     let clock = DatabaseClock::start();
     let time = clock.time();
-    let history = History::new(time.clone());
+    let trace = Trace::new(time.clone());
     let database = Database::new(
         mutant,
         clock.handle(),
         time.clone(),
-        history.clone(),
+        trace.clone(),
         plan.database_seed,
     );
-    let model = Model::new(history.clone(), plan.model_seed);
+    let model = Model::new(trace.clone(), plan.model_seed);
     let look = Look::new(plan.tools_seed);
     let clients = Clients::new(
         &plan,
-        history.clone(),
+        trace.clone(),
         time.clone(),
         mutant.and_then(Mutant::client_fault),
     );
@@ -74,7 +74,7 @@ pub fn run(seed: u64, mutant: Option<Mutant>) -> Outcome {
         sim.host(host.name.clone(), move || host.clone().serve());
     }
     let_in(&mut sim, &plan, &clients);
-    let mut nemesis = Nemesis::new(&plan, hosts, Arc::clone(&database), history.clone());
+    let mut nemesis = SimulatedNemesis::new(&plan, hosts, Arc::clone(&database), trace.clone());
     let mut is_quiet = false;
     while !is_quiet {
         match sim.step() {
@@ -83,14 +83,14 @@ pub fn run(seed: u64, mutant: Option<Mutant>) -> Outcome {
                 is_quiet = are_done && is_calm && all_completed(&database);
             }
             Err(error) => {
-                history.violation("simulation", &format!("did not come to rest: {error}"));
+                trace.violation("simulation", &format!("did not come to rest: {error}"));
                 break;
             }
         }
         let now = sim.elapsed();
         clock.advance_to(now);
         if now > TURBULENCE + AFTERMATH {
-            history.violation(
+            trace.violation(
                 "simulation",
                 "sessions are left that have not come to their end",
             );
@@ -102,7 +102,7 @@ pub fn run(seed: u64, mutant: Option<Mutant>) -> Outcome {
         nemesis.act(&mut sim, now);
     }
     let world = World {
-        history: history.clone(),
+        trace: trace.clone(),
         clients,
         database,
         model,
@@ -110,7 +110,7 @@ pub fn run(seed: u64, mutant: Option<Mutant>) -> Outcome {
         outages: nemesis.outages(),
     };
     oracle::judge(&world);
-    Outcome { seed, history }
+    Outcome { seed, trace }
 }
 
 /// An empty network with the plan's latency.

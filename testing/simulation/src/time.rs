@@ -1,4 +1,4 @@
-//! Simulated time: one for the history, one for the database, and a clock for each server.
+//! Simulated time: one for the trace, one for the database, and a clock for each server.
 
 use std::{
     sync::{
@@ -75,7 +75,7 @@ impl DatabaseClock {
         }
     }
 
-    /// The time that the history bears, which goes with the database's.
+    /// The time that the trace bears, which goes with the database's.
     pub(crate) fn time(&self) -> Time {
         self.time.clone()
     }

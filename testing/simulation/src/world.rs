@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use crate::{
-    client::Clients, database::Database, history::History, model::Model, nemesis::Outages,
-    tools::Look,
+    client::Clients, database::Database, model::Model, nemesis::Outages, tools::Look, trace::Trace,
 };
 
 /// What is left when a run is over.
 pub(crate) struct World {
-    pub(crate) history: History,
+    pub(crate) trace: Trace,
     pub(crate) clients: Clients,
     pub(crate) database: Arc<Database>,
     pub(crate) model: Model,

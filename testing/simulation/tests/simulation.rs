@@ -10,7 +10,7 @@ const SEEDS_MAX: u64 = 200;
 #[expect(clippy::print_stdout, reason = "which seed it was is worth knowing")]
 fn find(mutant: Mutant, words: &str) {
     let found = (0..SEEDS_MAX).find_map(|seed| {
-        let violations = run(seed, Some(mutant)).history.violations();
+        let violations = run(seed, Some(mutant)).trace.violations();
         let found = violations.into_iter().find(|it| it.contains(words));
         found.map(|violation| (seed, violation))
     });

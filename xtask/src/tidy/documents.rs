@@ -18,6 +18,7 @@ pub(super) fn settings(tree: &Tree) -> Vec<Violation> {
         Ok(settings) => settings,
         Err(error) => return vec![violation(DEFAULTS, 1, &format!("{error:#}"))],
     };
+    let rows = settings::table_in(&document.text).unwrap_or_default();
     let mut violations = Vec::new();
     for setting in &settings {
         let key = &setting.key;
@@ -25,8 +26,8 @@ pub(super) fn settings(tree: &Tree) -> Vec<Violation> {
             let message = format!("`{key}` needs a comment above it");
             violations.push(violation(DEFAULTS, setting.line, &message));
         }
-        if !document.text.contains(&format!("`{key}`")) {
-            let message = format!("`{key}` is not in {DOCUMENT}; run `cargo xtask settings`");
+        if !rows.contains(&format!("\n| `{key}` | ")) {
+            let message = format!("`{key}` has no row in {DOCUMENT}; run `cargo xtask settings`");
             violations.push(violation(DEFAULTS, setting.line, &message));
         }
     }
@@ -130,11 +131,35 @@ mod tests {
         assert_eq!(
             found(&tree, settings),
             [
+                "config/default.toml:3: `a.b` has no row in docs/operations.md; run `cargo xtask settings`",
                 "config/default.toml:5: `a.c` needs a comment above it",
-                "config/default.toml:5: `a.c` is not in docs/operations.md; run `cargo xtask settings`",
+                "config/default.toml:5: `a.c` has no row in docs/operations.md; run `cargo xtask settings`",
                 "docs/operations.md:1: the table differs from config/default.toml; run `cargo xtask settings`",
             ]
         );
+    }
+
+    /// Goal: no setting can be dropped from the operators' table unnoticed. Method: each row is
+    /// deleted from the real document, and its key must be reported.
+    #[test]
+    fn a_deleted_row_of_a_setting_is_found() {
+        let root = crate::root();
+        let read = |path| std::fs::read_to_string(root.join(path)).unwrap();
+        let (defaults, document) = (read(DEFAULTS), read(DOCUMENT));
+        let keys = settings::settings(&defaults).unwrap();
+        assert!(!keys.is_empty());
+        for settings::Setting { key, line, .. } in &keys {
+            let is_row = |text: &&str| text.starts_with(&format!("| `{key}` |"));
+            let kept: String = document
+                .split_inclusive('\n')
+                .filter(|line| !is_row(line))
+                .collect();
+            let tree = Tree::of([(DEFAULTS, &defaults), (DOCUMENT, &kept)]);
+            let expected = format!(
+                "{DEFAULTS}:{line}: `{key}` has no row in {DOCUMENT}; run `cargo xtask settings`"
+            );
+            assert_eq!(found(&tree, settings)[0], expected);
+        }
     }
 
     #[test]

@@ -259,6 +259,27 @@ async fn a_silent_server_is_pinged_and_then_given_up() {
     let (_peer, ()) = tokio::join!(server, conversation);
 }
 
+/// A caller that does other things for longer than both waits must not lose a connection that works: the
+/// server was not asked in that time.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_was_not_polled_for_long_asks_the_server_first() {
+    let (mut client, mut peers) = client();
+    let server = async {
+        let mut peer = Peer::accept(&mut peers).await;
+        peer.send(started()).await;
+        // Answers pings until the client has gone.
+        while let Some(Ok(_)) = peer.socket.next().await {}
+    };
+    let conversation = async {
+        frame(&mut client, "session_started").await;
+        tokio::time::sleep(Duration::from_mins(5)).await;
+        let waiting = tokio::time::timeout(Duration::from_mins(5), client.next());
+        assert!(waiting.await.is_err(), "the connection stays");
+        client.disconnect();
+    };
+    tokio::join!(server, conversation);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_refused_handshake_says_why() {
     let (mut client, mut peers) = client();
@@ -398,6 +419,42 @@ async fn leaving_closes_with_1000_and_delivers_what_still_comes() {
     let conversation = async {
         frame(&mut client, "session_started").await;
         client.leave();
+        assert!(client.next().await.unwrap().is_none());
+    };
+    tokio::join!(server, conversation);
+}
+
+/// The server says how much it accepts. A larger message is returned to the caller before it is sent, the
+/// one that fits is sent, whether they were given before the limit was known or after.
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_too_big_is_returned_and_not_sent() {
+    let (mut client, mut peers) = client();
+    // With its quotes escaped, the text alone would fit.
+    let early = client.send("\"".repeat(60));
+    let fits = client.send("hello");
+    let server = async {
+        let mut peer = Peer::accept(&mut peers).await;
+        let mut first = started();
+        first["message_bytes_max"] = 120.into();
+        peer.send(first).await;
+        let sent = peer.receive().await;
+        assert_eq!(sent["id"], fits.as_str());
+        peer.send(json!({"type": "user_message", "seq": 2, "id": sent["id"]}))
+            .await;
+        peer.close(1000).await;
+    };
+    let conversation = async {
+        frame(&mut client, "session_started").await;
+        let late = client.send("x".repeat(120));
+        for id in [early, late] {
+            let update = client.next().await.unwrap();
+            let Some(Update::TooBig(error)) = update else {
+                panic!("{update:?}")
+            };
+            assert_eq!((error.id, error.bytes_max), (id, 120));
+            assert!(error.bytes > 120);
+        }
+        frame(&mut client, "user_message").await;
         assert!(client.next().await.unwrap().is_none());
     };
     tokio::join!(server, conversation);

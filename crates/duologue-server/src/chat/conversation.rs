@@ -12,8 +12,8 @@ use tokio::{
 };
 
 use crate::chat::{
-    ChatError,
     dialogue::{Dialogue, Interruption},
+    error::ChatError,
     frame::{Body, Frame},
     input::Lines,
     view::View,
@@ -69,6 +69,10 @@ impl<W: Write> Conversation<W> {
                 self.dialogue.history_lost();
                 self.view
                     .warning("! the session was restored from a backup; this is what it has now")
+            }
+            Update::TooBig(error) => {
+                self.dialogue.abandoned(&error.id);
+                self.view.warning(&format!("! {error}"))
             }
             Update::Abandoned(id) => {
                 self.dialogue.abandoned(&id);

@@ -21,6 +21,7 @@ use crate::{
     http::{counted_request::CountedRequest, request_span::record_session},
     listener::ConnectionSlot,
     query::Parameters,
+    shared_stream::SharedStream,
     socket::{AttachRequest, AttachedSocket, PendingAuth},
 };
 
@@ -44,6 +45,7 @@ pub(crate) async fn connect(
     State(app): State<App>,
     CountedRequest(client): CountedRequest,
     Extension(mut slot): Extension<ConnectionSlot>,
+    Extension(raw): Extension<SharedStream>,
     path: Result<Path<String>, PathRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     request: Request,
@@ -70,13 +72,13 @@ pub(crate) async fn connect(
     let Some(caller) = caller else {
         let pending = PendingAuth::new(app.clone(), request, client, slot.clone())?;
         return Ok(serve(&app, upgrade, slot, span, |connection| {
-            pending.run(connection)
+            pending.run(connection, raw)
         }));
     };
     let socket = AttachedSocket::attach(&app, &request, caller).await?;
     slot.attached();
     Ok(serve(&app, upgrade, slot, span, |connection| {
-        socket.run(connection)
+        socket.run(connection, raw)
     }))
 }
 

@@ -5,7 +5,7 @@ use std::{future, sync::Arc};
 use axum::extract::ws::{Message, WebSocket};
 use duologue_engine::{Delivery, Reader};
 use duologue_protocol::{
-    ClientFrame, CloseCode, DisconnectReason, ErrorCode, ErrorFrame, ServerFrame,
+    ClientFrame, CloseCode, DisconnectReason, ErrorCode, ErrorFrame, ServerFrame, SessionOpened,
 };
 use futures_util::{StreamExt, stream::SplitSink};
 
@@ -14,6 +14,7 @@ use crate::{
     app::App,
     auth::Caller,
     config::SocketConfig,
+    shared_stream::SharedStream,
     socket::{
         attach_request::AttachRequest,
         connection_end::{ConnectionEnd, disconnect_reason, finish_close},
@@ -61,8 +62,8 @@ impl AttachedSocket {
         })
     }
 
-    /// Serves the connection until either side closes it.
-    pub(crate) async fn run(mut self, connection: WebSocket) {
+    /// Serves the connection until either side closes it; `raw` is the stream beneath it.
+    pub(crate) async fn run(mut self, connection: WebSocket, raw: SharedStream) {
         let (mut sink, mut stream) = connection.split();
         let mut heartbeat = Heartbeat::start(&self.config);
         let mut batch = Vec::new();
@@ -85,7 +86,7 @@ impl AttachedSocket {
         };
         // The session is notified before the close handshake, which may take the client some time.
         self.reader.leave(end.reason());
-        finish_close(&mut sink, &mut stream, &end).await;
+        finish_close(&mut sink, &mut stream, &end, raw).await;
     }
 
     /// Handles what the client sent.
@@ -199,7 +200,10 @@ impl AttachedSocket {
         let mut closing = None;
         for delivery in batch.drain(..) {
             match delivery {
-                Delivery::Frame(frame) => self.outgoing.frame(&frame),
+                Delivery::Frame(frame) => match frame.frame() {
+                    ServerFrame::Opened(opened) => self.open(opened.clone()),
+                    _ => self.outgoing.frame(&frame),
+                },
                 Delivery::Close(code) => closing = Some(code),
             }
         }
@@ -211,6 +215,14 @@ impl AttachedSocket {
             Some(CloseCode::Slow) => Err(too_slow()),
             Some(code) => Err(ConnectionEnd::Close(code, DisconnectReason::Lost)),
         }
+    }
+
+    /// Adds what the session does not know to the first frame of a connection.
+    fn open(&mut self, opened: SessionOpened) {
+        self.outgoing.send(ServerFrame::Opened(SessionOpened {
+            message_bytes_max: Some(self.config.frame_bytes_max.into()),
+            ..opened
+        }));
     }
 
     async fn write(&mut self, sink: &mut SocketSink) -> Result<(), ConnectionEnd> {

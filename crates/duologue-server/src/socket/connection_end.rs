@@ -10,6 +10,8 @@ use futures_util::{
 };
 use tokio_tungstenite::tungstenite;
 
+use crate::shared_stream::SharedStream;
+
 /// How long the client may take to answer a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -67,9 +69,10 @@ pub(super) async fn finish_close(
     sink: &mut SplitSink<WebSocket, Message>,
     stream: &mut SplitStream<WebSocket>,
     end: &ConnectionEnd,
+    raw: SharedStream,
 ) {
     match end {
-        ConnectionEnd::Close(code, _) => close(sink, stream, *code).await,
+        ConnectionEnd::Close(code, _) => close(sink, stream, *code, raw).await,
         // tungstenite has queued the answer to a close frame, and sends it with the next flush.
         ConnectionEnd::Disconnected(_) => {
             match tokio::time::timeout(CLOSE_TIMEOUT, sink.flush()).await {
@@ -82,11 +85,13 @@ pub(super) async fn finish_close(
     }
 }
 
-/// Sends a close frame and waits a moment for the answer, so that earlier frames arrive.
+/// Sends a close frame and waits a moment for the answer, so that earlier frames arrive. Where the
+/// WebSocket cannot read the answer, since it has failed, the stream beneath it is drained.
 pub(super) async fn close(
     sink: &mut SplitSink<WebSocket, Message>,
     stream: &mut SplitStream<WebSocket>,
     code: CloseCode,
+    raw: SharedStream,
 ) {
     let frame = CloseFrame {
         code: code.number(),
@@ -94,11 +99,15 @@ pub(super) async fn close(
     };
     let handshake = async {
         sink.send(Message::Close(Some(frame))).await?;
-        while let Some(Ok(_unread)) = stream.next().await {}
-        Ok::<_, axum::Error>(())
+        let mut is_answered = false;
+        while let Some(Ok(message)) = stream.next().await {
+            is_answered |= matches!(message, Message::Close(_));
+        }
+        Ok::<_, axum::Error>(is_answered)
     };
     match tokio::time::timeout(CLOSE_TIMEOUT, handshake).await {
-        Ok(Ok(())) => {}
+        Ok(Ok(true)) => {}
+        Ok(Ok(false)) => raw.drain().await,
         // In both cases the connection is dropped now.
         Ok(Err(error)) => tracing::debug!(%error, "close.failed"),
         Err(_elapsed) => tracing::debug!("close.timed_out"),

@@ -5,10 +5,13 @@ use axum::extract::ws::{Message, WebSocket};
 use duologue_protocol::DisconnectReason;
 use futures_util::{SinkExt, StreamExt};
 
-use crate::socket::connection_end::{ConnectionEnd, disconnect_reason, finish_close};
+use crate::{
+    shared_stream::SharedStream,
+    socket::connection_end::{ConnectionEnd, disconnect_reason, finish_close},
+};
 
 /// Serves the connection until either side closes it.
-pub(crate) async fn run(connection: WebSocket) {
+pub(crate) async fn run(connection: WebSocket, raw: SharedStream) {
     let (mut sink, mut stream) = connection.split();
     let end = loop {
         let handled = match stream.next().await {
@@ -27,5 +30,5 @@ pub(crate) async fn run(connection: WebSocket) {
             break end;
         }
     };
-    finish_close(&mut sink, &mut stream, &end).await;
+    finish_close(&mut sink, &mut stream, &end, raw).await;
 }

@@ -18,6 +18,7 @@ use crate::{
     auth::{AuthError, Caller},
     client_address::ClientAddress,
     listener::ConnectionSlot,
+    shared_stream::SharedStream,
     socket::{
         attach_request::AttachRequest, attached_socket::AttachedSocket, connection_end::close,
         outgoing::Outgoing,
@@ -77,12 +78,12 @@ impl PendingAuth {
     }
 
     /// Waits for the token, then serves the connection as if the token had been in the handshake.
-    pub(crate) async fn run(mut self, mut connection: WebSocket) {
+    pub(crate) async fn run(mut self, mut connection: WebSocket, raw: SharedStream) {
         let (frame, code) = match self.authenticate(&mut connection).await {
             Ok(socket) => {
                 // Releases the slot of a pending client.
                 drop(self);
-                return socket.run(connection).await;
+                return socket.run(connection, raw).await;
             }
             Err(PendingError::Disconnected) => return,
             Err(PendingError::ShuttingDown) => (None, CloseCode::Restart),
@@ -92,7 +93,7 @@ impl PendingAuth {
                 (Some(frame), code)
             }
         };
-        self.close(connection, frame, code).await;
+        self.close(connection, raw, frame, code).await;
     }
 
     async fn authenticate(
@@ -153,6 +154,7 @@ impl PendingAuth {
     async fn close(
         mut self,
         mut connection: WebSocket,
+        raw: SharedStream,
         error: Option<ErrorFrame>,
         code: CloseCode,
     ) {
@@ -163,7 +165,7 @@ impl PendingAuth {
             }
         }
         let (mut sink, mut stream) = connection.split();
-        close(&mut sink, &mut stream, code).await;
+        close(&mut sink, &mut stream, code, raw).await;
     }
 }
 

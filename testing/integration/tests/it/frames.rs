@@ -105,6 +105,40 @@ async fn a_message_over_the_limit_closes_the_connection_and_not_the_session() {
     server.stop().await;
 }
 
+/// Goal: a client learns why it was closed, however much it sends. Method: a message far above the limit is
+/// written completely before anything is read. A socket that is closed with unread input is reset, which
+/// would discard the close frame.
+#[tokio::test]
+async fn a_message_far_over_the_limit_is_answered_by_its_close_code() {
+    use tokio::io::AsyncWriteExt;
+    const BYTES: usize = 8 * 1024 * 1024;
+    let server = TestServer::start().await;
+    for attempt in 0..5 {
+        let mut raw = duologue_integration::raw::Handshake::new(&server, "far").await;
+        // A masked text frame with a length of 64 bits, and a mask of zeros.
+        let mut frame = vec![0x81, 0xff];
+        frame.extend((BYTES as u64).to_be_bytes());
+        frame.extend([0; 4]);
+        frame.resize(frame.len() + BYTES, b'x');
+        let written = raw.stream.write_all(&frame).await;
+        assert!(written.is_ok(), "attempt {attempt}: {written:?}");
+        assert_eq!(raw.close_code().await, 1009, "attempt {attempt}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_first_frame_states_the_largest_message() {
+    let server = TestServer::start().await;
+    for _new_and_resumed in 0..2 {
+        let mut client = server.connect("stated", "alice").await;
+        let first = client.receive().await;
+        assert_eq!(first["type"], "session_started");
+        assert_eq!(first["message_bytes_max"], 65_536);
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn the_same_id_is_stored_once_and_another_text_under_it_is_refused() {
     let server = TestServer::start().await;

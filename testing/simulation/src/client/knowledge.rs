@@ -10,9 +10,9 @@ use duologue_observer::ClientFault;
 use duologue_protocol::SessionId;
 
 use crate::{
-    history::History,
     plan::{Plan, Talk},
     time::Time,
+    trace::Trace,
 };
 
 /// A message that a client has sent.
@@ -39,7 +39,7 @@ pub(crate) struct Knowledge {
 /// What all clients share. Clones are the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
-    pub(crate) history: History,
+    pub(crate) trace: Trace,
     pub(crate) time: Time,
     pub(super) servers: usize,
     /// A planted fault, which the run must find.
@@ -50,14 +50,9 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(
-        plan: &Plan,
-        history: History,
-        time: Time,
-        fault: Option<ClientFault>,
-    ) -> Self {
+    pub(super) fn new(plan: &Plan, trace: Trace, time: Time, fault: Option<ClientFault>) -> Self {
         Self {
-            history,
+            trace,
             time,
             servers: plan.servers,
             fault,

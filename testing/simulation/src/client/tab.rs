@@ -1,7 +1,7 @@
 //! One tab of a client: an observed client of a session, in simulated time.
 //!
 //! Its rules are those of `duologue-client`; what it delivers is checked once more by its view, and every
-//! broken promise is written into the history. Where it connects to is the tab's decision.
+//! broken promise is written into the trace. Where it connects to is the tab's decision.
 
 use std::{
     sync::{Arc, Mutex},
@@ -193,9 +193,7 @@ impl Tab {
         }
         let observation = self.client.receive().await;
         for breach in self.client.take_breaches() {
-            self.shared
-                .history
-                .violation(&self.name, &breach.to_string());
+            self.shared.trace.violation(&self.name, &breach.to_string());
         }
         match observation {
             Observation::Control => {
@@ -237,14 +235,14 @@ impl Tab {
         }
     }
 
-    /// Writes into the history what the tab does.
+    /// Writes into the trace what the tab does.
     pub(super) fn record(&self, what: &str) {
-        self.shared.history.note(&self.name, what);
+        self.shared.trace.note(&self.name, what);
     }
 
-    /// Writes into the history that a promise was broken.
+    /// Writes into the trace that a promise was broken.
     pub(super) fn violation(&self, what: &str) {
-        self.shared.history.violation(&self.name, what);
+        self.shared.trace.violation(&self.name, what);
     }
 
     /// The tab is closed: what it received is compared with the log later.

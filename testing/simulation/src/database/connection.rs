@@ -50,7 +50,7 @@ impl Connection {
         let database = &self.database;
         let tell = |what: &str| {
             database
-                .history
+                .trace
                 .note(&self.server, &format!("{name}: {what}"));
         };
         let fate = database.state().fate();

@@ -232,19 +232,7 @@ fn name(frame: &ServerFrame) -> &'static str {
     match frame {
         ServerFrame::Event(event) => event.body.event_type(),
         ServerFrame::Opened(opened) if opened.resumed => "resumed",
-        ServerFrame::Opened(_) => "session_started",
-        ServerFrame::Start { .. } => "start",
-        ServerFrame::Token { .. } => "token",
-        ServerFrame::Draft { .. } => "draft",
-        ServerFrame::Replayed { .. } => "replayed",
-        ServerFrame::Error(_) => "error",
-        ServerFrame::GoAway { .. } => "goaway",
-        ServerFrame::Degraded { .. } => "degraded",
-        ServerFrame::Recovered { .. } => "recovered",
-        ServerFrame::AuthRequired { .. } => "auth_required",
-        ServerFrame::AuthOk { .. } => "auth_ok",
-        ServerFrame::AuthExpiring { .. } => "auth_expiring",
-        ServerFrame::Pong => "pong",
+        other => other.name(),
     }
 }
 

@@ -1,4 +1,6 @@
-//! What happened, in order: what two runs of a seed are compared by, and what a failure shows.
+//! What happened in a run, in order: what two runs of a seed are compared by, and what a failure shows.
+//!
+//! The torture has histories instead: what each client asked for and received, to compare with the log.
 
 use std::{
     hash::{DefaultHasher, Hasher},
@@ -7,9 +9,9 @@ use std::{
 
 use crate::time::Time;
 
-/// The history of one run. Clones are the same history.
+/// The trace of one run. Clones are the same trace.
 #[derive(Clone, Debug)]
-pub struct History {
+pub struct Trace {
     time: Time,
     state: Arc<Mutex<State>>,
 }
@@ -21,7 +23,7 @@ struct State {
     violations: Vec<String>,
 }
 
-impl History {
+impl Trace {
     /// Nothing has happened yet.
     pub(crate) fn new(time: Time) -> Self {
         Self {
