@@ -84,7 +84,7 @@ pub(crate) struct Context {
     /// Cancelled first: no new sessions and turns; sessions are released between turns.
     pub(crate) drain: CancellationToken,
     /// The period over which sessions are released; set before the drain starts.
-    pub(crate) drain_schedule: OnceLock<DrainSchedule>,
+    drain_schedule: OnceLock<DrainSchedule>,
     /// Cancelled at the end of the drain: turns are interrupted, writes are not retried.
     pub(crate) stop: CancellationToken,
     /// The leases of the sessions on this server.
@@ -123,5 +123,15 @@ impl Context {
             health: StoreHealth::default(),
             jobs_due: Notify::new(),
         })
+    }
+
+    /// Sets when sessions are released. Only the first call counts.
+    pub(crate) fn set_drain_schedule(&self, schedule: DrainSchedule) {
+        self.drain_schedule.get_or_init(|| schedule);
+    }
+
+    /// When sessions are released. An engine that is dropped without shutting down releases all at once.
+    pub(crate) fn drain_schedule(&self) -> DrainSchedule {
+        self.drain_schedule.get().copied().unwrap_or_default()
     }
 }

@@ -105,7 +105,7 @@ impl Engine {
         let window = self.context.limits.session.reconnect_window;
         let window = window.min(drain_timeout);
         let drain_schedule = DrainSchedule::of(self.sessions.count(), window);
-        self.context.drain_schedule.get_or_init(|| drain_schedule);
+        self.context.set_drain_schedule(drain_schedule);
         self.context.drain.cancel();
         self.context.tasks.close();
         tokio::select! {

@@ -173,12 +173,12 @@ impl Session {
             Deadline::Grace => {
                 let healthy_since = self.context.health.since();
                 if self.lifecycle.is_grace_over(Instant::now(), healthy_since) {
-                    self.end(EndReason::Abandoned).await
+                    self.end(Vec::new(), EndReason::Abandoned).await
                 } else {
                     Ok(())
                 }
             }
-            Deadline::Idle => self.end(EndReason::Idle).await,
+            Deadline::Idle => self.end(Vec::new(), EndReason::Idle).await,
         }
     }
 }

@@ -78,6 +78,17 @@ impl Journal {
         Some((None, EventBody::SessionStarted(started)))
     }
 
+    /// Releases the lease without ending the session.
+    pub(super) async fn release(&self) {
+        if let Err(error) = self.store.release(&self.lease).await {
+            // The lease expires by itself; releasing it only saves other servers the wait.
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "session.release_failed"
+            );
+        }
+    }
+
     /// Prepares `entries` to be stored as the next events, all in one commit.
     ///
     /// If the last one is `session_ended`, the same commit releases the session and enqueues the job

@@ -159,7 +159,7 @@ impl Session {
         self.readers.remove(connection);
         let gone = EventBody::ClientDisconnected(ClientDisconnected { connection, reason });
         if reason == DisconnectReason::Closed && !self.turn.is_running() {
-            return self.end_with(vec![(None, gone)], EndReason::Closed).await;
+            return self.end(vec![(None, gone)], EndReason::Closed).await;
         }
         let events = self.append(vec![(None, gone)]).await?;
         self.readers.broadcast_events(events);

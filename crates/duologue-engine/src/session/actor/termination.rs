@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use crate::{
     clock::milliseconds,
-    drain_schedule::DrainSchedule,
     error_frames::{refusal, storage_given_up},
     log::NewEvent,
     session::{
@@ -27,17 +26,13 @@ impl Session {
             self.lifecycle.end_after_turn(reason);
             Ok(())
         } else {
-            self.end(reason).await
+            self.end(Vec::new(), reason).await
         }
     }
 
-    /// Ends the session. No turn may be running.
-    pub(super) async fn end(&mut self, reason: EndReason) -> Result<(), SessionExit> {
-        self.end_with(Vec::new(), reason).await
-    }
-
-    /// Ends the session together with the events that caused it, in one transaction.
-    pub(super) async fn end_with(
+    /// Ends the session together with the events that caused it, in one transaction. No turn may be
+    /// running.
+    pub(super) async fn end(
         &mut self,
         causes: Vec<NewEvent>,
         reason: EndReason,
@@ -66,16 +61,10 @@ impl Session {
             return Err(SessionExit::Released);
         } else {
             let session_id = &self.journal.lease().session_id;
-            Some(Instant::now() + self.drain_schedule().release_delay(session_id))
+            Some(Instant::now() + self.context.drain_schedule().release_delay(session_id))
         };
         self.lifecycle.start_draining(release_at);
         Ok(())
-    }
-
-    /// An engine that is dropped without shutting down releases all sessions at once.
-    fn drain_schedule(&self) -> DrainSchedule {
-        let schedule = self.context.drain_schedule.get();
-        schedule.copied().unwrap_or_default()
     }
 
     /// Closes the readers' connections, and whatever else the reason for the end requires.
@@ -87,7 +76,7 @@ impl Session {
             }
             SessionExit::Released => {
                 self.send_goaway();
-                self.release().await;
+                self.journal.release().await;
             }
             SessionExit::Failed(StoreError::Conflict) => {
                 // Not an error: another server has taken over the session.
@@ -132,22 +121,12 @@ impl Session {
     /// Notifies readers that the server stops, and when to reconnect.
     fn send_goaway(&mut self) {
         let session_id = &self.journal.lease().session_id;
-        let reconnect_after = self.drain_schedule().reconnect_after(session_id);
+        let reconnect_after = self.context.drain_schedule().reconnect_after(session_id);
         self.readers.broadcast(ServerFrame::GoAway {
             reason: GoAwayReason::Restart,
             reconnect_after_ms: milliseconds(reconnect_after),
         });
         self.readers.close(CloseCode::Restart);
-    }
-
-    async fn release(&self) {
-        if let Err(error) = self.journal.store().release(self.journal.lease()).await {
-            // The lease lapses by itself; releasing it only saves other servers the wait.
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "session.release_failed"
-            );
-        }
     }
 }
 

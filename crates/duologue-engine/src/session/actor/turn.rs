@@ -177,7 +177,7 @@ impl Session {
                 self.start_queued_turn();
                 Ok(())
             }
-            AfterTurn::End(reason) => self.end(reason).await,
+            AfterTurn::End(reason) => self.end(Vec::new(), reason).await,
             AfterTurn::Release => Err(SessionExit::Released),
         }
     }
