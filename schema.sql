@@ -15,7 +15,7 @@ set local duologue.schema = 'public';
 
 -- Not behind a query that runs for hours, while all others queue up behind us.
 set local lock_timeout = '10s';
--- One at a time, whoever migrates.
+-- One migration at a time.
 select pg_advisory_xact_lock(hashtext('duologue_migrations'));
 
 do $$
@@ -219,14 +219,14 @@ begin
     ) as found (dependent);
     if dependents is not null then
         raise exception 'these refer to the present tables, and must be dropped first: %', dependents
-            using hint = 'Nothing was changed. Make them anew afterwards; session_id is text then.';
+            using hint = 'Nothing was changed. Create them again afterwards; session_id is text then.';
     end if;
     if to_regclass('former_sessions') is not null or to_regclass('former_session_events') is not null then
         raise exception 'tables from an earlier upgrade are still there: former_sessions, former_session_events'
             using hint = 'Nothing was changed. Rename or drop them first.';
     end if;
 
-    -- Whoever still writes must be done, and must not begin again.
+    -- Other writers must have finished, and must not begin again.
     execute format('lock table %s in access exclusive mode', sessions);
     -- Names of indexes and sequences share the schema with ours.
     for belonging in
@@ -1051,7 +1051,7 @@ $migration$);
 
 select pg_temp.duologue_upgrade('predecessors', $migration$-- Copies the rows of the tables that before.sql has set aside, so that the server can read them.
 --
--- Every old event becomes one new event, in the old order: by time, then by id. What a log of ours
+-- Every old event becomes one new event, in the old order: by time, then by id. What a new log
 -- must have besides is added: a beginning and an end, one ending for each turn, one result for each
 -- tool call. An event that nothing here corresponds to becomes `imported`, and has all that it was.
 -- What a translation leaves out of a payload stays in it under `former`.
@@ -1482,7 +1482,7 @@ begin
 end $$;
 
 -- Sessions that were over stay so, with the summary that they had or without one. Those left active
--- are let go: a server takes them over, ends them and sums them up.
+-- are released: a server takes them over, ends them and summarises them.
 insert into sessions (
     session_id, user_id, status, start_time, end_time, duration_seconds, summary, summary_status,
     end_reason, agent, metadata, lease_until

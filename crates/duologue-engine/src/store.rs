@@ -11,23 +11,22 @@
 //! | [`Store`] | the server: both, and the connection itself |
 //! | [`OperatorStore`](operators::OperatorStore) | the commands of operators; no code that serves users |
 
+mod error;
 mod jobs;
 pub mod normalize;
 pub mod operators;
+mod server_id;
 mod sessions;
 pub(crate) mod spawned;
 
-use std::fmt;
-
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 
 pub use self::{
+    error::StoreError,
     jobs::{Job, JobEnd, JobRelease, JobStore},
+    server_id::ServerId,
     sessions::{Claim, Claimed, Draft, Lease, SessionRecord, SessionStatus, SessionStore},
 };
-use crate::BoxError;
-
 /// Where sessions outlive the process.
 ///
 /// One implementation per backend, chosen by configuration and shared as `Arc<dyn Store>`. An
@@ -46,31 +45,4 @@ pub trait Store: SessionStore + JobStore {
 
     /// Finishes what is queued and closes the connections. The store must not be used after.
     async fn close(&self);
-}
-
-/// Why a store could not do what it was asked.
-///
-/// The variants answer "what should the caller do now?", so none of them names a driver. A missing
-/// row is not an error: lookups return `Option`.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Another writer came first, or holds what the caller thought it held. Give it up.
-    #[error("another writer came first")]
-    Conflict,
-    /// The backend did not answer, or not in time. Retry: every write may be repeated.
-    #[error("the store is unavailable")]
-    Unavailable(#[source] BoxError),
-    /// The backend answered with something this build cannot read. Do not retry.
-    #[error("the store holds data that this build cannot read")]
-    Corrupt(#[source] BoxError),
-}
-
-/// One run of the server. Restarting makes a new one.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ServerId(pub String);
-
-impl fmt::Display for ServerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
 }

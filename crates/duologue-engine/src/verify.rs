@@ -10,7 +10,7 @@ mod invariant;
 mod kept;
 mod log;
 mod queue;
-mod reading;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -20,7 +20,7 @@ pub use self::{
     findings::Violation,
     invariant::Invariant,
     kept::Kept,
-    reading::{check, read},
+    snapshot::{check, read},
 };
 
 /// All that breaks an invariant in this session; empty if it is sound.

@@ -16,18 +16,17 @@
 
 mod connection;
 mod script;
+mod shared;
 
-use std::{
-    collections::{HashSet, VecDeque},
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use serde_json::Value;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
 
-pub use crate::testing::script::Script;
+use crate::testing::shared::{Shared, State};
+pub use crate::testing::{
+    script::Script,
+    shared::{Fate, RecordedRequest},
+};
 
 /// How long a `wait_…` method waits before it panics.
 const WAIT_MAX: Duration = Duration::from_secs(10);
@@ -39,49 +38,6 @@ pub struct ScriptedUpstream {
     shared: Shared,
     /// The task that accepts connections, and owns theirs.
     _accepting: JoinSet<()>,
-}
-
-/// A request as it came in.
-#[derive(Clone, Debug)]
-pub struct RecordedRequest {
-    /// `POST`, and whatever else may come.
-    pub method: String,
-    /// The path with its query.
-    pub path: String,
-    /// Names in lower case.
-    pub headers: Vec<(String, String)>,
-    /// The JSON body; null if it was none.
-    pub body: Value,
-    /// Which connection it came on: 1, 2, 3, … in the order of their coming.
-    pub connection: usize,
-    /// How it stands.
-    pub fate: Fate,
-}
-
-/// How a request stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// Its script is being played.
-    Answering,
-    /// Its script was played to the end.
-    Answered,
-    /// The client closed the connection before the script was over.
-    ClosedByClient,
-}
-
-/// What connections and tests share.
-type Shared = Arc<watch::Sender<State>>;
-
-#[derive(Debug, Default)]
-struct State {
-    scripts: VecDeque<Script>,
-    about: Vec<(String, Script)>,
-    otherwise: Option<Script>,
-    models: Option<Script>,
-    released: HashSet<String>,
-    requests: Vec<RecordedRequest>,
-    connections: usize,
-    connections_open: usize,
 }
 
 impl ScriptedUpstream {

@@ -1,4 +1,4 @@
-//! Why a store could not be opened, in words for whoever starts the server.
+//! Why a store could not be opened, in words for the person who starts the server.
 
 use std::{io, path::PathBuf};
 
@@ -6,7 +6,7 @@ use duologue_engine::{BoxError, store::StoreError};
 
 use crate::migrations::{NEEDED, NEWEST};
 
-/// Why a store could not be opened or migrated. Each variant is for the operator to mend; none is
+/// Why a store could not be opened or migrated. Each variant is for the operator to fix; none is
 /// worth a retry but [`Unreachable`](OpenError::Unreachable) and
 /// [`SupabaseUnreachable`](OpenError::SupabaseUnreachable).
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +86,7 @@ pub enum OpenError {
         /// The database.
         file: PathBuf,
     },
-    /// There are tables with names of ours that no known build has made.
+    /// There are tables with our names that no known build has made.
     #[error(
         "{place} has tables that this Duologue does not know ({found}); nothing was changed. Bring them \
          up to date with the build that made them, or choose another database in `store.url`"
@@ -188,7 +188,7 @@ pub enum OpenError {
         /// The schema.
         schema: String,
     },
-    /// The schema has nothing of ours.
+    /// The schema has none of our tables.
     #[error(
         "the schema `{schema}` of {place} has none of our functions; run schema.sql in the project's \
          SQL editor"

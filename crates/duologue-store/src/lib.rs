@@ -6,6 +6,7 @@
 //! that commits what waits in groups (`sqlite::writer`); on Postgres every write is one SQL function
 //! (`migrations/postgres`), so that it also works through a transaction pooler, and over HTTP.
 
+mod condition;
 mod config;
 mod error;
 mod functions;
@@ -15,6 +16,8 @@ mod sqlite;
 mod sqlstate;
 mod stored;
 mod supabase;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -22,13 +25,13 @@ use duologue_engine::store::{Store, operators::OperatorStore};
 
 #[cfg(feature = "testing")]
 pub use crate::supabase::fuzz;
+pub use crate::{condition::Condition, config::StoreConfig, error::OpenError};
 use crate::{
     config::Backend,
     postgres::PostgresStore,
     sqlite::{SqliteOperatorStore, SqliteStore},
     supabase::SupabaseStore,
 };
-pub use crate::{config::StoreConfig, error::OpenError};
 
 /// Opens the store, so that the first request finds it ready.
 ///
@@ -64,23 +67,6 @@ pub async fn open_for_operators(config: &StoreConfig) -> Result<Arc<dyn Operator
         Backend::Postgres(options) => Arc::new(PostgresStore::open(*options, config).await?),
         Backend::Supabase(target) => Arc::new(SupabaseStore::open(*target, config).await?),
     })
-}
-
-/// How a store was found that can be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condition {
-    /// It answers, and its tables are what this build needs.
-    Ready {
-        /// The version of its tables.
-        schema: i64,
-    },
-    /// A SQLite file whose tables [`open`] will make, or bring up to date.
-    MigratedAtStart {
-        /// The version of its tables; 0 if there are none yet.
-        schema: i64,
-    },
-    /// A SQLite file that a running server has open. It was left alone.
-    InUse,
 }
 
 /// Looks whether [`open`] would succeed, by one harmless round trip. Changes nothing; but beside a

@@ -76,7 +76,7 @@ pub(crate) enum Found {
 }
 
 impl Found {
-    /// Decides by the migrations that are recorded, `1 schema, 2 …`, and by the tables with names of ours.
+    /// Decides by the migrations that are recorded, `1 schema, 2 …`, and by the tables that have our names.
     /// Postgres decides by the same rules in `find.sql`, which is also part of `schema.sql`.
     pub(crate) fn from_lists(applied: Option<&str>, tables: Option<&str>) -> Self {
         match (applied, tables) {

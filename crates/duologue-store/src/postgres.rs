@@ -6,8 +6,8 @@
 
 mod calls;
 mod failure;
-mod opening;
 mod operators;
+mod startup;
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use duologue_engine::store::{
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use sqlx::query_scalar;
 
-use self::calls::Calls;
-pub(crate) use self::opening::{check, migrate};
+use self::calls::PostgresCalls;
+pub(crate) use self::startup::{check, migrate};
 use crate::{
     functions::{attempt, conflict_unless, event_json, events_json, job_end, rows},
     stored::{ClaimedRow, EventRow, JobRow, LostRows, integer, leases_json, text_of_time},
@@ -28,7 +28,7 @@ use crate::{
 
 /// See the module.
 pub(crate) struct PostgresStore {
-    calls: Calls,
+    calls: PostgresCalls,
 }
 
 #[async_trait]

@@ -8,8 +8,8 @@ mod failure;
 mod file;
 mod jobs;
 mod log;
-mod opening;
 mod operators;
+mod startup;
 mod writer;
 
 use std::time::Duration;
@@ -25,8 +25,8 @@ use sqlx::SqlitePool;
 
 use self::{log::NewEvents, writer::Writer};
 pub(crate) use self::{
-    opening::{check, migrate},
     operators::SqliteOperatorStore,
+    startup::{check, migrate},
 };
 use crate::stored::leases_json;
 

@@ -1,4 +1,4 @@
-//! What Postgres's own codes of errors mean for whoever called, however the call got there.
+//! What Postgres's own error codes mean for the caller, on every way to the database.
 
 /// Whether Postgres gave up this transaction in favour of another: it may be repeated at once.
 pub(crate) fn is_broken_off(code: &str) -> bool {

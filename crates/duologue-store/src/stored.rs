@@ -186,7 +186,7 @@ pub(crate) fn corrupt(error: impl Into<BoxError>) -> StoreError {
     StoreError::Corrupt(error.into())
 }
 
-/// A number as both databases keep it. None of ours gets anywhere near the limit.
+/// A number as both databases keep it. The numbers here stay far below the limit.
 pub(crate) fn integer(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -1,5 +1,5 @@
-//! The store in a Supabase project, reached over its REST interface: for whoever has the project's
-//! URL and secret key, and no connection to its database.
+//! The store in a Supabase project, reached over its REST interface: for projects of
+//! which only the URL and a secret key are known, and no connection to the database.
 //!
 //! The tables and functions are those of `postgres`, and every operation is one `POST` to one of
 //! the functions; so a call is a transaction here as well. How calls are made is `supabase::calls`,
@@ -9,8 +9,8 @@ mod calls;
 mod failure;
 #[cfg(feature = "testing")]
 pub mod fuzz;
-mod opening;
 mod operators;
+mod startup;
 mod target;
 
 use std::time::Duration;
@@ -23,18 +23,18 @@ use duologue_engine::store::{
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 
 use self::{
-    calls::{Call, Calls, Repetition},
-    failure::Failure,
+    calls::{Call, Repetition, RestCalls},
+    failure::RestFailure,
 };
-pub(crate) use self::{opening::check, target::Target};
+pub(crate) use self::{startup::check, target::Target};
 use crate::{
-    functions::{attempt, conflict_unless, event_json, events_json, job_end, rows},
+    functions::{conflict_unless, event_json, events_json, job_end, rows},
     stored::{ClaimedRow, EventRow, JobRow, LostRows, leases_json, text_of_time},
 };
 
 /// See the module.
 pub(crate) struct SupabaseStore {
-    calls: Calls,
+    calls: RestCalls,
 }
 
 #[async_trait]
@@ -126,7 +126,7 @@ impl SessionStore for SupabaseStore {
                 Ok(rows) => return rows.into_iter().map(EventRow::event).collect(),
                 // The page is too large for one answer, so it is made smaller. The caller goes on
                 // after the last event it gets, however many there were.
-                Err(Failure::TooLarge) if limit > 1 => limit /= 2,
+                Err(RestFailure::TooLarge) if limit > 1 => limit /= 2,
                 Err(failure) => return Err(failure.into()),
             }
         }
@@ -189,30 +189,11 @@ impl JobStore for SupabaseStore {
 #[async_trait]
 impl Store for SupabaseStore {
     async fn ping(&self) -> Result<(), StoreError> {
-        let _version: Option<i64> = self.calls.call(opening::version()).await?;
+        let _version: Option<i64> = self.calls.call(Call::version()).await?;
         Ok(())
     }
 
     async fn close(&self) {
         self.calls.close().await;
-    }
-}
-
-impl Call {
-    /// A write by whoever holds a session.
-    fn under(function: &'static str, lease: &Lease) -> Self {
-        Self::new(function, Repetition::Harmless)
-            .with("for_session", &lease.session_id)
-            .with("for_user", &lease.user_id)
-            .with("by_server", &lease.server.0)
-            .with("at_epoch", lease.epoch)
-    }
-
-    /// A write by whoever works on a job.
-    fn of(function: &'static str, job: &Job) -> Self {
-        Self::new(function, Repetition::Harmless)
-            .with("of_job", job.id)
-            .with("by_worker", &job.worker.0)
-            .with("at_attempt", attempt(job))
     }
 }

@@ -5,7 +5,7 @@ use duologue_engine::tool::{Tool, ToolContext, ToolDefinition, ToolError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{arguments, user_id_schema};
+use crate::arguments::{arguments, user_id_schema};
 
 /// A simulated account.
 pub(crate) struct Account {

@@ -5,7 +5,10 @@ use duologue_engine::tool::{Tool, ToolContext, ToolDefinition, ToolError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{account::account, arguments, user_id_schema};
+use crate::{
+    account::account,
+    arguments::{arguments, user_id_schema},
+};
 
 /// The months for which there are invoices. As text they sort like the months themselves.
 const FIRST_MONTH: &str = "2025-01";

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::topics::{TOPICS, Topic};
-use crate::arguments;
+use crate::arguments::arguments;
 
 /// Looks a question up in the knowledge base.
 #[derive(Debug)]

@@ -6,15 +6,14 @@
 //! [`Tool`] of the same shape.
 
 mod account;
+mod arguments;
 mod invoice;
 mod knowledge;
 mod order;
 
 use std::sync::Arc;
 
-use duologue_engine::tool::{Tool, ToolError};
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use duologue_engine::tool::Tool;
 
 pub use crate::{
     account::FetchAccountBalance, invoice::FetchInvoice, knowledge::KnowledgeBaseLookup,
@@ -29,21 +28,4 @@ pub fn builtin() -> Vec<Arc<dyn Tool>> {
         Arc::new(FetchOrderStatus::new()),
         Arc::new(FetchInvoice::new()),
     ]
-}
-
-/// Reads what the tool's schema has accepted.
-fn arguments<T: DeserializeOwned>(arguments: &Value) -> Result<T, ToolError> {
-    T::deserialize(arguments).map_err(|error| ToolError::Refused(error.to_string()))
-}
-
-/// The schema of the parameter that names an account. Those of signed-in users are UUIDs at most
-/// issuers.
-fn user_id_schema() -> Value {
-    json!({
-        "type": "string",
-        "title": "user ID",
-        "description": "It is `user-` and a number, or a UUID",
-        "pattern": "^(user-[0-9]+|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$",
-        "examples": ["user-1"],
-    })
 }

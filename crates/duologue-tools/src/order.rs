@@ -5,7 +5,7 @@ use duologue_engine::tool::{Tool, ToolContext, ToolDefinition, ToolError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::arguments;
+use crate::arguments::arguments;
 
 /// A simulated order.
 struct Order {

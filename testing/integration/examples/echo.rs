@@ -3,7 +3,7 @@
 
 #![expect(
     clippy::print_stdout,
-    reason = "whoever starts it reads the address there"
+    reason = "the program that starts it reads the address there"
 )]
 
 use duologue_integration::TestServer;

@@ -41,7 +41,7 @@ impl Child {
         let (started, result) = mpsc::sync_channel(1);
         let told = Arc::clone(&ended);
         // The death signal comes when the *thread* that started the program ends; so this one
-        // stays, and also takes note of the program's end.
+        // stays, and also records the program's end.
         thread::spawn(move || match command.spawn() {
             Ok(mut child) => {
                 let _ = started.send(Ok(child.id()));

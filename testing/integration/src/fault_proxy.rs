@@ -1,5 +1,5 @@
 //! What stands before PostgREST in a Supabase project: a gateway that checks keys and strips
-//! `/rest/v1`. On top of that it fails when it is told to.
+//! `/rest/v1`. On top of that it fails on request.
 
 use std::{
     collections::VecDeque,

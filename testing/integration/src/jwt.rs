@@ -4,7 +4,7 @@ use aws_lc_rs::{hmac, rand};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-/// A project's secret, made anew for each.
+/// A project's secret, a new one for each.
 #[derive(Debug)]
 pub(crate) struct Secret(String);
 

@@ -21,7 +21,7 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// The pooler of this process, started by whoever asks first.
+    /// The pooler of this process, started by the first test that needs it.
     pub async fn get() -> &'static Self {
         let starting = async || Self::start("pgbouncer", Cluster::get().await).await;
         let pooler = POOLER.get_or_try_init(starting).await;

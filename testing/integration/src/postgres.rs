@@ -38,7 +38,7 @@ static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
 pub struct Cluster {
     port: u16,
     databases_made: AtomicU32,
-    /// Those whose tests are over. Dropping is left to whoever next makes one.
+    /// Those whose tests are over. The next database that is made drops them.
     databases_left: Mutex<Vec<String>>,
     folder: PathBuf,
     settings: Vec<String>,
@@ -53,7 +53,7 @@ pub struct Database {
 }
 
 impl Cluster {
-    /// The cluster of this process, started by whoever asks first.
+    /// The cluster of this process, started by the first test that needs it.
     pub async fn get() -> &'static Self {
         let cluster = CLUSTER
             .get_or_try_init(async || {
@@ -130,7 +130,7 @@ impl Cluster {
 
     async fn stop_by(&self, signal: &str) {
         let child = Arc::clone(&self.lock_child());
-        child.signal(signal).expect("it can be told to end");
+        child.signal(signal).expect("it can be signalled");
         child.ended().await.expect("it ends");
     }
 

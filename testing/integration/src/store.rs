@@ -34,7 +34,7 @@ impl<Ground> OpenStore<Ground> {
         }
     }
 
-    /// The store itself, for whoever shares it.
+    /// The store itself, shared.
     pub fn handle(&self) -> Arc<dyn Store> {
         Arc::clone(&self.store)
     }

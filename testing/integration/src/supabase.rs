@@ -67,11 +67,11 @@ static TEMPLATE: OnceCell<Database> = OnceCell::const_new();
 /// A project of a test's own.
 #[derive(Debug)]
 pub struct Project {
-    /// The gateway, which can be told to fail.
+    /// The gateway, which fails on request.
     pub gateway: FaultProxy,
     secret: Secret,
     _postgrest: PostgRest,
-    /// Last, so that PostgREST lets go of it first.
+    /// Last, so that PostgREST disconnects first.
     database: Database,
 }
 

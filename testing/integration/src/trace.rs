@@ -70,14 +70,14 @@ impl Trace {
         assert!(made, "only {} calls were refused", refused());
     }
 
-    /// Lets go of the process, which goes on, and returns the calls.
+    /// Detaches from the process, which continues, and returns the calls.
     pub async fn detach(mut self) -> Vec<String> {
         let process = self.strace.id().expect("strace runs").to_string();
         let sent = Command::new("kill").args(["-INT", &process]).status().await;
         assert!(sent.expect("kill is there").success());
         let ended = tokio::time::timeout(DEADLINE, self.strace.wait()).await;
         ended
-            .expect("strace lets go in time")
+            .expect("strace detaches in time")
             .expect("it can be waited for");
         self.calls()
     }

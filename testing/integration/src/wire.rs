@@ -1,5 +1,5 @@
 //! A way between a client and a server that behaves like networks do: it may fall silent without a
-//! word, and it may drop whoever is silent.
+//! word, and it may drop a silent connection.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -54,7 +54,7 @@ impl Wire {
         self.address
     }
 
-    /// From now on nothing passes, and neither side is told.
+    /// From now on nothing passes, and neither side notices.
     pub fn cut(&self) {
         self.state.cut.cancel();
     }

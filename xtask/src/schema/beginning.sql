@@ -15,7 +15,7 @@ set local duologue.schema = 'public';
 
 -- Not behind a query that runs for hours, while all others queue up behind us.
 set local lock_timeout = '10s';
--- One at a time, whoever migrates.
+-- One migration at a time.
 select pg_advisory_xact_lock(hashtext('duologue_migrations'));
 
 do $$

@@ -129,7 +129,7 @@ mod tests {
     fn found(document: &str) -> Vec<String> {
         let tree = Tree::of([
             (DOCUMENT, document),
-            ("crates/duologue-engine/tests/engine/life.rs", CODE),
+            ("crates/duologue-engine/tests/engine/lifecycle.rs", CODE),
             ("crates/duologue-llm/src/sse/tests.rs", CODE),
             (
                 "crates/duologue-engine/src/store/conformance/log.rs",
@@ -141,18 +141,18 @@ mod tests {
 
     #[test]
     fn tests_and_properties_of_contracts_may_be_named() {
-        let row = "| 1 | x | `engine::life::it_holds` `llm::sse::it_is_so` `engine::log::a_log_is_read` |\n";
+        let row = "| 1 | x | `engine::lifecycle::it_holds` `llm::sse::it_is_so` `engine::log::a_log_is_read` |\n";
         assert_eq!(found(row), [""; 0]);
     }
 
     #[test]
     fn a_promise_without_a_test_is_found() {
-        let rows = "| # | fault | tests |\n|---|---|---|\n| 1 | x | `engine::life::helper` |\n\
-            | 2 | `engine::life::it_holds` | |\n| 2 | y | `life::it_holds` `engine::log::help` |\n";
+        let rows = "| # | fault | tests |\n|---|---|---|\n| 1 | x | `engine::lifecycle::helper` |\n\
+            | 2 | `engine::lifecycle::it_holds` | |\n| 2 | y | `life::it_holds` `engine::log::help` |\n";
         assert_eq!(
             found(rows),
             [
-                "docs/reliability.md:3: there is no test `engine::life::helper` (written as `crate::file::test`)",
+                "docs/reliability.md:3: there is no test `engine::lifecycle::helper` (written as `crate::file::test`)",
                 "docs/reliability.md:4: no test is named for 2",
                 "docs/reliability.md:5: 2 has a row already",
                 "docs/reliability.md:5: there is no test `life::it_holds` (written as `crate::file::test`)",

@@ -153,7 +153,7 @@ impl Generation {
         if asked > self.limits.retry_after_max {
             return None;
         }
-        // All who were refused together were told the same time. The jittered wait on top of it
+        // Everyone who was refused at the same moment received the same time. The jittered wait on top of it
         // keeps them from coming back together.
         let wait = asked + self.waits.next()?;
         (Instant::now() + wait < deadline).then_some(wait)

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use duologue_protocol::{Event, Seq, SessionId, UserId};
 use serde::{Deserialize, Serialize};
 
-use super::{ServerId, StoreError};
+use super::{error::StoreError, server_id::ServerId};
 
 /// The queue of jobs, for workers. See [`Store`](super::Store) for what holds for every operation.
 #[async_trait]

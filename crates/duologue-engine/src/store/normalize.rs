@@ -109,7 +109,7 @@ mod tests {
         }
     }
 
-    /// The escape is told from a backslash that the user wrote in front of `u0000`.
+    /// The escape is distinguished from a backslash that the user wrote in front of `u0000`.
     #[test]
     fn a_nul_is_replaced_and_what_looks_like_one_is_not() {
         for (given, kept) in [

@@ -9,7 +9,7 @@ use duologue_protocol::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ServerId, StoreError};
+use super::{error::StoreError, server_id::ServerId};
 
 /// Sessions, by their users: leases, logs, drafts. See [`Store`](super::Store) for what holds for every
 /// operation.

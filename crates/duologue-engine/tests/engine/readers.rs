@@ -205,7 +205,7 @@ async fn a_position_in_another_history_is_refused() {
     }
 }
 
-/// A session that was erased is created anew under the same id; its client must not go on from its number.
+/// A session that was erased is created again under the same id; its client must not go on from its number.
 #[tokio::test(start_paused = true)]
 async fn a_position_in_a_session_that_does_not_exist_is_refused() {
     let world = World::start();

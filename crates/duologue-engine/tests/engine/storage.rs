@@ -74,8 +74,8 @@ async fn an_ending_that_fails_is_repeated_without_double() {
     }
 }
 
-/// The store goes away in mid-answer and stays away too long. The clients are sent off, to come
-/// back; whoever comes first finds the turn closed, with what was kept of its answer.
+/// The store goes away in mid-answer and stays away too long. The clients are disconnected, to come
+/// back; the first one finds the turn closed, with what was kept of its answer.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_stays_away_costs_the_turn_and_not_the_session() {
     let world = World::start();

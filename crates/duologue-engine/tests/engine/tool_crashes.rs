@@ -34,7 +34,7 @@ async fn lose_at_work(settings: &str) -> (World, World) {
 const IDEMPOTENT: &str = "idempotent = true";
 
 /// Nobody knows whether the first call had its effect, so there is no second one. The model and the
-/// user are told so.
+/// user receive this.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_was_cut_off_is_not_made_again() {
     let (_lost, next) = lose_at_work("").await;
@@ -81,7 +81,7 @@ async fn a_turn_that_was_cut_off_states_how_long_it_was_open() {
 }
 
 /// The agent says that the tool may be called twice. It is called again under the same name, and the
-/// turn goes on to its answer, told to whoever comes back.
+/// turn goes on to its answer, which clients that come back receive.
 #[tokio::test(start_paused = true)]
 async fn an_idempotent_call_that_was_cut_off_is_made_again_and_the_turn_goes_on() {
     let (_lost, next) = lose_at_work(IDEMPOTENT).await;

@@ -30,7 +30,7 @@ fn result(answer: &Answer) -> &ToolResult {
     results.next().expect("the tool has a result")
 }
 
-/// What the model was told of the tool, in the tool's role.
+/// What the model received about the tool, in the tool's role.
 fn told(world: &World) -> String {
     let requests = world.provider.requests();
     match requests[0].messages.last() {
@@ -131,7 +131,7 @@ async fn a_tool_that_takes_too_long_is_given_up_and_the_model_told() {
     assert_eq!(answer.done.finish_reason, FinishReason::Stop);
 }
 
-/// The turn ends without asking the model, says why, and the next turn is as good as new.
+/// The turn ends without asking the model, says why, and the next turn is unaffected.
 #[tokio::test(start_paused = true)]
 async fn a_tool_that_breaks_ends_its_turn_and_nothing_else() {
     for act in [Act::Fail, Act::Panic] {
@@ -162,7 +162,7 @@ async fn a_tool_that_breaks_ends_its_turn_and_nothing_else() {
     }
 }
 
-/// A tool that never lets go of its thread is a mistake, but its session's alone: others are answered
+/// A tool that never releases its thread is a mistake, but only its own session's: others are answered
 /// meanwhile. Threads and time are real here.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tool_that_holds_its_thread_does_not_hold_up_others() {
@@ -190,7 +190,7 @@ async fn a_tool_that_holds_its_thread_does_not_hold_up_others() {
     assert_eq!(answer.done.finish_reason, FinishReason::Stop);
 }
 
-/// A NUL cannot be stored. If it were told, and another character were kept, replay and live would
+/// A NUL cannot be stored. If it were sent, and another character were stored, replay and live would
 /// differ; so it is replaced before either.
 #[tokio::test(start_paused = true)]
 async fn what_comes_from_outside_is_told_as_it_is_kept() {

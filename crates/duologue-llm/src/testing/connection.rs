@@ -11,7 +11,10 @@ use tokio::{
     },
 };
 
-use crate::testing::{Fate, RecordedRequest, Script, Shared, script::Step};
+use crate::testing::{
+    script::{Script, Step},
+    shared::{Fate, RecordedRequest, Shared},
+};
 
 /// Far more than any test sends.
 const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -17,7 +17,7 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use super::failure::{Failure, store_error};
+use super::failure::{PostgresFailure, store_error};
 use crate::{StoreConfig, stored::from_json};
 
 /// How often a call is repeated that Postgres broke off in favour of another.
@@ -57,7 +57,7 @@ impl TimeLimits {
 }
 
 /// Calls functions over a pool of connections.
-pub(super) struct Calls {
+pub(super) struct PostgresCalls {
     pool: PgPool,
     /// What most calls may take.
     usual: TimeLimits,
@@ -66,7 +66,7 @@ pub(super) struct Calls {
     connections_max: u32,
 }
 
-impl Calls {
+impl PostgresCalls {
     pub(super) fn new(options: PgConnectOptions, config: &StoreConfig) -> Self {
         let connections_max = config.connections_max.get().into();
         let pool = PgPoolOptions::new()
@@ -131,13 +131,20 @@ impl Calls {
         &self,
         limits: &TimeLimits,
         call: Call<'_>,
-    ) -> Result<Option<String>, Failure> {
-        let mut connection = self.pool.acquire().await.map_err(Failure::NoConnection)?;
+    ) -> Result<Option<String>, PostgresFailure> {
+        let mut connection = self
+            .pool
+            .acquire()
+            .await
+            .map_err(PostgresFailure::NoConnection)?;
         let transaction = in_transaction(limits, &mut connection, call);
         let result = timeout(limits.call_timeout, transaction).await;
-        let result = result.unwrap_or(Err(Failure::TimedOut));
+        let result = result.unwrap_or(Err(PostgresFailure::TimedOut));
         // Otherwise the pool would wait for this connection to answer before it counts as gone.
-        if result.as_ref().is_err_and(Failure::is_of_connection) {
+        if result
+            .as_ref()
+            .is_err_and(PostgresFailure::is_of_connection)
+        {
             connection.close_on_drop();
         }
         result
@@ -152,16 +159,16 @@ async fn in_transaction(
     limits: &TimeLimits,
     connection: &mut PgConnection,
     call: Call<'_>,
-) -> Result<Option<String>, Failure> {
+) -> Result<Option<String>, PostgresFailure> {
     // Made of numbers only, when the store was opened.
     let begin = AssertSqlSafe(Arc::clone(&limits.begin));
     let mut transaction = connection
         .begin_with(begin)
         .await
-        .map_err(Failure::NotBegun)?;
+        .map_err(PostgresFailure::NotBegun)?;
     let answer = call.persistent(false).fetch_one(&mut *transaction).await;
-    let answer = answer.map_err(Failure::Call)?;
-    transaction.commit().await.map_err(Failure::Call)?;
+    let answer = answer.map_err(PostgresFailure::Call)?;
+    transaction.commit().await.map_err(PostgresFailure::Call)?;
     Ok(answer)
 }
 

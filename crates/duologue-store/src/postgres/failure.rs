@@ -6,7 +6,7 @@ use crate::sqlstate;
 
 /// Why a call failed, by how far it came.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum PostgresFailure {
     #[error("no connection to Postgres")]
     NoConnection(#[source] sqlx::Error),
     #[error("Postgres did not begin a transaction")]
@@ -17,7 +17,7 @@ pub(super) enum Failure {
     TimedOut,
 }
 
-impl Failure {
+impl PostgresFailure {
     /// Whether Postgres gave up this transaction in favour of another: it may be repeated at once.
     pub(super) fn is_broken_off(&self) -> bool {
         self.sqlstate()
@@ -68,7 +68,7 @@ impl Failure {
     }
 }
 
-pub(super) fn store_error(failure: Failure) -> StoreError {
+pub(super) fn store_error(failure: PostgresFailure) -> StoreError {
     if failure.may_pass() {
         StoreError::Unavailable(failure.into())
     } else {

@@ -6,7 +6,7 @@ use duologue_engine::store::{Claim, Claimed, Lease, ServerId, SessionRecord, Sto
 use duologue_protocol::{SessionId, UserId};
 use sqlx::{SqliteConnection, SqlitePool, query, query_scalar};
 
-use super::failure::{Failure, store_error};
+use super::failure::{SqliteFailure, store_error};
 use crate::stored::{ClaimedRow, LostRows, from_json, integer, text_of_time};
 
 /// A session's row as JSON.
@@ -34,7 +34,7 @@ macro_rules! in_seconds {
 }
 pub(super) use {in_seconds, session_json};
 
-/// Takes back what the file's last process held when it was lost: whoever has the file's lock is
+/// Takes back what the file's last process held when it was lost: the holder of the file's lock is
 /// alone, so nobody else can be at work on it. The grace of those sessions begins now.
 pub(super) async fn take_back(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     query(concat!(
@@ -81,7 +81,7 @@ pub(super) async fn restored(connection: &mut SqliteConnection) -> Result<u64, s
 pub(super) async fn claim(
     connection: &mut SqliteConnection,
     claim: Claim,
-) -> Result<Option<Claimed>, Failure> {
+) -> Result<Option<Claimed>, SqliteFailure> {
     let claimed = query(concat!(
         "insert into sessions (session_id, user_id, start_time, agent, owner, lease_until)
         values (?1, ?2, ?3, ?4, ?5, ",
@@ -114,7 +114,7 @@ pub(super) async fn claim_lapsed(
     lease_duration: Duration,
     grace: Duration,
     limit: u32,
-) -> Result<Vec<Claimed>, Failure> {
+) -> Result<Vec<Claimed>, SqliteFailure> {
     let ids: Vec<String> = query_scalar(concat!(
         "update sessions set epoch = epoch + 1, owner = ?1, lease_until = ",
         in_seconds!("?2"),
@@ -137,7 +137,10 @@ pub(super) async fn claim_lapsed(
     Ok(claimed)
 }
 
-async fn read_claimed(connection: &mut SqliteConnection, id: &str) -> Result<Claimed, Failure> {
+async fn read_claimed(
+    connection: &mut SqliteConnection,
+    id: &str,
+) -> Result<Claimed, SqliteFailure> {
     let json: String = query_scalar(concat!(
         "select json_object(
             'session', ",
@@ -166,7 +169,7 @@ pub(super) async fn renew(
     server: ServerId,
     leases: String,
     lease_duration: Duration,
-) -> Result<LostRows, Failure> {
+) -> Result<LostRows, SqliteFailure> {
     query(concat!(
         "update sessions set lease_until = ",
         in_seconds!("?3"),
@@ -197,7 +200,7 @@ pub(super) async fn renew(
 pub(super) async fn release(
     connection: &mut SqliteConnection,
     lease: Lease,
-) -> Result<(), Failure> {
+) -> Result<(), SqliteFailure> {
     query(concat!(
         "update sessions set owner = null, lease_until = ",
         in_seconds!("0"),

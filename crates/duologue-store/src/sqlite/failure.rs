@@ -2,17 +2,17 @@
 
 use duologue_engine::store::StoreError;
 
-/// Why an operation on a connection failed; `?` makes it of SQLite's errors and of ours.
+/// Why an operation on a connection failed; `?` converts SQLite's errors and our own to it.
 #[derive(Debug)]
-pub(super) struct Failure(pub(super) StoreError);
+pub(super) struct SqliteFailure(pub(super) StoreError);
 
-impl From<StoreError> for Failure {
+impl From<StoreError> for SqliteFailure {
     fn from(error: StoreError) -> Self {
         Self(error)
     }
 }
 
-impl From<sqlx::Error> for Failure {
+impl From<sqlx::Error> for SqliteFailure {
     fn from(error: sqlx::Error) -> Self {
         Self(store_error(error))
     }

@@ -207,7 +207,7 @@ mod tests {
         }
     }
 
-    /// A second server is refused, by whatever name it calls the file, until the first lets go.
+    /// A second server is refused, by whatever name it calls the file, until the first releases it.
     #[test]
     fn a_file_belongs_to_one_at_a_time() {
         let folder = tempfile::tempdir().unwrap();

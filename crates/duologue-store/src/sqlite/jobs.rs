@@ -8,7 +8,7 @@ use sqlx::{SqliteConnection, query, query_scalar};
 
 use super::{
     claims::in_seconds,
-    failure::Failure,
+    failure::SqliteFailure,
     log::{NewEvents, conflict_unless, insert},
 };
 use crate::stored::{JobRow, corrupt, from_json, integer};
@@ -17,7 +17,7 @@ pub(super) async fn claim(
     connection: &mut SqliteConnection,
     worker: ServerId,
     lease_duration: Duration,
-) -> Result<Option<Job>, Failure> {
+) -> Result<Option<Job>, SqliteFailure> {
     let json: Option<String> = query_scalar(concat!(
         "update session_jobs set worker = ?1, attempt = attempt + 1, due_at = ",
         in_seconds!("?2"),
@@ -42,7 +42,7 @@ pub(super) async fn renew(
     connection: &mut SqliteConnection,
     job: Job,
     lease_duration: Duration,
-) -> Result<(), Failure> {
+) -> Result<(), SqliteFailure> {
     let renewed = query(concat!(
         "update session_jobs set due_at = ",
         in_seconds!("?4"),
@@ -61,7 +61,7 @@ pub(super) async fn release(
     connection: &mut SqliteConnection,
     job: Job,
     release: JobRelease,
-) -> Result<(), Failure> {
+) -> Result<(), SqliteFailure> {
     let given_back = query(concat!(
         "update session_jobs set worker = null, last_error = ?5, uncounted = uncounted + ?6, due_at = ",
         in_seconds!("?4"),
@@ -97,7 +97,7 @@ pub(super) async fn finish(
     job: Job,
     event: NewEvents,
     result: SessionSummarized,
-) -> Result<JobEnd, Failure> {
+) -> Result<JobEnd, SqliteFailure> {
     let held: Option<Option<String>> = query_scalar(
         "select outcome from session_jobs where id = ?1 and worker = ?2 and attempt = ?3",
     )
@@ -135,7 +135,7 @@ async fn apply(
     job: &Job,
     event: &NewEvents,
     result: &SessionSummarized,
-) -> Result<bool, Failure> {
+) -> Result<bool, SqliteFailure> {
     let epoch: Option<i64> = query_scalar(
         "update sessions
         set status = 'completed', summary = ?3, summary_status = ?4, last_seq = last_seq + 1
@@ -155,7 +155,7 @@ async fn apply(
     Ok(true)
 }
 
-fn job_end(outcome: &str) -> Result<JobEnd, Failure> {
+fn job_end(outcome: &str) -> Result<JobEnd, SqliteFailure> {
     match outcome {
         "applied" => Ok(JobEnd::Applied),
         "superseded" => Ok(JobEnd::Superseded),

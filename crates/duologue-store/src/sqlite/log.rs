@@ -9,7 +9,7 @@ use sqlx::{SqliteConnection, SqlitePool, query, query_as, query_scalar};
 
 use super::{
     claims::in_seconds,
-    failure::{Failure, store_error},
+    failure::{SqliteFailure, store_error},
 };
 use crate::stored::{EventRow, corrupt, from_json, integer, text_of_time};
 
@@ -52,7 +52,7 @@ pub(super) async fn append(
     connection: &mut SqliteConnection,
     lease: Lease,
     events: NewEvents,
-) -> Result<(), Failure> {
+) -> Result<(), SqliteFailure> {
     if !advance(connection, &lease, &events).await? {
         return must_be_repeated(connection, &lease, &events).await;
     }
@@ -74,7 +74,7 @@ pub(super) async fn end(
     lease: Lease,
     events: NewEvents,
     ending: Ending,
-) -> Result<(), Failure> {
+) -> Result<(), SqliteFailure> {
     if !advance(connection, &lease, &events).await? {
         return must_be_repeated(connection, &lease, &events).await;
     }
@@ -120,7 +120,7 @@ pub(super) async fn save_draft(
     connection: &mut SqliteConnection,
     lease: Lease,
     draft: Draft,
-) -> Result<(), Failure> {
+) -> Result<(), SqliteFailure> {
     let saved = query(concat!(
         "insert into session_drafts (session_id, turn_id, text, saved_at)
         select session_id, ?4, ?5, ",
@@ -199,7 +199,7 @@ pub(super) async fn tokens_spent(
     u64::try_from(spent).map_err(corrupt)
 }
 
-pub(super) async fn nothing(connection: &mut SqliteConnection) -> Result<(), Failure> {
+pub(super) async fn nothing(connection: &mut SqliteConnection) -> Result<(), SqliteFailure> {
     query("select 1").execute(connection).await?;
     Ok(())
 }
@@ -210,7 +210,7 @@ pub(super) async fn insert(
     session: &str,
     epoch: i64,
     events: &NewEvents,
-) -> Result<(), Failure> {
+) -> Result<(), SqliteFailure> {
     query(
         "insert into session_events (session_id, seq, epoch, event_type, payload, occurred_at)
         select ?1, ?2 + 1 + key, ?3, value ->> 0, value ->> 1, value ->> 2 from json_each(?4)",
@@ -229,7 +229,7 @@ async fn advance(
     connection: &mut SqliteConnection,
     lease: &Lease,
     events: &NewEvents,
-) -> Result<bool, Failure> {
+) -> Result<bool, SqliteFailure> {
     let advanced = query(
         "update sessions set last_seq = ?5
         where session_id = ?1 and user_id = ?2 and epoch = ?3 and owner = ?6
@@ -251,7 +251,7 @@ async fn must_be_repeated(
     connection: &mut SqliteConnection,
     lease: &Lease,
     events: &NewEvents,
-) -> Result<(), Failure> {
+) -> Result<(), SqliteFailure> {
     let stored: i64 = query_scalar(
         "select count(*)
         from json_each(?5) as new
@@ -273,7 +273,7 @@ async fn must_be_repeated(
 async fn delete_draft(
     connection: &mut SqliteConnection,
     session: &SessionId,
-) -> Result<(), Failure> {
+) -> Result<(), SqliteFailure> {
     query("delete from session_drafts where session_id = ?1")
         .bind(session.as_str())
         .execute(connection)
@@ -281,10 +281,10 @@ async fn delete_draft(
     Ok(())
 }
 
-pub(super) fn conflict_unless(fits: bool) -> Result<(), Failure> {
+pub(super) fn conflict_unless(fits: bool) -> Result<(), SqliteFailure> {
     if fits {
         Ok(())
     } else {
-        Err(Failure(StoreError::Conflict))
+        Err(SqliteFailure(StoreError::Conflict))
     }
 }

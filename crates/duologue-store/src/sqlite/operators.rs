@@ -24,7 +24,7 @@ use super::{
     claims::{self, in_seconds, session_json},
     failure::store_error,
     file::unusable,
-    opening::check_tables,
+    startup::check_tables,
 };
 use crate::{
     OpenError, StoreConfig,
@@ -294,7 +294,7 @@ async fn make_due(connection: &mut SqliteConnection, id: i64) -> Result<(), sqlx
     Ok(())
 }
 
-/// Puts a new job in the place of one that failed. Whoever lost the answer to the old one's end can
+/// Puts a new job in the place of one that failed. A worker that lost the answer to the old one's end can
 /// still ask for it.
 async fn replace(connection: &mut SqliteConnection, job: &JobRecord) -> Result<i64, sqlx::Error> {
     query("update sessions set status = 'ended', summary_status = 'pending' where session_id = ?1")

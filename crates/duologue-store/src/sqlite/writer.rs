@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    failure::{Failure, may_pass},
+    failure::{SqliteFailure, may_pass},
     file::DatabaseFile,
 };
 use crate::OpenError;
@@ -73,7 +73,7 @@ impl Writer {
     pub(super) async fn write<T, F>(&self, change: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Failure>>
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, SqliteFailure>>
             + Send
             + 'static,
     {
@@ -92,7 +92,7 @@ impl Writer {
         }
     }
 
-    /// Finishes what is queued, and lets go of the file.
+    /// Finishes what is queued, and releases the file.
     pub(super) async fn close(&self) {
         self.closing.cancel();
         self.tasks.close();
@@ -119,14 +119,14 @@ trait Operation: Send {
 
 struct Queued<T, F> {
     change: Option<F>,
-    outcome: Option<Result<T, Failure>>,
+    outcome: Option<Result<T, SqliteFailure>>,
     caller: oneshot::Sender<Result<T, StoreError>>,
 }
 
 impl<T, F> Operation for Queued<T, F>
 where
     T: Send,
-    F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Failure>> + Send,
+    F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, SqliteFailure>> + Send,
 {
     fn run<'a>(
         &'a mut self,
@@ -149,7 +149,7 @@ where
     fn answer(self: Box<Self>, lost: Option<StoreError>) {
         let result = match (lost, self.outcome) {
             (Some(error), _) => Err(error),
-            (None, Some(outcome)) => outcome.map_err(|Failure(error)| error),
+            (None, Some(outcome)) => outcome.map_err(|SqliteFailure(error)| error),
             (None, None) => unreachable!("what was committed has run"),
         };
         // A caller that stopped waiting needs no answer.

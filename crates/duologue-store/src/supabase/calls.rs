@@ -2,13 +2,16 @@
 //!
 //! A call is one request over a connection that is kept. When its outcome stays unknown it is
 //! repeated, at most [`REPETITIONS_MAX`] times and within the time of the one call: the contract
-//! makes that harmless, and whoever wants more patience calls again. An interface that asks for a
+//! makes that harmless, and a caller that can wait longer calls again. An interface that asks for a
 //! pause gets it from all calls together.
 
 use std::{fmt::Write as _, sync::Mutex, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use duologue_engine::{lock::lock, store::StoreError};
+use duologue_engine::{
+    lock::lock,
+    store::{Job, Lease, StoreError},
+};
 use reqwest::{Client, Request, Response, redirect, retry};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
@@ -17,10 +20,10 @@ use tokio::{
 };
 
 use super::{
-    failure::{Failure, Refusal},
+    failure::{Refusal, RestFailure},
     target::Target,
 };
-use crate::{OpenError, StoreConfig};
+use crate::{OpenError, StoreConfig, functions::attempt};
 
 /// How often a call is repeated within its time.
 const REPETITIONS_MAX: usize = 2;
@@ -49,7 +52,7 @@ const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Calls functions, a limited number at a time.
-pub(super) struct Calls {
+pub(super) struct RestCalls {
     client: Client,
     target: Target,
     places: Semaphore,
@@ -97,9 +100,31 @@ impl Call {
         write!(self.arguments, "{comma}\"{name}\":{json}").expect("a string takes everything");
         self
     }
+
+    /// A write by the holder of a session.
+    pub(super) fn under(function: &'static str, lease: &Lease) -> Self {
+        Self::new(function, Repetition::Harmless)
+            .with("for_session", &lease.session_id)
+            .with("for_user", &lease.user_id)
+            .with("by_server", &lease.server.0)
+            .with("at_epoch", lease.epoch)
+    }
+
+    /// A write by the worker of a job.
+    pub(super) fn of(function: &'static str, job: &Job) -> Self {
+        Self::new(function, Repetition::Harmless)
+            .with("of_job", job.id)
+            .with("by_worker", &job.worker.0)
+            .with("at_attempt", attempt(job))
+    }
+
+    /// Asks for the version of the tables.
+    pub(super) fn version() -> Self {
+        Self::new("duologue_version", Repetition::Harmless)
+    }
 }
 
-impl Calls {
+impl RestCalls {
     /// Connects to nothing yet.
     pub(super) fn new(target: Target, config: &StoreConfig) -> Result<Self, OpenError> {
         let connections_max = config.connections_max.get();
@@ -136,10 +161,10 @@ impl Calls {
     }
 
     /// The same, for callers to whom the cause matters.
-    pub(super) async fn try_call<T: DeserializeOwned>(&self, call: Call) -> Result<T, Failure> {
+    pub(super) async fn try_call<T: DeserializeOwned>(&self, call: Call) -> Result<T, RestFailure> {
         let place = timeout(self.acquire_timeout, self.places.acquire()).await;
         let Ok(Ok(_place)) = place else {
-            return Err(Failure::Busy);
+            return Err(RestFailure::Busy);
         };
         let deadline = Instant::now() + self.call_timeout;
         let mut delays = ExponentialBuilder::default()
@@ -177,20 +202,20 @@ impl Calls {
         &self,
         request: &Request,
         deadline: Instant,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, RestFailure> {
         self.wait_for_pause(deadline).await?;
         let request = request.try_clone().expect("its body is in memory");
         let answering = async {
             let response = self.client.execute(request).await;
-            let response = response.map_err(Failure::of_transport)?;
+            let response = response.map_err(RestFailure::of_transport)?;
             if response.status().is_success() {
                 let body = read(response, ANSWER_BYTES_MAX).await?;
-                return serde_json::from_slice(&body).map_err(Failure::of_answer);
+                return serde_json::from_slice(&body).map_err(RestFailure::of_answer);
             }
-            Err(Failure::Refused(self.refusal(response).await))
+            Err(RestFailure::Refused(self.refusal(response).await))
         };
         let answer = timeout_at(deadline, answering).await;
-        answer.unwrap_or(Err(Failure::TimedOut))
+        answer.unwrap_or(Err(RestFailure::TimedOut))
     }
 
     async fn refusal(&self, response: Response) -> Refusal {
@@ -206,14 +231,14 @@ impl Calls {
         refusal
     }
 
-    async fn wait_for_pause(&self, deadline: Instant) -> Result<(), Failure> {
+    async fn wait_for_pause(&self, deadline: Instant) -> Result<(), RestFailure> {
         let until = *self.lock_pause();
         let now = Instant::now();
         if until <= now {
             return Ok(());
         }
         if until >= deadline {
-            return Err(Failure::Paused(until - now));
+            return Err(RestFailure::Paused(until - now));
         }
         sleep_until(until).await;
         Ok(())
@@ -231,11 +256,11 @@ impl Calls {
 }
 
 /// Reads a body that has at most `bytes_max`.
-async fn read(mut response: Response, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+async fn read(mut response: Response, bytes_max: usize) -> Result<Vec<u8>, RestFailure> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(Failure::Lost)? {
+    while let Some(chunk) = response.chunk().await.map_err(RestFailure::Lost)? {
         if body.len() + chunk.len() > bytes_max {
-            return Err(Failure::TooLarge);
+            return Err(RestFailure::TooLarge);
         }
         body.extend_from_slice(&chunk);
     }

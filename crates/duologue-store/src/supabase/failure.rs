@@ -16,7 +16,7 @@ const MESSAGE_CHARS_MAX: usize = 300;
 
 /// Why a call failed, by how far it came.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum RestFailure {
     #[error("too many calls wait for Supabase")]
     Busy,
     #[error("Supabase asked for a pause, of which {} ms are left", .0.as_millis())]
@@ -96,7 +96,7 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-impl Failure {
+impl RestFailure {
     pub(super) fn of_transport(error: reqwest::Error) -> Self {
         // The URL contains the ids of users and sessions, which logs must not have.
         let error = error.without_url();
@@ -171,8 +171,8 @@ impl Failure {
     }
 }
 
-impl From<Failure> for StoreError {
-    fn from(failure: Failure) -> Self {
+impl From<RestFailure> for StoreError {
+    fn from(failure: RestFailure) -> Self {
         if failure.may_pass() {
             Self::Unavailable(failure.into())
         } else {
@@ -193,12 +193,12 @@ fn fit_for_log(message: &str) -> String {
 mod tests {
     use super::*;
 
-    fn refused(status: u16, body: &str) -> Failure {
+    fn refused(status: u16, body: &str) -> RestFailure {
         let status = StatusCode::from_u16(status).unwrap();
-        Failure::Refused(Refusal::read(status, &HeaderMap::new(), body.as_bytes()))
+        RestFailure::Refused(Refusal::read(status, &HeaderMap::new(), body.as_bytes()))
     }
 
-    fn coded(status: u16, code: &str) -> Failure {
+    fn coded(status: u16, code: &str) -> RestFailure {
         refused(status, &format!(r#"{{"code":"{code}","message":"m"}}"#))
     }
 
@@ -219,8 +219,8 @@ mod tests {
             (coded(500, "XX000"), false, false),
             (refused(302, page), false, false),
             (refused(413, page), false, false),
-            (Failure::TimedOut, false, true),
-            (Failure::TooLarge, false, false),
+            (RestFailure::TimedOut, false, true),
+            (RestFailure::TooLarge, false, false),
         ] {
             assert_eq!(
                 (failure.is_brief(), failure.may_pass()),
@@ -235,7 +235,7 @@ mod tests {
         assert!(refused(429, "").is_without_effect());
         assert!(coded(500, "40P01").is_without_effect());
         assert!(!refused(503, "").is_without_effect());
-        assert!(!Failure::TimedOut.is_without_effect());
+        assert!(!RestFailure::TimedOut.is_without_effect());
     }
 
     #[test]

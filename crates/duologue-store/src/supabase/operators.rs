@@ -10,7 +10,7 @@ use duologue_protocol::{Seq, SessionId};
 use super::{
     SupabaseStore,
     calls::{Call, Repetition},
-    failure::Failure,
+    failure::RestFailure,
 };
 use crate::{
     functions::rows,
@@ -55,7 +55,7 @@ impl OperatorStore for SupabaseStore {
             match self.calls.try_call::<Vec<KeptRow>>(call).await {
                 Ok(rows) => return Ok(rows.into_iter().map(StoredEvent::from).collect()),
                 // As when a user reads: a page that is too large is made smaller.
-                Err(Failure::TooLarge) if limit > 1 => limit /= 2,
+                Err(RestFailure::TooLarge) if limit > 1 => limit /= 2,
                 Err(failure) => return Err(failure.into()),
             }
         }

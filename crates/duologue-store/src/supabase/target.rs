@@ -47,7 +47,7 @@ impl Target {
     pub(crate) fn url(&self, function: &str) -> Url {
         self.functions
             .join(function)
-            .expect("the name of a function of ours is a path")
+            .expect("the name of our function is a path")
     }
 
     pub(crate) fn headers(&self) -> &HeaderMap {

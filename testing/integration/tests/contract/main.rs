@@ -10,7 +10,7 @@ mod postgres;
 mod postgres_pooled;
 mod rest;
 mod rest_faults;
-mod rest_opening;
+mod rest_startup;
 mod scene;
 mod schema;
 mod sqlite;

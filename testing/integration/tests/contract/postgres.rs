@@ -1,7 +1,7 @@
 //! Postgres: the contract, and what servers that share a database need beyond it.
 
-mod opening;
 mod rights;
+mod startup;
 
 use std::time::Duration;
 

@@ -64,7 +64,7 @@ async fn an_end_of_unknown_outcome_makes_one_job() {
     assert_eq!(store.claim_job(&server(), lease).await.unwrap(), None);
 }
 
-/// Whoever wants more patience than the store has calls again; so the two do not multiply.
+/// A caller that can wait longer than the store calls again; so the two do not multiply.
 #[tokio::test]
 async fn a_call_is_repeated_a_few_times_only() {
     let store = open().await;

@@ -173,7 +173,7 @@ async fn pasting_and_migrating_at_the_same_time_is_safe() {
     OpenStore::open(&database.url(), ()).await;
 }
 
-/// Whoever opens the database with a viewer finds out what each table is for.
+/// In a database viewer one can read what each table is for.
 #[tokio::test]
 async fn every_table_is_explained() {
     let database = Cluster::get().await.database().await;

@@ -109,7 +109,7 @@ async fn an_operation_that_fails_is_undone_without_its_neighbours() {
     assert_eq!(log(&*store, "after").await, events);
 }
 
-/// Two servers on one file would each believe to be alone. The second is told so, and may have the
+/// Two servers on one file would each believe to be alone. The second is refused, and may have the
 /// file, with all that is in it, when the first has closed it.
 #[tokio::test]
 async fn a_second_server_on_the_same_file_is_refused() {

@@ -14,7 +14,7 @@ mod keys;
 mod live;
 mod matrix;
 mod secrecy;
-mod starting;
+mod startup;
 mod ways;
 
 use duologue_integration::{

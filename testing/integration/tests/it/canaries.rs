@@ -56,7 +56,7 @@ async fn nothing_said_and_no_secret_is_logged_or_told_to_others() {
         bystander.ping().await;
         let seen = json!(bystander.seen).to_string();
         assert!(seen.contains("session_started"), "nothing was seen: {seen}");
-        assert!(!seen.contains(CANARY), "another user was told: {seen}");
+        assert!(!seen.contains(CANARY), "another user received: {seen}");
         client.send_json(json!({ "type": "end" })).await;
         client.until_closed().await;
         let summarised = |facts: &serde_json::Value| facts["status"] == "completed";

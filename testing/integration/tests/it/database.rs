@@ -1,4 +1,4 @@
-//! A database that crashes, is slow, or must be told from an impostor.
+//! A database that crashes, is slow, or must be distinguished from an impostor.
 
 use std::{
     path::Path,
@@ -29,7 +29,7 @@ const ANSWERS_BETWEEN: usize = 7;
 const SESSIONS: [&str; 3] = ["a", "b", "c"];
 const MESSAGES: usize = 20;
 
-/// Goal: what a client was told is in the log, however often the database crashes meanwhile; and
+/// Goal: what a client received is in the log, however often the database crashes meanwhile; and
 /// nobody is cut off, since an outage is shorter than the server's patience.
 ///
 /// Three clients talk without pause. Whenever some answers have come the database is killed, without
@@ -153,7 +153,7 @@ fn is_answered(client: &Client, before: usize) -> bool {
         .any(|frame| frame["type"] == "done")
 }
 
-/// Goal: who cannot be served is told at the door, in time, with a time to come back; nobody is let half
+/// Goal: a client that cannot be served is refused at the handshake, in time, with a time to retry; nobody is let half
 /// in, and those inside are not thrown out.
 #[tokio::test]
 async fn while_the_database_is_away_newcomers_are_refused_before_the_upgrade() {
@@ -227,7 +227,7 @@ async fn a_locked_row_holds_up_its_own_session_only() {
     let is_told = held.seen[first..]
         .iter()
         .any(|frame| frame["type"] == "user_message");
-    assert!(!is_told, "it was told before it was stored");
+    assert!(!is_told, "it was sent before it was stored");
     lock.rollback().await.unwrap();
     assert_eq!(held.answer().await.done["finish_reason"], "stop");
     server.stop().await;

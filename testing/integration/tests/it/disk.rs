@@ -42,7 +42,7 @@ async fn the_disk_refuses(calls: &str, error: &str) {
         None,
         "nothing is stored"
     );
-    // What is stored can be read, and whoever would have to write is sent away with a time to return.
+    // What is stored can be read, and a request that needs a write is refused with a time to retry.
     let facts = server.session_until("disk", "alice", |_| true).await;
     assert_eq!(facts["status"], "active");
     let health = format!("http://{}/healthz", server.address());

@@ -128,7 +128,7 @@ async fn refusal(response: Response, what: &str) {
     );
 }
 
-/// Whoever is told an id finds the request in the log by it.
+/// By the id in a response, the request is found in the log.
 #[tokio::test]
 async fn the_log_knows_a_request_by_the_id_that_its_client_was_told() {
     let server = ServerProcess::start_with(&[("DUOLOGUE_LOG__FILTER", "debug")]).await;

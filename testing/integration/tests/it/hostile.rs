@@ -46,7 +46,7 @@ async fn server(settings: &[(&str, &str)]) -> ServerProcess {
     server
 }
 
-/// What must hold once a flood is over: nothing stays open, and the log tells of no fault of ours.
+/// What must hold once a flood is over: nothing stays open, and the log has no fault of the server's own.
 async fn assert_recovered(server: &ServerProcess, descriptors_before: usize) {
     let recovering = async {
         while server.file_descriptors() > descriptors_before {

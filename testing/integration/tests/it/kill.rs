@@ -83,7 +83,7 @@ async fn an_answer_cut_by_a_kill_is_closed_as_interrupted() {
     server.kill().await;
 }
 
-/// SIGTERM stops the server in order: readers are told, the exit code is 0, no session is ended.
+/// SIGTERM stops the server in order: readers receive `goaway`, the exit code is 0, no session is ended.
 #[tokio::test]
 async fn sigterm_releases_sessions_and_exits_with_0() {
     let server = ServerProcess::start().await;

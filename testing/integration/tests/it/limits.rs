@@ -132,7 +132,7 @@ async fn a_flood_of_handshakes_is_refused_for_its_address_only() {
     server.stop().await;
 }
 
-/// One household has more IPv6 addresses than anybody could count.
+/// One subscriber has more IPv6 addresses than anybody could count.
 #[tokio::test]
 async fn a_household_counts_as_one_address() {
     let server = behind_proxies(limited(&[
@@ -248,7 +248,7 @@ async fn a_user_has_so_many_sockets_and_sessions_and_no_more() {
     server.stop().await;
 }
 
-/// A connection that sends without end is told so, and is then closed with a code of its own. A ping, a
+/// A connection that sends without end receives an error, and is then closed with a code of its own. A ping, a
 /// frame that cannot be read and a message all count.
 #[tokio::test]
 async fn a_connection_that_floods_is_refused_and_then_closed() {
@@ -285,7 +285,7 @@ async fn a_connection_that_floods_is_refused_and_then_closed() {
     server.stop().await;
 }
 
-/// The connection stays where the client waits as it is told.
+/// The connection stays open where the client waits as requested.
 #[tokio::test]
 async fn who_waits_as_told_is_served() {
     let server = limited(&[
@@ -333,7 +333,7 @@ async fn a_users_messages_are_counted_over_all_tabs() {
     server.stop().await;
 }
 
-/// What was spent is in the log, so that a server that starts anew knows it.
+/// What was spent is in the log, so that a restarted server counts it.
 #[tokio::test]
 async fn a_budget_of_a_day_survives_a_restart() {
     let server = limited(&[("TOKENS__USER_PER_DAY_MAX", "10")]).start().await;

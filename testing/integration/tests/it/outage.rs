@@ -1,4 +1,4 @@
-//! A database that goes away in the middle of a conversation: what clients are told, and what is true
+//! A database that goes away in the middle of a conversation: what clients receive, and what is true
 //! afterwards.
 
 use std::time::Duration;
@@ -73,8 +73,8 @@ async fn clients_are_told_that_the_database_is_away_and_that_it_is_back() {
     server.stop().await;
 }
 
-/// The outage lasts longer than the session's patience. The client is told which turn it cost, and
-/// whoever comes meanwhile is refused before the upgrade. Afterwards the turn is closed.
+/// The outage lasts longer than the session's patience. The client receives which turn it cost, and
+/// a client that connects meanwhile is refused before the upgrade. Afterwards the turn is closed.
 #[tokio::test]
 async fn an_outage_that_lasts_too_long_costs_the_turn_and_not_the_session() {
     let (builder, proxy) = builder().await;

@@ -50,7 +50,7 @@ async fn assert_listed(folder: &Path) {
     sessions.sort_unstable();
     assert_eq!(sessions, POISON);
     for job in &jobs {
-        // The one that kills is given up by whoever finds that its attempts are used up.
+        // The one that kills is given up by the worker that finds its attempts used up.
         let attempts = if job["session_id"] == "kills" { 4 } else { 3 };
         assert_eq!(
             (&job["state"], &job["attempt"]),
@@ -103,7 +103,7 @@ async fn a_poisonous_transcript_stops_nobody_else_and_can_be_tried_again() {
 
     assert_listed(server.folder()).await;
 
-    // The model has been mended.
+    // The model has been fixed.
     for session in POISON {
         upstream.about(&summary_of(session), Script::text("At last."));
     }
@@ -130,7 +130,7 @@ async fn a_poisonous_transcript_stops_nobody_else_and_can_be_tried_again() {
     server.kill().await;
 }
 
-/// Whoever mistypes a number is told what to do, and nothing happens.
+/// A mistyped number gets a message with what to do, and nothing happens.
 #[tokio::test]
 async fn a_job_that_is_not_there_is_not_tried_again() {
     let server = ServerProcess::start().await;

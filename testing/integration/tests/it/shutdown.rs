@@ -22,7 +22,7 @@ async fn two_hundred_answers_are_completed_or_interrupted_and_no_session_ends() 
         let mut client = Client::open(&server.socket_url(&format!("s{number}"), query)).await;
         let message = match number % 2 {
             0 => "mock:words=10 mock:delay_ms=100 a little",
-            _ => "mock:words=10 mock:stall_at=3 for ever",
+            _ => "mock:words=10 mock:stall_at=3 forever",
         };
         client.send(message).await;
         client.until("token").await;

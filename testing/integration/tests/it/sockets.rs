@@ -232,7 +232,7 @@ async fn without_file_descriptors_those_inside_are_served_and_newcomers_later() 
     server.kill().await;
 }
 
-/// Whoever says goodbye is answered, so that its library does not report a broken connection.
+/// A close frame is answered, so that the client's library does not report a broken connection.
 #[tokio::test]
 async fn a_goodbye_is_answered_with_the_same_code() {
     let server = TestServer::start().await;

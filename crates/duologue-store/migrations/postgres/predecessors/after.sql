@@ -1,6 +1,6 @@
 -- Copies the rows of the tables that before.sql has set aside, so that the server can read them.
 --
--- Every old event becomes one new event, in the old order: by time, then by id. What a log of ours
+-- Every old event becomes one new event, in the old order: by time, then by id. What a new log
 -- must have besides is added: a beginning and an end, one ending for each turn, one result for each
 -- tool call. An event that nothing here corresponds to becomes `imported`, and has all that it was.
 -- What a translation leaves out of a payload stays in it under `former`.
@@ -431,7 +431,7 @@ begin
 end $$;
 
 -- Sessions that were over stay so, with the summary that they had or without one. Those left active
--- are let go: a server takes them over, ends them and sums them up.
+-- are released: a server takes them over, ends them and summarises them.
 insert into sessions (
     session_id, user_id, status, start_time, end_time, duration_seconds, summary, summary_status,
     end_reason, agent, metadata, lease_until

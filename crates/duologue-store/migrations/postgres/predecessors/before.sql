@@ -63,14 +63,14 @@ begin
     ) as found (dependent);
     if dependents is not null then
         raise exception 'these refer to the present tables, and must be dropped first: %', dependents
-            using hint = 'Nothing was changed. Make them anew afterwards; session_id is text then.';
+            using hint = 'Nothing was changed. Create them again afterwards; session_id is text then.';
     end if;
     if to_regclass('former_sessions') is not null or to_regclass('former_session_events') is not null then
         raise exception 'tables from an earlier upgrade are still there: former_sessions, former_session_events'
             using hint = 'Nothing was changed. Rename or drop them first.';
     end if;
 
-    -- Whoever still writes must be done, and must not begin again.
+    -- Other writers must have finished, and must not begin again.
     execute format('lock table %s in access exclusive mode', sessions);
     -- Names of indexes and sequences share the schema with ours.
     for belonging in

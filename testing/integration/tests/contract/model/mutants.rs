@@ -16,7 +16,7 @@ use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 pub(super) enum Fault {
     /// A write that is sent again is stored again.
     StoresRepetitions,
-    /// Whoever has lost a session may go on writing to it.
+    /// A server that has lost a session may continue writing to it.
     AcceptsOldEpochs,
     /// Another server than the session's may write to it, under the current epoch.
     IgnoresOwners,

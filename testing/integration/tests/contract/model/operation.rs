@@ -14,14 +14,14 @@ pub(super) enum Operation {
     End { lease: Index, place: Place },
     /// The answer to an append or an end was lost, so it is sent again as it was.
     SendAgain { write: Index },
-    /// A holder lets go.
+    /// A holder releases its session.
     Release { lease: Index },
     /// A holder keeps a draft.
     Draft { lease: Index },
     /// A server was given an epoch before a restore from a backup, after which another one was given the
     /// same. From here on it writes like any other.
     Impersonate { lease: Index, server: u8 },
-    /// A sweeper takes what was let go of.
+    /// A sweeper takes over what was released.
     ClaimLapsed { server: u8 },
     /// A user reads a part of a log.
     Read {

@@ -31,7 +31,7 @@ pub(super) struct Session {
     pub(super) owner: Option<ServerId>,
     pub(super) log: Vec<(u64, Event)>,
     pub(super) draft: Option<Draft>,
-    /// Whether its lease has lapsed: leases here are long, so only by letting go.
+    /// Whether its lease has lapsed: leases here are long, so only by a release.
     pub(super) is_lapsed: bool,
 }
 
@@ -317,7 +317,7 @@ impl Model {
         }
     }
 
-    /// What an operator is told. A job that takes another's place has the id zero, since only the
+    /// What an operator receives. A job that takes another's place has the id zero, since only the
     /// store knows it.
     pub(super) fn operate(&mut self, id: i64) -> Option<RetryOutcome> {
         let row = self.jobs.get(&id)?.clone();

@@ -163,7 +163,7 @@ impl<'a> World<'a> {
             let expected = self.model.claim_lapsed(&claimed.lease.session_id, &server);
             let expected = expected.ok_or_else(|| format!("had not lapsed: {claimed:?}"))?;
             self.leases.push(claimed.lease.clone());
-            // It is reopened for whoever asks for it, and nobody does here.
+            // It is reopened on request, and nobody requests it here.
             same(Ok(parts(&claimed)), Ok(parts(&expected)))?;
         }
         Ok(())
@@ -232,7 +232,7 @@ impl<'a> World<'a> {
             self.store.append(lease, *after, events).await
         };
         let expected = self.model.write(lease, *after, events);
-        // Whoever was refused gives up: what it wanted to say would make no sense any more.
+        // A writer that was refused gives up: what it wanted to append would make no sense any more.
         if expected.is_ok() {
             self.writes.push(write);
         }

@@ -88,7 +88,7 @@ async fn a_postgres_from_before_the_first_release_is_brought_over() {
     }
 }
 
-/// A build that has not been brought up to date cannot be served from, and is told what to do.
+/// A build that has not been brought up to date cannot be served from; the message names what to do.
 #[tokio::test]
 async fn a_postgres_from_before_the_first_release_is_not_served_as_it_is() {
     let database = unreleased().await;

@@ -48,7 +48,7 @@ async fn whole_log(store: &dyn Store, session: &SessionId, user: &UserId) -> Vec
     }
 }
 
-/// What every log of ours is like.
+/// What holds for every log.
 fn assert_sound(log: &[Event], is_over: bool) {
     assert!(matches!(log[0].body, EventBody::SessionStarted(_)));
     let mut open = None;
@@ -277,7 +277,7 @@ async fn the_second_layout_is_translated_as_it_was_meant() {
     let id = SessionId::new("chat-2").unwrap();
     let log = whole_log(&*store, &id, &UserId::anonymous()).await;
     assert_eq!(transcript(&log), ["> Anyone?", "< Interrupted"]);
-    // Events whose session was deleted are kept, but not for whoever claims to be its user.
+    // Events whose session was deleted are kept, but not for a client that claims to be its user.
     let gone = SessionId::new("gone").unwrap();
     assert_eq!(whole_log(&*store, &gone, &UserId::anonymous()).await, []);
 }
@@ -306,7 +306,7 @@ async fn sessions_left_active_are_swept_up_and_summarised() {
     }
 }
 
-/// What refers to the old tables would be left behind without a word; so the owner is told first.
+/// What refers to the old tables would be left behind without a word; so the owner receives a message first.
 #[tokio::test]
 async fn what_depends_on_the_old_tables_is_named_and_nothing_is_changed() {
     let database = filled(empty().await, FIRST).await;

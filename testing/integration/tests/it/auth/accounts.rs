@@ -1,4 +1,4 @@
-//! Whoever asks for another's account gets their own, whatever they or the model say.
+//! A request for another user's account returns the caller's own, whatever the caller or the model says.
 
 use duologue_llm::testing::{Script, ScriptedUpstream};
 use serde_json::json;

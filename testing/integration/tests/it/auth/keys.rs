@@ -47,7 +47,7 @@ async fn new_keys_are_found_when_the_first_token_names_one() {
     server.stop().await;
 }
 
-/// Whoever invents keys costs the issuer one request per interval, and nobody else anything.
+/// A caller that invents keys costs the issuer one request per interval, and nobody else anything.
 #[tokio::test]
 async fn a_flood_of_invented_keys_reaches_the_issuer_once() {
     let key = SigningKey::es256("k1");

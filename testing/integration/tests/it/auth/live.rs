@@ -46,7 +46,7 @@ async fn an_expiring_token_is_told_of_and_then_closes_the_connection() {
     // Tokens count whole seconds, so that the last one is not over yet.
     while connect_as(&server, "s", &short).await.is_ok() {}
     assert_eq!(connect_as(&server, "s", &short).await.err(), Some(401));
-    // The session is as good as after any other loss.
+    // The session is as after any other loss.
     let fresh = token(&key, &issuer, "alice", 600);
     let (_, facts) = get(&server, "/v1/sessions/s", Some(&fresh)).await;
     assert_eq!(facts["status"], "active");
@@ -55,7 +55,7 @@ async fn an_expiring_token_is_told_of_and_then_closes_the_connection() {
     server.stop().await;
 }
 
-/// The connection outlives its first token, and is told of the end of the second.
+/// The connection outlives its first token, and receives a notice before the second expires.
 #[tokio::test]
 async fn a_fresh_token_keeps_the_connection() {
     let (key, issuer, server) = scene().await;

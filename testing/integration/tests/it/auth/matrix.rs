@@ -65,7 +65,7 @@ async fn outcome(scene: &Scene, door: Door, who: Who, session: &str) -> u16 {
             .send_json(json!({ "type": "auth", "token": token }))
             .await;
     }
-    // Whoever has no token in the handshake is asked for one; all they can say is refused.
+    // A client without a token in the handshake is asked for one; everything else it sends is refused.
     if who == Who::Stranger && door != Door::FirstFrame {
         client.send("What did Alice say?").await;
     }
@@ -134,7 +134,7 @@ async fn everybody_gets_into_their_own_sessions_and_nobody_into_others() {
                     (Door::Facts, Who::Owner, Whose::Alices) => 200,
                     (Door::FirstFrame, Who::Other, Whose::Alices) => 4404,
                     (Door::Facts, _, _) | (_, Who::Other, Whose::Alices) => 404,
-                    // Whoever connects to a session that does not exist creates it.
+                    // Connecting to a session that does not exist creates it.
                     (_, _, Whose::Missing) | (_, Who::Owner, _) => 101,
                 };
                 asked += 1;
@@ -187,7 +187,7 @@ async fn no_frame_reaches_another_session() {
     server.stop().await;
 }
 
-/// Where users are taken at their word, what each of them has said is still their own.
+/// Where authentication is disabled, each user's sessions are still their own.
 #[tokio::test]
 async fn the_owner_is_checked_even_where_nobody_is_asked_who_they_are() {
     let server = TestServer::start().await;

@@ -164,7 +164,7 @@ async fn who_says_nothing_is_not_waited_for_and_few_may_wait() {
         .await;
     let mut silent = connect(&server, "s", "", &[]).await.unwrap();
     assert_eq!(connect(&server, "s", "", &[]).await.err(), Some(503));
-    // Whoever brings a token with the handshake does not have to wait for a place.
+    // A client with a token in the handshake does not have to wait for a place.
     let token = key.sign(&issuer.claims("alice"));
     let mut client = connect_as(&server, "s", &token).await.unwrap();
     client.until("session_started").await;

@@ -99,7 +99,7 @@ fn harmful(random: &mut Random, bytes: &mut Vec<u8>) {
         3 => frame(random, 0x82, b"\0\x01binary\xff", bytes),
         4 => {
             // One message in pieces of one byte, with a ping in its middle.
-            let text = br#"{"type":"nothing of ours"}"#;
+            let text = br#"{"type":"not_a_frame"}"#;
             for (index, byte) in text.iter().enumerate() {
                 let is_last = index + 1 == text.len();
                 let opcode = u8::from(index == 0) | u8::from(is_last) << 7;

@@ -1,4 +1,4 @@
-//! While the store gives trouble: what clients are told, and what a session still does for them.
+//! While storage is unavailable: what clients receive, and what a session still does for them.
 
 use std::{
     sync::{
@@ -111,7 +111,7 @@ async fn a_receipt_that_cannot_be_read_does_not_stop_the_session() {
     world.log("s").await;
 }
 
-/// Whoever wants something stored is refused at once, and not left to wait for a minute.
+/// A request that needs storage is refused at once, and does not wait for a minute.
 #[tokio::test(start_paused = true)]
 async fn what_needs_the_store_is_refused_while_it_is_away() {
     let world = World::start();
@@ -273,7 +273,7 @@ async fn a_model_that_is_faster_than_the_store_waits_for_it() {
     assert_eq!(client.answer().await.pieces.len(), 5000);
 }
 
-/// The time of retrying is over, whether the store refuses or is silent. The clients are told why,
+/// The time of retrying is over, whether the store refuses or is silent. The clients receive the reason,
 /// and which turn has no end yet.
 #[tokio::test(start_paused = true)]
 async fn clients_are_told_which_turn_the_store_has_cost_them() {

@@ -8,7 +8,7 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use super::{PostgresStore, calls::Calls};
+use super::{PostgresStore, calls::PostgresCalls};
 use crate::{
     OpenError, StoreConfig,
     config::place,
@@ -28,7 +28,7 @@ impl PostgresStore {
         check(&options).await?;
         let options = fit_for_poolers(options);
         Ok(Self {
-            calls: Calls::new(options, config),
+            calls: PostgresCalls::new(options, config),
         })
     }
 

@@ -61,7 +61,7 @@ async fn drain(world: &World) {
     within("the engine stops", stopping).await;
 }
 
-/// The server is let go of between two turns. The next one begins where it stopped.
+/// The server releases the session between two turns. The next one begins where it stopped.
 #[tokio::test(start_paused = true)]
 async fn what_waits_while_a_server_stops_is_answered_by_the_next_one() {
     let (world, mut client) = two_waiting().await;
@@ -122,7 +122,7 @@ fn last(frame: &ServerFrame) -> duologue_protocol::Seq {
 }
 
 /// A server is lost after a turn's end, when the next turn's message is on its way into the log and
-/// has not arrived. It is said once, by whoever goes on.
+/// has not arrived. It is stored once, by the next holder.
 #[tokio::test(start_paused = true)]
 async fn a_message_is_not_lost_between_its_waiting_and_its_turn() {
     let (world, mut client) = two_waiting().await;
@@ -249,7 +249,7 @@ async fn what_nobody_came_back_for_is_closed_as_interrupted() {
             .iter()
             .all(|request| { request.purpose == duologue_engine::provider::Purpose::Summary })
     );
-    // Whoever comes after all finds a session in which nothing waits.
+    // A client that comes later finds a session in which nothing waits.
     let mut client = next.resume("s", log.len() as u64).await;
     client.settle().await;
     next.provider.will_say("Hello.");

@@ -1,4 +1,4 @@
-//! A server that would take strangers at their word does not start.
+//! A server that other machines reach does not start without authentication.
 
 use duologue_integration::{TestServer, process::run_to_end};
 

@@ -1,9 +1,9 @@
-//! Calling for the first time, and what a failure then means for whoever starts the server.
+//! Calling for the first time, and what a failure then means for the operator.
 
 use super::{
     SupabaseStore, Target,
-    calls::{Call, Calls, Repetition},
-    failure::Failure,
+    calls::{Call, Repetition, RestCalls},
+    failure::RestFailure,
 };
 use crate::{
     OpenError, StoreConfig,
@@ -14,7 +14,7 @@ use crate::{
 impl SupabaseStore {
     /// Makes sure that the project is there, lets us in, and has what this build needs.
     pub(crate) async fn open(target: Target, config: &StoreConfig) -> Result<Self, OpenError> {
-        let calls = Calls::new(target, config)?;
+        let calls = RestCalls::new(target, config)?;
         check_tables(&calls).await?;
         Ok(Self { calls })
     }
@@ -29,17 +29,12 @@ impl SupabaseStore {
 
 /// Makes sure of the same, and says which version the tables are of. Changes nothing.
 pub(crate) async fn check(target: Target, config: &StoreConfig) -> Result<i64, OpenError> {
-    check_tables(&Calls::new(target, config)?).await
+    check_tables(&RestCalls::new(target, config)?).await
 }
 
-/// Asks for the version of the tables.
-pub(super) fn version() -> Call {
-    Call::new("duologue_version", Repetition::Harmless)
-}
-
-async fn check_tables(calls: &Calls) -> Result<i64, OpenError> {
+async fn check_tables(calls: &RestCalls) -> Result<i64, OpenError> {
     let target = calls.target();
-    let answer: Result<Option<i64>, _> = calls.try_call(version()).await;
+    let answer: Result<Option<i64>, _> = calls.try_call(Call::version()).await;
     let version = answer.map_err(|failure| open_error(target, failure))?;
     let version = version.unwrap_or(0);
     match migrations::age(version) {
@@ -55,11 +50,11 @@ async fn check_tables(calls: &Calls) -> Result<i64, OpenError> {
     }
 }
 
-fn open_error(target: &Target, failure: Failure) -> OpenError {
+fn open_error(target: &Target, failure: RestFailure) -> OpenError {
     let (place, schema) = (target.place(), target.schema().to_owned());
-    let Failure::Refused(refusal) = &failure else {
+    let RestFailure::Refused(refusal) = &failure else {
         return match failure {
-            Failure::Unreadable(_) | Failure::TooLarge => OpenError::NotSupabase {
+            RestFailure::Unreadable(_) | RestFailure::TooLarge => OpenError::NotSupabase {
                 place,
                 source: failure.into(),
             },

@@ -152,7 +152,7 @@ async fn a_database_that_does_not_wait_for_its_disk_is_refused() {
     );
 }
 
-/// Wrong place or wrong name: the operator is told which.
+/// Wrong place or wrong name: the message names which.
 #[tokio::test]
 async fn a_database_that_is_not_there_is_named() {
     let database = empty().await;

@@ -1,4 +1,4 @@
-//! Supabase's REST interface: what a server that cannot use it is told at its start.
+//! Supabase's REST interface: the messages of a start that cannot use it.
 
 use duologue_integration::{
     fault_proxy::Fault,

@@ -74,7 +74,7 @@ async fn a_user_who_says_nothing_for_too_long_is_let_go() {
     server.stop().await;
 }
 
-/// A session in which nobody said anything is summed up without asking a model.
+/// A session in which nobody said anything is summarised without asking a model.
 #[tokio::test]
 async fn an_empty_session_is_completed_without_a_model() {
     let server = TestServer::start().await;
@@ -84,7 +84,7 @@ async fn an_empty_session_is_completed_without_a_model() {
     server.stop().await;
 }
 
-/// Connecting again reopens; the next end sums up the whole.
+/// Connecting again reopens; the next end summarises the whole.
 #[tokio::test]
 async fn a_session_is_reopened_by_its_user_and_ends_again() {
     let server = TestServer::start().await;
