@@ -34,6 +34,7 @@ const CHECKERS: &[fn(&Tree) -> Vec<Violation>] = &[
     documents::links,
     documents::paths,
     promises::check,
+    promises::security,
     machines::check,
     structure,
     language::check,

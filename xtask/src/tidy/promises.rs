@@ -1,10 +1,13 @@
-//! Guarantees are tested: every test that `docs/reliability.md` names exists.
+//! Guarantees are tested: every test that `docs/reliability.md` or `docs/security.md` names exists.
 
 use std::{collections::BTreeSet, path::Path};
 
 use super::tree::{Rule, Text, Tree, Violation};
 
 const DOCUMENT: &str = "docs/reliability.md";
+
+/// It names tests as `it file::test`.
+const SECURITY: &str = "docs/security.md";
 
 /// A contract's properties are functions that a macro makes tests of, for each implementation.
 const CONTRACT: &str = "/conformance/";
@@ -37,6 +40,32 @@ pub(super) fn check(tree: &Tree) -> Vec<Violation> {
             1,
             "has no row that begins with a number".to_owned(),
         ));
+    }
+    violations
+}
+
+/// Every guarantee of the page on security says how it is checked, and the tests that it names exist.
+pub(super) fn security(tree: &Tree) -> Vec<Violation> {
+    let violation = |line, message: &str| Violation::new(Rule::Promises, SECURITY, line, message);
+    let Some(document) = tree.get(SECURITY) else {
+        return vec![violation(1, "is missing")];
+    };
+    let tests: BTreeSet<String> = tree.0.iter().flat_map(tests).collect();
+    let mut violations = Vec::new();
+    for (line, content) in document.lines() {
+        if content.starts_with("| ") && !content.starts_with("| **") && content.ends_with("| |") {
+            violations.push(violation(line, "this row does not say how it is checked"));
+        }
+        for name in content.split('`').skip(1).step_by(2) {
+            let Some((file, test)) = name.strip_prefix("it ").and_then(|it| it.rsplit_once("::"))
+            else {
+                continue;
+            };
+            let stem = file.rsplit("::").next().unwrap_or(file);
+            if !tests.contains(&format!("integration::{stem}::{test}")) {
+                violations.push(violation(line, &format!("there is no test `{name}`")));
+            }
+        }
     }
     violations
 }
@@ -130,6 +159,25 @@ mod tests {
                 "docs/reliability.md:5: there is no test `engine::log::help` (written as `crate::file::test`)",
             ]
         );
+    }
+
+    #[test]
+    fn a_guarantee_of_security_without_a_test_is_found() {
+        let page = "| a | b | `it a::b::it_is_so` `it b` |\n| **part** | | |\n| a | b | |\n\
+            | a | b | `it a::b::helper` |\n";
+        let tree = Tree::of([
+            (SECURITY, page),
+            ("testing/integration/tests/it/a/b.rs", CODE),
+        ]);
+        let found: Vec<_> = security(&tree).iter().map(Violation::to_string).collect();
+        assert_eq!(
+            found,
+            [
+                "docs/security.md:3: this row does not say how it is checked",
+                "docs/security.md:4: there is no test `it a::b::helper`",
+            ]
+        );
+        assert_eq!(security(&Tree::of([])).len(), 1);
     }
 
     #[test]

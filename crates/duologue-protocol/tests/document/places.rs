@@ -310,8 +310,8 @@ fn a_deleted_row_of_a_code_is_reported() {
 #[test]
 fn a_place_of_something_that_does_not_exist_is_reported() {
     let document = text();
-    let planted = document.replace("\n### `pong`\n", "\n### `typing`\n\n### `pong`\n");
-    assert_eq!(problems(&planted), ["there is no frame `typing`"]);
+    let planted = document.replace("\n### `pong`\n", "\n### `elsewhere`\n\n### `pong`\n");
+    assert_eq!(problems(&planted), ["there is no frame `elsewhere`"]);
     let planted = document.replace("| `busy` | yes |", "| `lazy` | yes |");
     assert_eq!(
         problems(&planted),
