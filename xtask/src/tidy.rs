@@ -69,16 +69,6 @@ const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         rule: Rule::Language,
-        path: "crates/duologue-protocol/",
-        reason: "older than the rule",
-    },
-    Exception {
-        rule: Rule::Language,
-        path: "docs/protocol.md",
-        reason: "older than the rule",
-    },
-    Exception {
-        rule: Rule::Language,
         path: "testing/integration/tests/contract/schema/unreleased.sql",
         reason: "the schema of an older build, as it was",
     },

@@ -177,7 +177,7 @@ impl UserInput {
     }
 }
 
-/// The keys of ours that a JSON object held. Others are skipped unread, however deep they nest.
+/// The known keys of a JSON object. Other keys are skipped unread, however deep they nest.
 #[derive(Default)]
 struct Fields(BTreeMap<&'static str, Value>);
 

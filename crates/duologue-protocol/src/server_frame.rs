@@ -344,8 +344,8 @@ impl ServerFrame {
 ///
 /// The first frame is `session_started` in JSON; then come bare pieces of text, and
 /// [`END_OF_RESPONSE`] after each turn. A failure is one line, `[ERROR] code: message`, before that
-/// marker. Everything else stays unsaid. What a reader is told depends on whether an answer is open
-/// for it, so each has its own value of this type.
+/// marker. Nothing else is sent. What a reader receives depends on whether an answer is open for
+/// it, so each reader has its own value of this type.
 #[derive(Debug, Default)]
 pub struct TextFrames {
     turn_open: bool,
