@@ -2,9 +2,9 @@
 // replayed, and so always shows what the session's log says.
 
 import { element } from "./dom.js";
-import { Ending } from "./ending.js";
+import { Ending } from "./session_end.js";
 import { Turn } from "./turn.js";
-import { WaitingMessages } from "./waiting.js";
+import { WaitingMessages } from "./message_queue.js";
 
 /** @typedef {import("./socket.js").Frame} Frame */
 /**

@@ -2,7 +2,7 @@
 
 import { element } from "./dom.js";
 import { FollowUpCard } from "./follow_up.js";
-import { FormingText } from "./forming_text.js";
+import { AnswerText } from "./answer_text.js";
 import { counted, duration } from "./format.js";
 import { ToolCard } from "./tool_card.js";
 
@@ -25,7 +25,7 @@ export class Turn {
   #steps = element("div", { class: "steps" });
   #answer = element("p", { class: "text" });
   #answerBlock = element("div", { class: "answer" }, speaker("Assistant"), this.#answer);
-  #forming = new FormingText(this.#answer);
+  #forming = new AnswerText(this.#answer);
   /** @type {Map<string, ToolCard>} */
   #tools = new Map();
   /** @type {FollowUpCard | null} */

@@ -18,8 +18,8 @@ pub(crate) const SCHEMA: &str = "schema.sql";
 
 /// Begins and ends each script.
 const QUOTE: &str = "$migration$";
-const BEGINNING: &str = include_str!("schema/beginning.sql");
-const ENDING: &str = include_str!("schema/ending.sql");
+const HEADER: &str = include_str!("schema/header.sql");
+const FOOTER: &str = include_str!("schema/footer.sql");
 
 /// Finds out what is there.
 const FIND: &str = "find.sql";
@@ -65,7 +65,7 @@ pub(crate) fn schema(scripts: Vec<(&str, &str)>) -> anyhow::Result<String> {
         .into_iter()
         .partition(|(name, _)| *name != FIND && !name.contains('/'));
     migrations.sort_unstable();
-    let mut schema = BEGINNING.to_owned();
+    let mut schema = HEADER.to_owned();
     if let Some((_, find)) = others.iter().find(|(name, _)| *name == FIND) {
         write!(schema, "\n{find}").expect("a string takes all");
     }
@@ -82,7 +82,7 @@ pub(crate) fn schema(scripts: Vec<(&str, &str)>) -> anyhow::Result<String> {
             schema += &upgrades(&others, "after.sql");
         }
     }
-    Ok(schema + ENDING)
+    Ok(schema + FOOTER)
 }
 
 /// The scripts that run `before.sql` or `after.sql` the first migration, each if its tables were found.

@@ -1,7 +1,7 @@
 // The text of an answer while it forms. Pieces are appended to one text node, at most once per
 // animation frame, so that a fast model costs the page no more than a slow one.
 
-export class FormingText {
+export class AnswerText {
   #node = document.createTextNode("");
   /** What has arrived since the last frame. */
   #unshown = "";
