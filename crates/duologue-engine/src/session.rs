@@ -16,6 +16,7 @@
 //! | `turn_slot`, `drafts` | the running turn, its reservation, its draft |
 //! | `lifecycle` | whether the session is active, draining or ending, and its deadlines |
 //! | `journal` | the log and its fold; the only writer |
+//! | `facts` | what the first frame of a connection states |
 //! | `messages`, `recovery` | decisions without state: what happens to a message, and to an open turn |
 //!
 //! Invariants:
@@ -34,6 +35,7 @@ mod batch;
 mod budget;
 mod drafts;
 mod exit;
+mod facts;
 mod inbox;
 mod journal;
 mod lifecycle;

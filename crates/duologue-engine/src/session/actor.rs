@@ -15,7 +15,7 @@ mod turn;
 use std::sync::Arc;
 
 use duologue_protocol::{
-    ClientFrame, ConnectionId, EndReason, ErrorCode, FinishReason, LogId, ServerFrame,
+    ClientFrame, ConnectionId, EndReason, ErrorCode, FinishReason, ServerFrame,
 };
 use tokio::time::Instant;
 
@@ -27,6 +27,7 @@ use crate::{
     session::{
         budget::SessionBudget,
         exit::SessionExit,
+        facts::SessionFacts,
         inbox::{ClientRequest, Command, Inbox},
         journal::Journal,
         lifecycle::{Deadline, Lifecycle},
@@ -48,9 +49,7 @@ pub(super) struct Session {
     readers: Readers,
     turn: TurnSlot,
     lifecycle: Lifecycle,
-    agent_name: String,
-    /// Names the history that the log is.
-    log_id: LogId,
+    facts: SessionFacts,
     /// Whether the session had ended, and the next reader reopens it.
     reopened: bool,
     /// What the last holder saved of an answer in progress.
@@ -77,8 +76,10 @@ impl Session {
             readers: Readers::default(),
             turn: TurnSlot::default(),
             lifecycle: Lifecycle::new(times, grace, Instant::now()),
-            agent_name: claimed.session.agent,
-            log_id: claimed.session.log_id,
+            facts: SessionFacts {
+                agent: claimed.session.agent,
+                log_id: claimed.session.log_id,
+            },
             reopened: claimed.reopened,
             left_draft: claimed.draft,
             context,

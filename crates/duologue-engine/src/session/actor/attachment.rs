@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use duologue_protocol::{
-    ClientConnected, ClientDisconnected, ConnectionId, DisconnectReason, EndReason, ErrorCode,
-    Event, EventBody, Seq, ServerFrame, SessionOpened,
+    ClientConnected, ClientDisconnected, ConnectionId, DisconnectReason, EndReason, EventBody, Seq,
+    ServerFrame,
 };
 use tokio::time::Instant;
 
 use crate::{
-    error_frames::refusal,
     log::NewEvent,
     reader::{self, CatchUp, SharedFrame, Welcome},
     session::{
@@ -40,7 +39,7 @@ impl Session {
         let events = self.append(entries).await?;
         let arrival: Vec<_> = events
             .into_iter()
-            .map(|event| SharedFrame::new(self.first_frame(event)))
+            .map(|event| SharedFrame::new(self.facts.arrival_frame(event)))
             .collect();
         // The other readers see that it connected.
         for frame in &arrival {
@@ -82,7 +81,7 @@ impl Session {
             connection,
             reopened,
         });
-        let start = self.journal.start(&self.agent_name);
+        let start = self.journal.start(&self.facts.agent);
         start.into_iter().chain([(None, connected)]).collect()
     }
 
@@ -94,14 +93,11 @@ impl Session {
         last_seq: Seq,
         mut arrival: Vec<Arc<SharedFrame>>,
     ) -> Welcome {
-        let mismatch = position
+        let unknown_position = position
             .as_ref()
-            .and_then(|position| position.mismatch(&self.log_id, last_seq));
-        let is_known = mismatch.is_none();
-        let unknown_position = mismatch.map(|message| {
-            let error = refusal(ErrorCode::UnknownPosition, message, None);
-            SharedFrame::new(ServerFrame::Error(error))
-        });
+            .and_then(|position| self.facts.unknown_position(position, last_seq))
+            .map(|error| SharedFrame::new(ServerFrame::Error(error)));
+        let is_known = unknown_position.is_none();
         if last_seq == Seq::ZERO {
             // The client may have known a session that was erased or not restored.
             arrival.splice(1..1, unknown_position);
@@ -110,7 +106,8 @@ impl Session {
                 catch_up: None,
             };
         }
-        let mut greeting = vec![self.resumed_frame(last_seq)];
+        let first = self.facts.resumed_frame(self.journal.lease(), last_seq);
+        let mut greeting = vec![SharedFrame::new(first)];
         let draft = self.turn.draft_frame().map(SharedFrame::new);
         if let Some(position) = position.filter(|_| is_known) {
             let catch_up = CatchUp {
@@ -134,21 +131,6 @@ impl Session {
         }
     }
 
-    fn resumed_frame(&self, last_seq: Seq) -> Arc<SharedFrame> {
-        let lease = self.journal.lease();
-        SharedFrame::new(ServerFrame::Opened(SessionOpened {
-            seq: None,
-            occurred_at: None,
-            session_id: lease.session_id.clone(),
-            user_id: lease.user_id.clone(),
-            agent: self.agent_name.clone(),
-            log_id: self.log_id.clone(),
-            resumed: true,
-            last_seq,
-            message_bytes_max: None,
-        }))
-    }
-
     /// A reader is gone. If it closed cleanly, its client is done with the session; otherwise the loss
     /// of the last reader starts the grace.
     pub(super) async fn detach(
@@ -170,18 +152,5 @@ impl Session {
             self.lifecycle.last_reader_lost(Instant::now());
         }
         Ok(())
-    }
-
-    /// The frame that a new reader receives for an event of its arrival.
-    fn first_frame(&self, event: Event) -> ServerFrame {
-        match event.body {
-            EventBody::SessionStarted(started) => ServerFrame::Opened(SessionOpened::new_session(
-                event.seq,
-                event.occurred_at,
-                started,
-                self.log_id.clone(),
-            )),
-            _ => ServerFrame::Event(event),
-        }
     }
 }

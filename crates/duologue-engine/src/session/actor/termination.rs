@@ -41,7 +41,7 @@ impl Session {
             !self.turn.is_running(),
             "a turn must have its end before the session has"
         );
-        let mut entries: Vec<_> = self.journal.start(&self.agent_name).into_iter().collect();
+        let mut entries: Vec<_> = self.journal.start(&self.facts.agent).into_iter().collect();
         entries.extend(causes);
         entries.extend(close_queued_messages(self.journal.transcript(), reason));
         entries.push((None, EventBody::SessionEnded(SessionEnded { reason })));
