@@ -67,7 +67,7 @@ async fn work(context: &Context, job: &Job) {
             Err(JobError::Retry("the attempt panicked".into()))
         }),
         lost = renew_lease(context, job) => Err(lost),
-        // The lease lapses by itself; giving the job back saves other servers the wait.
+        // The lease expires by itself; giving the job back saves other servers the wait.
         () = context.drain.cancelled() => Err(JobError::Retry("the server is stopping".into())),
     };
     let Err(error) = result else { return };

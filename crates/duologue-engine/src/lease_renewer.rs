@@ -1,12 +1,12 @@
 //! The lease renewer and sweeper: renews the leases of this server's sessions, and ends sessions
 //! whose server was lost.
 //!
-//! A lost server does not report its end; its leases lapse. A lease also lapses while the database is
+//! A lost server does not report its end; its leases expire. A lease also expires while the database is
 //! unavailable, or while this server was paused, and then users are about to reconnect. So no session
 //! is ended before this server has run, with a healthy database, for as long as a lease and the grace
 //! period together.
 //!
-//! The renewer outlives all sessions: their leases must not lapse while the last answers finish.
+//! The renewer outlives all sessions: their leases must not expire while the last answers finish.
 
 use std::sync::Arc;
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{lock::lock, store::Lease};
 
 /// The leases of all sessions on this server; the lease renewer renews them. A lease that is not
-/// registered lapses: that of a session whose task is gone, or of a claim that took effect although
+/// registered expires: that of a session whose task is gone, or of a claim that took effect although
 /// its answer was lost.
 ///
 /// They are in order, so that a simulated server renews them in the same order every time.

@@ -121,7 +121,7 @@ impl Sessions {
     pub(crate) fn adopt(&self, claimed: Claimed) {
         let mut registry = lock(&self.registry);
         if registry.is_closed {
-            // Its lease lapses again, for the next server to find.
+            // Its lease expires again, for the next server to find.
             return;
         }
         let opening = Opening::Lapsed(Box::new(claimed));

@@ -24,7 +24,7 @@ impl StoreHealth {
         lock(&self.0).since
     }
 
-    /// The leases were renewed. A renewal so late that they had lapsed starts a new period.
+    /// The leases were renewed. A renewal so late that they had expired starts a new period.
     pub(crate) fn record_renewal(&self, lease_duration: Duration) {
         let now = Instant::now();
         let mut healthy = lock(&self.0);

@@ -1,50 +1,50 @@
-//! The checker: what breaks the invariants in a session as it is kept.
+//! The checker: what breaks the invariants in a session as it is stored.
 //!
-//! Pure: it is given what a store keeps, and says what is wrong with it. `duologue verify` runs it
+//! Pure: it receives what is stored, and returns what is wrong with it. `duologue verify` runs it
 //! on live databases, and the tests on what they leave behind. A sound session is never reported,
-//! be it in the middle of a turn; [`read`] sees to it that what is checked is of one moment.
+//! be it in the middle of a turn; [`read`] makes sure that what is checked is one snapshot.
 
 mod endings;
 mod findings;
 mod invariant;
-mod kept;
 mod log;
 mod queue;
+mod read;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod turns;
 
-use self::{findings::Findings, kept::Entry};
+use self::{findings::Findings, snapshot::Entry};
 pub use self::{
     findings::Violation,
     invariant::Invariant,
-    kept::Kept,
-    snapshot::{check, read},
+    read::{check, read},
+    snapshot::SessionSnapshot,
 };
 
 /// All that breaks an invariant in this session; empty if it is sound.
 ///
 /// Where a row cannot be read, only that and gaps are reported: nobody knows what the rest of the
 /// log says.
-pub fn violations(kept: &Kept) -> Vec<Violation> {
+pub fn violations(snapshot: &SessionSnapshot) -> Vec<Violation> {
     let mut findings = Findings {
-        session_id: &kept.head.record.session_id,
+        session_id: &snapshot.head.record.session_id,
         found: Vec::new(),
     };
-    log::is_gap_free(kept, &mut findings);
-    log::is_readable(kept, &mut findings);
-    let log: Option<Vec<_>> = kept.log.iter().map(Entry::of).collect();
+    log::is_gap_free(snapshot, &mut findings);
+    log::is_readable(snapshot, &mut findings);
+    let log: Option<Vec<_>> = snapshot.log.iter().map(Entry::of).collect();
     if let Some(log) = log {
         log::has_messages_once(&log, &mut findings);
-        log::has_a_single_writer(kept.head.epoch, &log, &mut findings);
+        log::has_a_single_writer(snapshot.head.epoch, &log, &mut findings);
         log::has_time_going_forward(&log, &mut findings);
-        queue::is_taken_up(&kept.head.record, &log, &mut findings);
-        turns::are_closed(&kept.head.record, &log, &mut findings);
+        queue::is_taken_up(&snapshot.head.record, &log, &mut findings);
+        turns::are_closed(&snapshot.head.record, &log, &mut findings);
         turns::have_their_calls_answered(&log, &mut findings);
-        endings::are_single(&kept.head, &log, &mut findings);
-        endings::have_their_jobs(&kept.head, &log, &mut findings);
-        endings::make_the_row(&kept.head, &log, &mut findings);
+        endings::are_single(&snapshot.head, &log, &mut findings);
+        endings::have_their_jobs(&snapshot.head, &log, &mut findings);
+        endings::make_the_row(&snapshot.head, &log, &mut findings);
     }
     findings.found
 }

@@ -25,7 +25,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
 use crate::testing::shared::{Shared, State};
 pub use crate::testing::{
     script::Script,
-    shared::{Fate, RecordedRequest},
+    shared::{RecordedRequest, RequestStatus},
 };
 
 /// How long a `wait_…` method waits before it panics.
@@ -117,10 +117,10 @@ impl ScriptedUpstream {
     }
 
     /// Waits until the `number`th request (1, 2, 3, …) stands as said.
-    pub async fn wait_for_fate(&self, number: usize, fate: Fate) {
-        let what = format!("request {number} to be {fate:?}");
-        let stands = |state: &State| state.requests.get(number - 1).map(|request| request.fate);
-        self.wait_for(&what, |state| stands(state) == Some(fate))
+    pub async fn wait_for_status(&self, number: usize, status: RequestStatus) {
+        let what = format!("request {number} to be {status:?}");
+        let stands = |state: &State| state.requests.get(number - 1).map(|request| request.status);
+        self.wait_for(&what, |state| stands(state) == Some(status))
             .await;
     }
 

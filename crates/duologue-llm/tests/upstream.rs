@@ -14,7 +14,7 @@ use duologue_engine::{
 };
 use duologue_llm::{
     OpenAi,
-    testing::{Fate, Script, ScriptedUpstream},
+    testing::{RequestStatus, Script, ScriptedUpstream},
 };
 use duologue_protocol::Usage;
 use futures_util::StreamExt;
@@ -331,13 +331,17 @@ async fn dropping_the_answer_closes_the_connection() {
         () = upstream.wait_for_requests(1) => {}
     }
     drop(answer);
-    upstream.wait_for_fate(1, Fate::ClosedByClient).await;
+    upstream
+        .wait_for_status(1, RequestStatus::ClosedByClient)
+        .await;
 
     upstream.will(Script::stream().say("Hello, ").stall());
     let mut answer = provider.generate(request("in the middle"));
     assert_eq!(answer.next().await.unwrap().unwrap(), text("Hello, "));
     drop(answer);
-    upstream.wait_for_fate(2, Fate::ClosedByClient).await;
+    upstream
+        .wait_for_status(2, RequestStatus::ClosedByClient)
+        .await;
     upstream.wait_for_no_connections().await;
 }
 

@@ -15,12 +15,12 @@ pub(super) struct Directives {
     pub(super) words: Option<usize>,
     /// The wait before each piece but the first.
     pub(super) delay: Duration,
-    pub(super) fate: Fate,
+    pub(super) end: AnswerEnd,
 }
 
 /// What becomes of an answer. Counts are of pieces sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum AnswerEnd {
     Finish,
     FailAt(usize),
     StallAt(usize),
@@ -33,7 +33,7 @@ impl Directives {
         Self {
             words: None,
             delay,
-            fate: Fate::Finish,
+            end: AnswerEnd::Finish,
         }
     }
 
@@ -48,9 +48,9 @@ impl Directives {
             match name {
                 "words" => self.words = Some(number(word, value)?),
                 "delay_ms" => self.delay = Duration::from_millis(number(word, value)?),
-                "fail_at" => self.fate = Fate::FailAt(number(word, value)?),
-                "stall_at" => self.fate = Fate::StallAt(number(word, value)?),
-                "refuse" if value.is_empty() => self.fate = Fate::Refuse,
+                "fail_at" => self.end = AnswerEnd::FailAt(number(word, value)?),
+                "stall_at" => self.end = AnswerEnd::StallAt(number(word, value)?),
+                "refuse" if value.is_empty() => self.end = AnswerEnd::Refuse,
                 _ => return Err(unknown(word)),
             }
         }

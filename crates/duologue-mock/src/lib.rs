@@ -21,7 +21,7 @@ use futures_util::{
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
 use serde::Deserialize;
 
-use self::directives::{Directives, Fate};
+use self::directives::{AnswerEnd, Directives};
 use duologue_engine::provider::{
     Chunk, Message, Provider, ProviderError, Purpose, Request, StopReason,
 };
@@ -66,7 +66,7 @@ impl Mock {
         if self.config.directives && request.purpose == Purpose::Turn {
             directives = directives.read(last_user_text(&request.messages))?;
         }
-        if let Fate::Refuse = directives.fate {
+        if let AnswerEnd::Refuse = directives.end {
             return Err(ProviderError::Refused("the message asked for it".into()));
         }
         let pieces_max = request.output_tokens_max as usize;
@@ -106,7 +106,7 @@ struct Script {
     pieces: vec::IntoIter<String>,
     sent: usize,
     delay: Duration,
-    fate: Fate,
+    end: AnswerEnd,
     input_tokens: u64,
     reason: StopReason,
 }
@@ -120,16 +120,16 @@ impl Script {
             StopReason::Stop
         };
         pieces.truncate(pieces_max);
-        let fate = match directives.fate {
-            Fate::FailAt(at) => Fate::FailAt(at.min(pieces.len())),
-            Fate::StallAt(at) => Fate::StallAt(at.min(pieces.len())),
+        let end = match directives.end {
+            AnswerEnd::FailAt(at) => AnswerEnd::FailAt(at.min(pieces.len())),
+            AnswerEnd::StallAt(at) => AnswerEnd::StallAt(at.min(pieces.len())),
             other => other,
         };
         Self {
             pieces: pieces.into_iter(),
             sent: 0,
             delay: directives.delay,
-            fate,
+            end,
             input_tokens,
             reason,
         }
@@ -137,12 +137,12 @@ impl Script {
 
     /// The next chunk, and the script unless it is over.
     async fn next(mut self) -> (Result<Chunk, ProviderError>, Option<Self>) {
-        match self.fate {
-            Fate::FailAt(at) if at == self.sent => {
+        match self.end {
+            AnswerEnd::FailAt(at) if at == self.sent => {
                 let cause = "the message asked for it".into();
                 return (Err(ProviderError::Unavailable(cause)), None);
             }
-            Fate::StallAt(at) if at == self.sent => future::pending().await,
+            AnswerEnd::StallAt(at) if at == self.sent => future::pending().await,
             _ => {}
         }
         let Some(piece) = self.pieces.next() else {

@@ -99,7 +99,7 @@ pub(crate) struct HeadRow {
 
 /// An event of a log as it is stored, which may be unreadable.
 #[derive(Deserialize)]
-pub(crate) struct KeptRow {
+pub(crate) struct StoredEventRow {
     pub(crate) seq: Seq,
     pub(crate) epoch: u64,
     pub(crate) occurred_at: Option<String>,
@@ -119,9 +119,9 @@ impl From<HeadRow> for StoredSession {
     }
 }
 
-impl From<KeptRow> for StoredEvent {
-    fn from(row: KeptRow) -> Self {
-        let KeptRow {
+impl From<StoredEventRow> for StoredEvent {
+    fn from(row: StoredEventRow) -> Self {
+        let StoredEventRow {
             seq,
             epoch,
             occurred_at,

@@ -146,7 +146,7 @@ impl Database {
 
 /// What becomes of one operation.
 #[derive(Clone, Copy, Debug)]
-struct Fate {
+struct CallPlan {
     there: Duration,
     back: Duration,
     outcome: Outcome,
@@ -160,7 +160,7 @@ enum Outcome {
 }
 
 impl State {
-    fn fate(&mut self) -> Fate {
+    fn plan_call(&mut self) -> CallPlan {
         let Faults {
             refused_per_mille,
             lost_per_mille,
@@ -176,7 +176,7 @@ impl State {
         } else {
             Outcome::Answered
         };
-        Fate {
+        CallPlan {
             there,
             back,
             outcome,

@@ -14,7 +14,7 @@ use duologue_protocol::{Event, EventBody, ServerFrame, SessionId};
 use crate::{client::Knowledge, server, world::World};
 
 /// One session as it is kept.
-struct Kept {
+struct SessionSnapshot {
     session_id: SessionId,
     record: SessionRecord,
     events: Vec<Event>,
@@ -55,15 +55,17 @@ pub(crate) fn judge(world: &World) {
     }
 }
 
-fn kept(world: &World) -> Result<Vec<Kept>, StoreError> {
+fn kept(world: &World) -> Result<Vec<SessionSnapshot>, StoreError> {
     world.database.inspect(async |store| {
         let mut sessions = Vec::new();
         for session_id in store.session_ids(None, u32::MAX).await? {
             let violations = verify::check(store, &session_id).await?;
-            let Some(verify::Kept { head, log }) = verify::read(store, &session_id).await? else {
+            let Some(verify::SessionSnapshot { head, log }) =
+                verify::read(store, &session_id).await?
+            else {
                 continue;
             };
-            sessions.push(Kept {
+            sessions.push(SessionSnapshot {
                 session_id,
                 record: head.record,
                 // An event that cannot be read is among the violations.
@@ -77,7 +79,7 @@ fn kept(world: &World) -> Result<Vec<Kept>, StoreError> {
 
 /// All has come to its end, and no message is there twice. No two that clients send have the same
 /// text, so this holds for those without an id as well.
-fn rest(kept: &Kept) -> Vec<String> {
+fn rest(kept: &SessionSnapshot) -> Vec<String> {
     let mut problems = Vec::new();
     if kept.record.status != SessionStatus::Completed {
         problems.push(format!("it is not completed: {:?}", kept.record));
@@ -94,7 +96,7 @@ fn rest(kept: &Kept) -> Vec<String> {
 }
 
 /// What the clients received is in the log, once, as they received it.
-fn received(kept: &Kept, known: &Knowledge) -> Vec<String> {
+fn received(kept: &SessionSnapshot, known: &Knowledge) -> Vec<String> {
     let mut problems = Vec::new();
     for message in &known.acknowledged {
         let is_it = |event: &&Event| match &event.body {
@@ -129,7 +131,7 @@ fn received(kept: &Kept, known: &Knowledge) -> Vec<String> {
 }
 
 /// Nothing of another session is in the log or in the summary.
-fn isolation(kept: &Kept) -> Vec<String> {
+fn isolation(kept: &SessionSnapshot) -> Vec<String> {
     let said = |event: &Event| ServerFrame::Event(event.clone()).to_json();
     let mut texts: Vec<String> = kept.events.iter().map(said).collect();
     texts.extend(kept.record.summary.clone());

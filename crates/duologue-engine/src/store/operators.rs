@@ -119,7 +119,7 @@ pub struct JobRecord {
 pub enum JobState {
     /// A worker will take it up, now or after a delay.
     Waiting,
-    /// A worker has it, and its lease has not lapsed.
+    /// A worker has it, and its lease has not expired.
     Running,
     /// The summary is stored.
     Done,

@@ -2,7 +2,7 @@
 
 use duologue_protocol::{Event, EventBody, Seq, SessionSummarized, SummaryStatus};
 
-use super::{findings::Findings, invariant::Invariant, kept::Entry};
+use super::{findings::Findings, invariant::Invariant, snapshot::Entry};
 use crate::store::{
     JobEnd, SessionRecord, SessionStatus,
     normalize::Ending,
@@ -164,9 +164,9 @@ pub(super) fn make_the_row(head: &StoredSession, log: &[Entry<'_>], findings: &m
     if !is_former(head, log, index) {
         expect("the end time", record.end_time == Some(ending.time));
         let duration = ending.duration_seconds(record.start_time);
-        let kept = record.duration_seconds.unwrap_or(f64::NAN);
+        let stored = record.duration_seconds.unwrap_or(f64::NAN);
         // Half a millisecond: databases round it each in their own way.
-        expect("the duration", (kept - duration).abs() < 0.000_6);
+        expect("the duration", (stored - duration).abs() < 0.000_6);
     }
 }
 

@@ -7,14 +7,14 @@ use duologue_protocol::EventBody;
 use super::{
     findings::Findings,
     invariant::Invariant,
-    kept::{Entry, Kept},
+    snapshot::{Entry, SessionSnapshot},
 };
 use crate::transcript::MESSAGE_IDS_MAX;
 
 /// Numbers are 1, 2, 3, …
-pub(super) fn is_gap_free(kept: &Kept, findings: &mut Findings<'_>) {
+pub(super) fn is_gap_free(snapshot: &SessionSnapshot, findings: &mut Findings<'_>) {
     let mut expected = 1;
-    for row in &kept.log {
+    for row in &snapshot.log {
         if row.seq.0 != expected {
             findings.add(
                 Invariant::GapFree,
@@ -23,7 +23,7 @@ pub(super) fn is_gap_free(kept: &Kept, findings: &mut Findings<'_>) {
         }
         expected = row.seq.0 + 1;
     }
-    let log_end = kept.head.log_end.0;
+    let log_end = snapshot.head.log_end.0;
     if expected <= log_end {
         findings.add(
             Invariant::GapFree,
@@ -33,8 +33,8 @@ pub(super) fn is_gap_free(kept: &Kept, findings: &mut Findings<'_>) {
 }
 
 /// Each row is an event that this build knows.
-pub(super) fn is_readable(kept: &Kept, findings: &mut Findings<'_>) {
-    for row in &kept.log {
+pub(super) fn is_readable(snapshot: &SessionSnapshot, findings: &mut Findings<'_>) {
+    for row in &snapshot.log {
         if let Err(why) = &row.event {
             findings.add(Invariant::Readable, format!("event {}: {why}", row.seq));
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use duologue_protocol::{EventBody, MessageQueued, Seq};
 
-use super::{findings::Findings, invariant::Invariant, kept::Entry};
+use super::{findings::Findings, invariant::Invariant, snapshot::Entry};
 use crate::store::{SessionRecord, SessionStatus};
 
 /// Each `message_queued` becomes one `user_message` that says the same. Only those of an active

@@ -1,74 +1,31 @@
-//! Reads stored sessions while others write to them.
+//! What the checker is given: a session as it is stored.
 
-use duologue_protocol::{Seq, SessionId};
+use duologue_protocol::Event;
 
-use super::{
-    findings::{Findings, Violation},
-    invariant::Invariant,
-    kept::Kept,
-    violations,
-};
-use crate::store::{StoreError, operators::OperatorStore};
+use crate::store::operators::{StoredEvent, StoredSession};
 
-/// Rows of a log that are read at a time.
-const PAGE_ROWS: u32 = 500;
-
-/// Reads all that is kept of a session, as it was at one moment. `None`: it is not there (any more).
-///
-/// The head is of one moment, and says where the log ended then. What stands in a log before its
-/// end never changes, so it may be read later.
-pub async fn read(
-    store: &dyn OperatorStore,
-    session: &SessionId,
-) -> Result<Option<Kept>, StoreError> {
-    let Some(head) = store.stored_session(session).await? else {
-        return Ok(None);
-    };
-    let mut log = Vec::new();
-    let mut after = Seq::ZERO;
-    while after < head.log_end {
-        let page = store.rows(session, after, PAGE_ROWS).await?;
-        let Some(last) = page.last() else {
-            break;
-        };
-        after = last.seq;
-        log.extend(page.into_iter().filter(|row| row.seq <= head.log_end));
-    }
-    Ok(Some(Kept { head, log }))
+/// A session as it is kept, all of one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionSnapshot {
+    /// All but the log.
+    pub head: StoredSession,
+    /// The whole log, in the order of its numbers.
+    pub log: Vec<StoredEvent>,
 }
 
-/// Checks a session that may be live.
-///
-/// One that is deleted meanwhile would seem to have lost its log; so what looks broken is read once
-/// more, and only what is still broken is reported.
-pub async fn check(
-    store: &dyn OperatorStore,
-    session: &SessionId,
-) -> Result<Vec<Violation>, StoreError> {
-    if look(store, session).await?.is_empty() {
-        return Ok(Vec::new());
-    }
-    look(store, session).await
+/// A row of the log that can be read.
+#[derive(Clone, Copy)]
+pub(super) struct Entry<'a> {
+    pub(super) epoch: u64,
+    pub(super) event: &'a Event,
 }
 
-async fn look(
-    store: &dyn OperatorStore,
-    session: &SessionId,
-) -> Result<Vec<Violation>, StoreError> {
-    match read(store, session).await {
-        Ok(None) => Ok(Vec::new()),
-        Ok(Some(kept)) => Ok(violations(&kept)),
-        Err(StoreError::Corrupt(cause)) => {
-            let mut findings = Findings {
-                session_id: session,
-                found: Vec::new(),
-            };
-            findings.add(
-                Invariant::Readable,
-                format!("its row or one of its jobs cannot be read: {cause}"),
-            );
-            Ok(findings.found)
-        }
-        Err(error) => Err(error),
+impl<'a> Entry<'a> {
+    pub(super) fn of(row: &'a StoredEvent) -> Option<Self> {
+        let event = row.event.as_ref().ok()?;
+        Some(Self {
+            epoch: row.epoch,
+            event,
+        })
     }
 }

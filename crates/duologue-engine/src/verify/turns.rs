@@ -2,7 +2,7 @@
 
 use duologue_protocol::{CallId, Event, EventBody};
 
-use super::{findings::Findings, invariant::Invariant, kept::Entry};
+use super::{findings::Findings, invariant::Invariant, snapshot::Entry};
 use crate::store::{SessionRecord, SessionStatus};
 
 /// Each user's message has exactly one `assistant_message`, in its own turn, before the next one

@@ -162,7 +162,7 @@ async fn a_job_that_hangs_is_over_after_its_last_attempt_and_holds_nothing_up_fo
     world.provider.wait_for_dropped(6).await;
 }
 
-/// The worker's lease lapses while it waits for the model, and another worker has the job. What the
+/// The worker's lease expires while it waits for the model, and another worker has the job. What the
 /// first one makes of it is not applied.
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_lost_its_lease_changes_nothing() {

@@ -122,7 +122,7 @@ async fn a_server_keeps_its_own_sessions() {
     assert_eq!(other.engine.sessions_count(), 0);
 }
 
-/// While the store is away all leases lapse, and the users are only about to come back.
+/// While the store is away all leases expire, and the users are only about to come back.
 #[tokio::test(start_paused = true)]
 async fn after_an_outage_the_hold_off_begins_anew() {
     let world = World::start();

@@ -48,7 +48,7 @@ impl OpenAi {
     /// Asks which models there are, once, and in the end waits for ten seconds at most.
     pub async fn check(&self) -> Result<ModelCheck, CheckError> {
         match timeout(TIMEOUT, self.inner.list()).await {
-            Ok(listed) => Ok(judge(listed?, &self.inner.config.model)),
+            Ok(listed) => Ok(check_listed(listed?, &self.inner.config.model)),
             Err(elapsed) => Err(CheckError::Unreachable(elapsed.into())),
         }
     }
@@ -107,7 +107,7 @@ fn names(list: &[u8]) -> Option<Vec<String>> {
     Some(names.map(str::to_owned).collect())
 }
 
-fn judge(listed: Option<Vec<String>>, model: &str) -> ModelCheck {
+fn check_listed(listed: Option<Vec<String>>, model: &str) -> ModelCheck {
     match listed {
         None => ModelCheck::NoList,
         Some(models) if models.iter().any(|name| is_name_of(name, model)) => ModelCheck::Listed,

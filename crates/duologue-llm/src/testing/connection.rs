@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::testing::{
     script::{Script, Step},
-    shared::{Fate, RecordedRequest, Shared},
+    shared::{RecordedRequest, RequestStatus, Shared},
 };
 
 /// Far more than any test sends.
@@ -40,11 +40,11 @@ pub(super) async fn serve(
     while let Some(request) = read_request(&mut socket, &mut unread, connection).await? {
         let (index, script) = begin(shared, request);
         let played = play(&mut socket, &script, shared).await;
-        let fate = match played {
-            Played::ClosedByClient => Fate::ClosedByClient,
-            Played::Complete | Played::Close | Played::Reset => Fate::Answered,
+        let status = match played {
+            Played::ClosedByClient => RequestStatus::ClosedByClient,
+            Played::Complete | Played::Close | Played::Reset => RequestStatus::Answered,
         };
-        shared.send_modify(|state| state.requests[index].fate = fate);
+        shared.send_modify(|state| state.requests[index].status = status);
         match played {
             Played::Complete => {}
             Played::Close | Played::ClosedByClient => return Ok(()),
@@ -192,7 +192,7 @@ fn parse_head(bytes: &[u8], connection: usize) -> Option<(RecordedRequest, usize
             .collect(),
         body: Value::Null,
         connection,
-        fate: Fate::Answering,
+        status: RequestStatus::Answering,
     };
     Some((request, end + 4))
 }

@@ -24,12 +24,12 @@ pub struct RecordedRequest {
     /// Which connection it came on: 1, 2, 3, … in the order of their coming.
     pub connection: usize,
     /// How it stands.
-    pub fate: Fate,
+    pub status: RequestStatus,
 }
 
 /// How a request stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum RequestStatus {
     /// Its script is being played.
     Answering,
     /// Its script was played to the end.

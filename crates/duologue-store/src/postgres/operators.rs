@@ -11,7 +11,7 @@ use sqlx::query_scalar;
 use super::PostgresStore;
 use crate::{
     functions::rows,
-    stored::{HeadRow, KeptRow, integer},
+    stored::{HeadRow, StoredEventRow, integer},
 };
 
 #[async_trait]
@@ -50,7 +50,7 @@ impl OperatorStore for PostgresStore {
                 .bind(integer(after.0))
                 .bind(rows(limit))
         };
-        let rows: Vec<KeptRow> = self.calls.call(call).await?;
+        let rows: Vec<StoredEventRow> = self.calls.call(call).await?;
         Ok(rows.into_iter().map(StoredEvent::from).collect())
     }
 

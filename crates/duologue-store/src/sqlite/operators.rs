@@ -29,7 +29,7 @@ use super::{
 use crate::{
     OpenError, StoreConfig,
     migrations::{self, Age},
-    stored::{HeadRow, KeptRow, corrupt, from_json, integer},
+    stored::{HeadRow, StoredEventRow, corrupt, from_json, integer},
 };
 
 /// A job's row as JSON, with how it stands.
@@ -176,7 +176,7 @@ impl OperatorStore for SqliteOperatorStore {
         .map_err(store_error)?;
         let kept = rows.into_iter().map(|row| {
             let (seq, epoch, occurred_at, event_type, payload) = row;
-            let row = KeptRow {
+            let row = StoredEventRow {
                 seq: Seq(u64::try_from(seq).map_err(corrupt)?),
                 epoch: u64::try_from(epoch).map_err(corrupt)?,
                 occurred_at: Some(occurred_at),

@@ -68,7 +68,7 @@ pub(super) struct RestCalls {
 pub(super) enum Repetition {
     /// Nothing.
     Harmless,
-    /// It takes the next jobs or sessions, and the first ones lie idle until their lease lapses.
+    /// It takes the next jobs or sessions, and the first ones lie idle until their lease expires.
     TakesMore,
 }
 

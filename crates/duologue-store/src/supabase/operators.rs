@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     functions::rows,
-    stored::{HeadRow, KeptRow},
+    stored::{HeadRow, StoredEventRow},
 };
 
 #[async_trait]
@@ -52,7 +52,7 @@ impl OperatorStore for SupabaseStore {
                 .with("for_session", session)
                 .with("after_seq", after)
                 .with("at_most", rows(limit));
-            match self.calls.try_call::<Vec<KeptRow>>(call).await {
+            match self.calls.try_call::<Vec<StoredEventRow>>(call).await {
                 Ok(rows) => return Ok(rows.into_iter().map(StoredEvent::from).collect()),
                 // As when a user reads: a page that is too large is made smaller.
                 Err(RestFailure::TooLarge) if limit > 1 => limit /= 2,

@@ -1,7 +1,7 @@
 //! Messages that come while a turn runs, over real sockets and on a real database.
 
 use duologue_integration::{Client, TestServer, process::ServerProcess};
-use duologue_llm::testing::{Fate, Script, ScriptedUpstream};
+use duologue_llm::testing::{RequestStatus, Script, ScriptedUpstream};
 use serde_json::{Value, json};
 
 /// Starts an answer that never ends, and waits for a piece of it.
@@ -82,7 +82,9 @@ async fn a_message_that_interrupts_closes_the_upstream_connection() {
         (&done["finish_reason"], &done["text"]),
         (&json!("cancelled"), &json!("one two "))
     );
-    upstream.wait_for_fate(1, Fate::ClosedByClient).await;
+    upstream
+        .wait_for_status(1, RequestStatus::ClosedByClient)
+        .await;
     assert_eq!(client.answer().await.text, "Something else.");
     assert_eq!(upstream.requests().len(), 2);
     server.stop().await;

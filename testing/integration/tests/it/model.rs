@@ -1,7 +1,7 @@
 //! The whole server in front of a model's endpoint, scripted at the level of HTTP.
 
 use duologue_integration::{Client, TestServer};
-use duologue_llm::testing::{Fate, Script, ScriptedUpstream};
+use duologue_llm::testing::{RequestStatus, Script, ScriptedUpstream};
 use serde_json::json;
 
 async fn server(upstream: &ScriptedUpstream) -> TestServer {
@@ -110,7 +110,9 @@ async fn a_cancel_closes_the_upstream_connection() {
         (&done["finish_reason"], &done["text"]),
         (&json!("cancelled"), &json!("one two "))
     );
-    upstream.wait_for_fate(1, Fate::ClosedByClient).await;
+    upstream
+        .wait_for_status(1, RequestStatus::ClosedByClient)
+        .await;
     server.stop().await;
 }
 
@@ -124,7 +126,9 @@ async fn a_cancel_before_the_first_token_closes_the_upstream_connection() {
     upstream.wait_for_requests(1).await;
     client.send_json(json!({ "type": "cancel" })).await;
     assert_eq!(client.until("done").await["finish_reason"], "cancelled");
-    upstream.wait_for_fate(1, Fate::ClosedByClient).await;
+    upstream
+        .wait_for_status(1, RequestStatus::ClosedByClient)
+        .await;
     server.stop().await;
 }
 
@@ -193,6 +197,8 @@ async fn a_stalled_stream_ends_by_the_limit_between_tokens() {
     assert_eq!(client.until("error").await["code"], "upstream_timeout");
     let done = client.until("done").await;
     assert_eq!(done["model"], "llama-3.1-8b-instant");
-    upstream.wait_for_fate(1, Fate::ClosedByClient).await;
+    upstream
+        .wait_for_status(1, RequestStatus::ClosedByClient)
+        .await;
     server.stop().await;
 }

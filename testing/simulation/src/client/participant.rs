@@ -33,7 +33,7 @@ pub(super) struct Participant {
 
 /// What became of a message on one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum RequestStatus {
     Answered,
     Refused,
     Lost,
@@ -113,12 +113,12 @@ impl Participant {
                 was_sent = true;
             }
             match self.follow(message, sends).await {
-                Fate::Answered | Fate::Lost => {}
-                Fate::Refused if !self.resends() => {
+                RequestStatus::Answered | RequestStatus::Lost => {}
+                RequestStatus::Refused if !self.resends() => {
                     return self.tab.record(&format!("gives up {:?}", message.text));
                 }
-                Fate::Refused => sleep(self.millis(200..600)).await,
-                Fate::WaitedInVain => {
+                RequestStatus::Refused => sleep(self.millis(200..600)).await,
+                RequestStatus::WaitedInVain => {
                     let what = format!("no word of {message:?} on an open connection");
                     return self.tab.violation(&what);
                 }
@@ -167,7 +167,7 @@ impl Participant {
 
     /// Follows one message until it is answered, refused, or the connection is lost. Where it was not
     /// sent over this connection, it is lost if the replay does not have it.
-    async fn follow(&mut self, message: &Message, was_sent_here: bool) -> Fate {
+    async fn follow(&mut self, message: &Message, was_sent_here: bool) -> RequestStatus {
         let patience_ends = self.tab.shared.time.now() + PATIENCE;
         if self.character() == Character::Slow && self.rng.bool() {
             self.tab.record("does not read");
@@ -175,11 +175,11 @@ impl Participant {
         }
         while !self.tab.view().has_answer(&message.text) {
             if self.tab.shared.time.now() > patience_ends {
-                return Fate::WaitedInVain;
+                return RequestStatus::WaitedInVain;
             }
             let frame = match self.tab.receive().await {
                 Incoming::Control => continue,
-                Incoming::Lost => return Fate::Lost,
+                Incoming::Lost => return RequestStatus::Lost,
                 Incoming::Frame(frame) => frame,
             };
             if self.tab.view().has_receipt(&message.text) {
@@ -187,13 +187,13 @@ impl Participant {
                     known.acknowledged.insert(message.clone());
                 });
             } else if is_refusal_of(&frame, message) || !was_sent_here && is_end_of_replay(&frame) {
-                return Fate::Refused;
+                return RequestStatus::Refused;
             }
             if frame["type"] == "token" && self.interferes().await {
-                return Fate::Lost;
+                return RequestStatus::Lost;
             }
         }
-        Fate::Answered
+        RequestStatus::Answered
     }
 
     /// In the middle of an answer some cancel it, and some disappear.

@@ -53,13 +53,13 @@ impl Connection {
                 .trace
                 .note(&self.server, &format!("{name}: {what}"));
         };
-        let fate = database.state().fate();
-        sleep(fate.there).await;
+        let plan = database.state().plan_call();
+        sleep(plan.there).await;
         if !database.reaches(&self.server) {
             sleep(TIMEOUT).await;
             return Err(unavailable("the database cannot be reached"));
         }
-        if kind == Kind::Write && fate.outcome == Outcome::Refused {
+        if kind == Kind::Write && plan.outcome == Outcome::Refused {
             tell("refused");
             return Err(unavailable("the simulation made this write fail"));
         }
@@ -72,8 +72,8 @@ impl Connection {
             let now = database.time.now();
             note(&mut database.state().ledger, value, now);
         }
-        sleep(fate.back).await;
-        let is_lost = kind == Kind::Write && fate.outcome == Outcome::Lost;
+        sleep(plan.back).await;
+        let is_lost = kind == Kind::Write && plan.outcome == Outcome::Lost;
         if is_lost || !database.reaches(&self.server) {
             tell("done, but the answer is lost");
             return Err(unavailable("the answer was lost"));

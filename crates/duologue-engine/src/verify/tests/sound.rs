@@ -10,14 +10,14 @@ use crate::{
         JobEnd, SessionRecord, SessionStatus,
         operators::{JobRecord, JobState, StoredEvent, StoredSession},
     },
-    verify::Kept,
+    verify::SessionSnapshot,
 };
 
 /// When it began.
 const START_SECOND: i64 = 1_767_225_600;
 
 /// The whole session, completed without a summary.
-pub(super) fn session() -> Kept {
+pub(super) fn session() -> SessionSnapshot {
     let log = [
         (
             1,
@@ -65,7 +65,7 @@ pub(super) fn session() -> Kept {
     let log: Vec<_> = rows
         .map(|((epoch, event_type, payload), seq)| row(seq, epoch, event_type, payload))
         .collect();
-    Kept {
+    SessionSnapshot {
         head: StoredSession {
             record: serde_json::from_value(json!({
                 "session_id": "s", "user_id": "alice", "status": "completed", "agent": "guide",
@@ -86,23 +86,25 @@ pub(super) fn session() -> Kept {
 }
 
 /// The same when it had only its first events, in its first six seconds.
-pub(super) fn while_active(events: u64) -> Kept {
-    let mut kept = session();
-    kept.log.truncate(usize::try_from(events).expect("a few"));
-    kept.head.log_end = Seq(events);
-    kept.head.epoch = 1;
-    kept.head.owner = Some(crate::store::ServerId("here".to_owned()));
-    kept.head.jobs.clear();
-    kept.head.record = SessionRecord {
+pub(super) fn while_active(events: u64) -> SessionSnapshot {
+    let mut snapshot = session();
+    snapshot
+        .log
+        .truncate(usize::try_from(events).expect("a few"));
+    snapshot.head.log_end = Seq(events);
+    snapshot.head.epoch = 1;
+    snapshot.head.owner = Some(crate::store::ServerId("here".to_owned()));
+    snapshot.head.jobs.clear();
+    snapshot.head.record = SessionRecord {
         status: SessionStatus::Active,
         end_time: None,
         duration_seconds: None,
         summary_status: None,
         end_reason: None,
         last_seq: Seq(events),
-        ..kept.head.record
+        ..snapshot.head.record
     };
-    kept
+    snapshot
 }
 
 pub(super) fn moment(seconds: u64) -> Timestamp {
@@ -141,7 +143,7 @@ pub(super) fn job(id: i64, last_seq: u64, state: JobState, outcome: Option<JobEn
     }
 }
 
-impl Kept {
+impl SessionSnapshot {
     /// The event with this number, to be spoilt.
     pub(super) fn event(&mut self, seq: usize) -> &mut Event {
         self.log[seq - 1].event.as_mut().expect("it can be read")

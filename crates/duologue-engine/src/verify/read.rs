@@ -1,0 +1,74 @@
+//! Reads stored sessions while others write to them.
+
+use duologue_protocol::{Seq, SessionId};
+
+use super::{
+    findings::{Findings, Violation},
+    invariant::Invariant,
+    snapshot::SessionSnapshot,
+    violations,
+};
+use crate::store::{StoreError, operators::OperatorStore};
+
+/// Rows of a log that are read at a time.
+const PAGE_ROWS: u32 = 500;
+
+/// Reads all that is kept of a session, as it was at one moment. `None`: it is not there (any more).
+///
+/// The head is of one moment, and says where the log ended then. What stands in a log before its
+/// end never changes, so it may be read later.
+pub async fn read(
+    store: &dyn OperatorStore,
+    session: &SessionId,
+) -> Result<Option<SessionSnapshot>, StoreError> {
+    let Some(head) = store.stored_session(session).await? else {
+        return Ok(None);
+    };
+    let mut log = Vec::new();
+    let mut after = Seq::ZERO;
+    while after < head.log_end {
+        let page = store.rows(session, after, PAGE_ROWS).await?;
+        let Some(last) = page.last() else {
+            break;
+        };
+        after = last.seq;
+        log.extend(page.into_iter().filter(|row| row.seq <= head.log_end));
+    }
+    Ok(Some(SessionSnapshot { head, log }))
+}
+
+/// Checks a session that may be live.
+///
+/// One that is deleted meanwhile would seem to have lost its log; so what looks broken is read once
+/// more, and only what is still broken is reported.
+pub async fn check(
+    store: &dyn OperatorStore,
+    session: &SessionId,
+) -> Result<Vec<Violation>, StoreError> {
+    if look(store, session).await?.is_empty() {
+        return Ok(Vec::new());
+    }
+    look(store, session).await
+}
+
+async fn look(
+    store: &dyn OperatorStore,
+    session: &SessionId,
+) -> Result<Vec<Violation>, StoreError> {
+    match read(store, session).await {
+        Ok(None) => Ok(Vec::new()),
+        Ok(Some(snapshot)) => Ok(violations(&snapshot)),
+        Err(StoreError::Corrupt(cause)) => {
+            let mut findings = Findings {
+                session_id: session,
+                found: Vec::new(),
+            };
+            findings.add(
+                Invariant::Readable,
+                format!("its row or one of its jobs cannot be read: {cause}"),
+            );
+            Ok(findings.found)
+        }
+        Err(error) => Err(error),
+    }
+}
