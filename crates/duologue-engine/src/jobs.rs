@@ -87,20 +87,11 @@ async fn settle(context: &Context, job: &Job, error: JobError) -> Result<(), Sto
     match error {
         JobError::Lost => Ok(()),
         JobError::Retry(_) if context.drain.is_cancelled() => {
-            let release = JobRelease {
-                delay: Duration::ZERO,
-                reason: "the server stopped".to_owned(),
-                is_counted: false,
-            };
-            store.release_job(job, &release).await
+            store.release_job(job, &JobRelease::stopped()).await
         }
         JobError::Retry(cause) => match retry_delay(context, job) {
             Some(delay) => {
-                let release = JobRelease {
-                    delay,
-                    reason: cause.to_string(),
-                    is_counted: true,
-                };
+                let release = JobRelease::failed(delay, cause.to_string());
                 store.release_job(job, &release).await
             }
             None => fail(context, job).await,

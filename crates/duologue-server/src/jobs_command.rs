@@ -134,7 +134,7 @@ fn line(job: &JobRecord) -> String {
         _ => "-".to_owned(),
     };
     let id = job.id.to_string();
-    let attempts = job.attempt.saturating_sub(job.uncounted).to_string();
+    let attempts = job.counted_attempts().to_string();
     let error = one_line(job.last_error.as_deref().unwrap_or("-"));
     row(&id, state, &attempts, &due, job.session_id.as_str(), &error)
 }

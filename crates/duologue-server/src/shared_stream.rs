@@ -8,11 +8,12 @@
 use std::{
     fmt, io,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     task::{Context, Poll},
     time::Duration,
 };
 
+use duologue_engine::lock::lock;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 /// How long input is discarded. A client needs it to receive a close frame and to stop sending.
@@ -61,11 +62,6 @@ impl SharedStream {
         }
         Ok(())
     }
-
-    /// A panic in a stream leaves nothing behind that another call could misread.
-    fn lock(&self) -> MutexGuard<'_, dyn ByteStream + 'static> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl fmt::Debug for SharedStream {
@@ -80,7 +76,7 @@ impl AsyncRead for SharedStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.lock()).poll_read(context, buffer)
+        Pin::new(&mut *lock(&self.0)).poll_read(context, buffer)
     }
 }
 
@@ -90,7 +86,7 @@ impl AsyncWrite for SharedStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.lock()).poll_write(context, bytes)
+        Pin::new(&mut *lock(&self.0)).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -98,19 +94,19 @@ impl AsyncWrite for SharedStream {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.lock()).poll_write_vectored(context, slices)
+        Pin::new(&mut *lock(&self.0)).poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.lock().is_write_vectored()
+        lock(&self.0).is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.lock()).poll_flush(context)
+        Pin::new(&mut *lock(&self.0)).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.lock()).poll_shutdown(context)
+        Pin::new(&mut *lock(&self.0)).poll_shutdown(context)
     }
 }
 

@@ -8,7 +8,7 @@ use duologue_protocol::{
 };
 
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobRelease, Lease, ServerId, SessionRecord, Store, StoreError,
+    Claim, Claimed, Draft, Job, Lease, ServerId, SessionRecord, Store, StoreError,
 };
 
 /// A lease that outlives every test.
@@ -98,15 +98,6 @@ pub(super) fn started(session: &str) -> Event {
     Event {
         turn_id: None,
         ..event(1, EventBody::SessionStarted(body))
-    }
-}
-
-/// Gives a job back after an attempt that failed.
-pub(super) fn counted(delay: Duration, reason: &str) -> JobRelease {
-    JobRelease {
-        delay,
-        reason: reason.to_owned(),
-        is_counted: true,
     }
 }
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 use duologue_protocol::{Event, Seq, SummaryStatus};
 
 use super::fixture::{
-    LONG, answered, assert_conflict, claim, claim_job, claim_job_when_due, counted, ended, record,
-    said, server, session_id, start, start_and_end, started, summarized,
+    LONG, answered, assert_conflict, claim, claim_job, claim_job_when_due, ended, record, said,
+    server, session_id, start, start_and_end, started, summarized,
 };
 use duologue_engine::{
     store::{
-        JobEnd, SessionRecord, SessionStatus, Store,
+        JobEnd, JobRelease, SessionRecord, SessionStatus, Store,
         operators::{JobRecord, JobState, Jobs, OperatorStore, RetryOutcome},
     },
     verify::{self, Violation},
@@ -112,7 +112,7 @@ pub async fn a_job_shows_how_it_stands(store: &dyn Store, inspect: &dyn Operator
     assert_eq!(running.worker, Some(server("worker")));
 
     store
-        .release_job(&job, &counted(LONG, "the model is away"))
+        .release_job(&job, &JobRelease::failed(LONG, "the model is away"))
         .await
         .unwrap();
     let waiting = only_job(inspect).await;

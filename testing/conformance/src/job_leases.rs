@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, time::Duration};
 use futures_util::future::join_all;
 
 use super::fixture::{
-    LONG, SHORT, assert_conflict, claim_job, claim_job_when_due, counted, log, record, server,
-    session_id, start_and_end, summarized,
+    LONG, SHORT, assert_conflict, claim_job, claim_job_when_due, log, record, server, session_id,
+    start_and_end, summarized,
 };
 use duologue_engine::store::{JobRelease, SessionStatus, Store};
 
@@ -27,7 +27,11 @@ pub async fn a_worker_that_lost_its_job_conflicts(store: &dyn Store) {
     assert_eq!(held.id, lost.id);
     assert_conflict(&store.finish_job(&lost, &summarized(3, Some("late"))).await);
     assert_conflict(&store.renew_job(&lost, LONG).await);
-    assert_conflict(&store.release_job(&lost, &counted(LONG, "late")).await);
+    assert_conflict(
+        &store
+            .release_job(&lost, &JobRelease::failed(LONG, "late"))
+            .await,
+    );
     held.worker = server("impostor");
     assert_conflict(&store.finish_job(&held, &summarized(3, Some("false"))).await);
     held.worker = server("slow");
@@ -69,11 +73,11 @@ pub async fn a_job_that_was_given_back_waits_for_its_delay(store: &dyn Store) {
     let long = claim_job(store, "worker", LONG).await;
     let short = claim_job(store, "worker", LONG).await;
     store
-        .release_job(&long, &counted(LONG, "no answer"))
+        .release_job(&long, &JobRelease::failed(LONG, "no answer"))
         .await
         .unwrap();
     store
-        .release_job(&short, &counted(SHORT, "no answer"))
+        .release_job(&short, &JobRelease::failed(SHORT, "no answer"))
         .await
         .unwrap();
     let next = claim_job_when_due(store, "other").await;
@@ -87,14 +91,11 @@ pub async fn a_job_that_was_given_back_waits_for_its_delay(store: &dyn Store) {
 pub async fn a_job_may_be_given_back_without_counting_the_attempt(store: &dyn Store) {
     start_and_end(store, "s").await;
     let first = claim_job(store, "worker", LONG).await;
-    let uncounted = JobRelease {
-        is_counted: false,
-        ..counted(Duration::ZERO, "the server stopped")
-    };
+    let uncounted = JobRelease::stopped();
     store.release_job(&first, &uncounted).await.unwrap();
     // The repetition counts neither way.
     store.release_job(&first, &uncounted).await.unwrap();
-    let failed = counted(Duration::ZERO, "no answer");
+    let failed = JobRelease::failed(Duration::ZERO, "no answer");
     store.release_job(&first, &failed).await.unwrap();
 
     let second = claim_job(store, "worker", LONG).await;
@@ -110,12 +111,12 @@ pub async fn a_job_that_was_given_back_is_no_longer_held(store: &dyn Store) {
     start_and_end(store, "s").await;
     let job = claim_job(store, "worker", LONG).await;
     store
-        .release_job(&job, &counted(LONG, "no answer"))
+        .release_job(&job, &JobRelease::failed(LONG, "no answer"))
         .await
         .unwrap();
     // The repetition must not shorten the delay.
     store
-        .release_job(&job, &counted(Duration::ZERO, "no answer"))
+        .release_job(&job, &JobRelease::failed(Duration::ZERO, "no answer"))
         .await
         .unwrap();
     assert_eq!(

@@ -10,10 +10,10 @@ use duologue_protocol::{
 use serde_json::json;
 
 use super::fixture::{
-    LONG, claim, counted, draft, ended, event, log, moment, record, said, server, start,
-    start_and_end, started, summarized,
+    LONG, claim, draft, ended, event, log, moment, record, said, server, start, start_and_end,
+    started, summarized,
 };
-use duologue_engine::store::Store;
+use duologue_engine::store::{JobRelease, Store};
 
 /// A log with one event of every kind, its optional fields filled.
 pub async fn every_kind_of_event_is_read_back_as_it_was(store: &dyn Store) {
@@ -157,7 +157,7 @@ pub async fn a_nul_is_kept_as_a_replacement_character(store: &dyn Store) {
         .unwrap()
         .unwrap();
     store
-        .release_job(&job, &counted(Duration::ZERO, "no\0good"))
+        .release_job(&job, &JobRelease::failed(Duration::ZERO, "no\0good"))
         .await
         .unwrap();
     let lease = claim(store, lease.session_id.as_str(), "there").await.lease;

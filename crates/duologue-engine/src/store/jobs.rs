@@ -74,6 +74,26 @@ pub struct JobRelease {
     pub is_counted: bool,
 }
 
+impl JobRelease {
+    /// After an attempt that failed.
+    pub fn failed(delay: Duration, reason: impl Into<String>) -> Self {
+        Self {
+            delay,
+            reason: reason.into(),
+            is_counted: true,
+        }
+    }
+
+    /// By a server that stops: at once, and without counting the attempt.
+    pub fn stopped() -> Self {
+        Self {
+            delay: Duration::ZERO,
+            reason: "the server stopped".to_owned(),
+            is_counted: false,
+        }
+    }
+}
+
 /// How a job's end took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -113,6 +113,13 @@ pub struct JobRecord {
     pub last_error: Option<String>,
 }
 
+impl JobRecord {
+    /// The attempts begun so far that count.
+    pub fn counted_attempts(&self) -> u32 {
+        self.attempt.saturating_sub(self.uncounted)
+    }
+}
+
 /// How a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

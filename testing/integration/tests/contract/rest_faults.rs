@@ -88,11 +88,7 @@ async fn a_claim_of_a_job_is_repeated_only_if_it_had_no_effect() {
     store.ground.gateway.will([Status(429)]);
     let job = store.claim_job(&server(), lease).await.unwrap();
     let job = job.expect("there is one");
-    let release = JobRelease {
-        delay: Duration::ZERO,
-        reason: "again".to_owned(),
-        is_counted: true,
-    };
+    let release = JobRelease::failed(Duration::ZERO, "again");
     store.release_job(&job, &release).await.unwrap();
 
     store.ground.gateway.will([LostAnswer]);

@@ -8,9 +8,8 @@ use std::{
     time::Duration,
 };
 
-use duologue_client::Loss;
 use duologue_client::{
-    Address, BackoffOptions, ClientOptions, Lost, NextStep, Refusal, SessionOptions,
+    Address, BackoffOptions, ClientOptions, Loss, Lost, NextStep, Refusal, SessionOptions,
 };
 use duologue_observer::{Identity, Observation, ObservedClient, View};
 use fastrand::Rng;
