@@ -71,7 +71,10 @@ impl Options {
                     };
                     options.subjects.insert(2, other);
                 }
-                "--without-peers" => options.subjects.retain(|it| *it != Subject::RelayWithRows),
+                "--python" => options.subjects.push(Subject::FastApi {
+                    python: value()?.into(),
+                }),
+                "--without-peers" => options.subjects.retain(Subject::is_required),
                 "--smoke" => options.smoke = true,
                 name => options.scenarios.push(scenario(name)?),
             }
