@@ -2,9 +2,9 @@
 //! the REST interface of a Supabase project.
 //!
 //! [`open`] makes a [`Store`] of what the configuration says. All backends have the same tables and
-//! pass the same contract suite; they differ in how a write reaches the disk. SQLite has one writer
-//! that commits what waits in groups (`sqlite::writer`); on Postgres every write is one SQL function
-//! (`migrations/postgres`), so that it also works through a transaction pooler, and over HTTP.
+//! pass the same contract suite, and all have one writer that commits together what arrives during a
+//! commit: SQLite in one transaction (`sqlite::writer`), Postgres by one call of a SQL function
+//! (`functions::writer`), so that it also works through a transaction pooler, and over HTTP.
 
 mod condition;
 mod config;

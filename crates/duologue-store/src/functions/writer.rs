@@ -4,6 +4,9 @@
 //! lone write is sent at once; there is no timer that collects. A caller has a reply channel and never a
 //! connection, so a caller that is not polled delays nobody, and one that gave up does not interrupt a batch.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{HashSet, VecDeque},
     sync::Arc,
