@@ -15,7 +15,7 @@ use super::{
     batch::{Answer, Kind},
     call::{Call, CallFailure, FunctionCaller, JsonObject},
     origin::OriginCheck,
-    writer::{Writer, WriterLimits},
+    writer::{BatchLimits, BatchWriter},
 };
 use crate::{
     StoreConfig,
@@ -25,14 +25,14 @@ use crate::{
 /// See the module [`functions`](super).
 pub(crate) struct FunctionStore<C> {
     pub(super) caller: Arc<C>,
-    writer: Writer,
+    writer: BatchWriter,
 }
 
 impl<C: FunctionCaller> FunctionStore<C> {
     pub(crate) fn new(caller: C, config: &StoreConfig) -> Self {
         let caller = Arc::new(caller);
         Self {
-            writer: Writer::start(Arc::clone(&caller), WriterLimits::of(config)),
+            writer: BatchWriter::start(Arc::clone(&caller), BatchLimits::of(config)),
             caller,
         }
     }

@@ -38,7 +38,7 @@ const LONG_ROUND_TRIP: Duration = Duration::from_millis(5);
 const LOCK_RETRY_DELAY: Duration = Duration::from_millis(5);
 
 /// A handle of the writer's task.
-pub(super) struct Writer {
+pub(super) struct BatchWriter {
     queue: mpsc::Sender<Write>,
     queue_timeout: Duration,
     closing: CancellationToken,
@@ -47,7 +47,7 @@ pub(super) struct Writer {
 
 /// What bounds the writer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct WriterLimits {
+pub(super) struct BatchLimits {
     /// Writes in one batch.
     pub(super) batch_max: usize,
     /// Writes that wait in the channel, and as many again that wait in the task.
@@ -58,7 +58,7 @@ pub(super) struct WriterLimits {
     pub(super) lock_timeout: Duration,
 }
 
-impl WriterLimits {
+impl BatchLimits {
     pub(super) fn of(config: &StoreConfig) -> Self {
         Self {
             batch_max: usize::from(config.batch_max.get()),
@@ -69,9 +69,9 @@ impl WriterLimits {
     }
 }
 
-impl Writer {
+impl BatchWriter {
     /// Starts the task.
-    pub(super) fn start<C: FunctionCaller>(caller: Arc<C>, limits: WriterLimits) -> Self {
+    pub(super) fn start<C: FunctionCaller>(caller: Arc<C>, limits: BatchLimits) -> Self {
         let (queue, arriving) = mpsc::channel(limits.queue_max);
         let closing = CancellationToken::new();
         let task = Task {
@@ -136,7 +136,7 @@ fn unavailable(why: &'static str) -> StoreError {
 
 struct Task<C> {
     caller: Arc<C>,
-    limits: WriterLimits,
+    limits: BatchLimits,
     arriving: mpsc::Receiver<Write>,
     closing: CancellationToken,
     /// Oldest first.

@@ -12,7 +12,7 @@ use tokio::{
     time::{advance, timeout},
 };
 
-use super::{BATCH_BYTES_MAX, Writer, WriterLimits};
+use super::{BATCH_BYTES_MAX, BatchLimits, BatchWriter};
 use crate::functions::{
     batch::{Answer, Kind},
     call::{Call, CallFailure, FunctionCaller, Repetition},
@@ -21,7 +21,7 @@ use crate::functions::{
 /// Long enough for whatever must happen, on a clock that only advances while nothing else does.
 const LONG: Duration = Duration::from_secs(3600);
 
-const LIMITS: WriterLimits = WriterLimits {
+const LIMITS: BatchLimits = BatchLimits {
     batch_max: 4,
     queue_max: 8,
     queue_timeout: Duration::from_secs(2),
@@ -84,15 +84,15 @@ impl FunctionCaller for Script {
 }
 
 struct Scene {
-    writer: Arc<Writer>,
+    writer: Arc<BatchWriter>,
     calls: mpsc::UnboundedReceiver<Received>,
 }
 
 impl Scene {
-    fn new(limits: WriterLimits) -> Self {
+    fn new(limits: BatchLimits) -> Self {
         let (script, calls) = mpsc::unbounded_channel();
         Self {
-            writer: Arc::new(Writer::start(Arc::new(Script(script)), limits)),
+            writer: Arc::new(BatchWriter::start(Arc::new(Script(script)), limits)),
             calls,
         }
     }
@@ -282,7 +282,7 @@ async fn a_batch_that_fails_as_a_whole_makes_all_its_writes_unavailable() {
     scene.assert_quiet().await;
 }
 
-/// It goes with a later batch, before which no other write of its session goes; and not for ever.
+/// It goes with a later batch, before which no other write of its session goes; and not without limit.
 #[tokio::test(start_paused = true)]
 async fn a_write_whose_row_is_locked_is_sent_again_until_its_time_is_over() {
     let mut scene = Scene::new(LIMITS);
