@@ -70,7 +70,7 @@ async fn measure_all(options: &Options) -> Result<()> {
     let around = Surroundings::start(options.stores.contains(&StoreKind::Postgres)).await?;
     println!("{}\n\n{}", machine::describe(), report::HEAD);
     let mut failed = 0;
-    let mut idle = Vec::new();
+    let mut idle = String::new();
     for scenario in &options.scenarios {
         for store in options
             .stores
@@ -80,12 +80,12 @@ async fn measure_all(options: &Options) -> Result<()> {
             let mut series = measure(scenario, *store, options, &around).await?;
             failed += print_faults(&series);
             print!("{}", report::rows(scenario, *store, &mut series));
-            idle.extend(report::idle_table(*store, &series));
+            idle += &report::idle_rows(scenario, *store, &series);
         }
     }
     fs::remove_dir_all(&around.folder).unwrap_or_default();
-    for table in idle {
-        println!("\n{table}");
+    if !idle.is_empty() {
+        print!("\n{}\n{idle}", report::IDLE_HEAD);
     }
     println!("\nThe scenarios:\n");
     for scenario in &options.scenarios {
