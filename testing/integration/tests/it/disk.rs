@@ -3,7 +3,6 @@
 
 use duologue_integration::{Client, process::ServerProcess, server::http, trace::Trace};
 use serde_json::json;
-use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
 
 /// How SQLite writes to its log, and how it waits for the disk.
 const WRITES: &str = "write,pwrite64";
@@ -64,11 +63,9 @@ async fn the_disk_refuses(calls: &str, error: &str) {
     server.database_until(events, is_once).await;
     let file = server.database();
     let folder = server.kill().await;
-    let options = SqliteConnectOptions::new().filename(&file);
-    let mut database = options.connect().await.expect("it is a database");
-    let integrity: String = sqlx::query_scalar("pragma integrity_check")
-        .fetch_one(&mut database)
-        .await
+    let database = rusqlite::Connection::open(&file).expect("it is a database");
+    let integrity: String = database
+        .pragma_query_value(None, "integrity_check", |row| row.get(0))
         .expect("it can be read");
     assert_eq!(integrity, "ok");
     drop(folder);
