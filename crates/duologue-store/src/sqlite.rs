@@ -7,6 +7,7 @@ mod claims;
 mod failure;
 mod file;
 mod identity;
+mod inspection;
 mod jobs;
 mod log;
 mod migration;

@@ -14,59 +14,26 @@ use async_trait::async_trait;
 use duologue_engine::store::{
     StoreError,
     operators::{
-        JobRecord, JobState, Jobs, OperatorStore, RetryOutcome, StoredEvent, StoredSession,
+        JobRecord, JobState, Jobs, OperatorStore, PageLimits, PagedSession, RetryOutcome,
+        StoredEvent, StoredSession,
     },
 };
 use duologue_protocol::{Seq, SessionId};
-use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior};
-use serde_json::Value;
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
 use super::{
-    claims::{self, in_seconds, session_json},
+    claims::{self, in_seconds},
     failure::{SqliteFailure, store_error},
     file::{Access, open},
+    inspection::{self, job_json},
     readers::Readers,
     startup::{blocking, check_tables},
 };
 use crate::{
     OpenError, StoreConfig,
     migrations::{self, Age},
-    stored::{HeadRow, StoredEventRow, corrupt, from_json, integer},
+    stored::{from_json, integer},
 };
-
-/// A job's row as JSON, with how it stands.
-macro_rules! job_json {
-    () => {
-        concat!(
-            "json_object(
-                'id', j.id, 'session_id', j.session_id, 'user_id', j.user_id,
-                'last_seq', j.last_seq, 'attempt', j.attempt, 'uncounted', j.uncounted, 'worker', j.worker,
-                'outcome', j.outcome, 'last_error', j.last_error,
-                'due_in_seconds', iif(j.outcome is null,
-                    max((julianday(j.due_at) - julianday('now')) * 86400.0, 0.0), 0.0),
-                'state', case
-                    when j.outcome is null and j.worker is not null and j.due_at > ",
-            in_seconds!("0"),
-            " then 'running'
-                    when j.outcome is null then 'waiting'
-                    when j.outcome = 'superseded' then 'superseded'
-                    when exists (
-                        select 1 from session_events as e
-                        where e.session_id = j.session_id and e.seq = j.last_seq + 1
-                            and e.event_type = 'session_summarized'
-                            and e.payload ->> 'status' = 'done'
-                    ) then 'done'
-                    when exists (
-                        select 1 from sessions as k
-                        where k.session_id = j.session_id and k.status = 'completed'
-                            and k.last_seq = j.last_seq + 1
-                    ) then 'failed'
-                    else 'superseded'
-                end
-            )"
-        )
-    };
-}
 
 /// See the module.
 pub(crate) struct SqliteOperatorStore {
@@ -134,7 +101,7 @@ impl OperatorStore for SqliteOperatorStore {
     ) -> Result<Vec<SessionId>, StoreError> {
         let after = after.cloned();
         self.readers
-            .read(move |connection| session_ids(connection, after.as_ref(), limit))
+            .read(move |connection| inspection::session_ids(connection, after.as_ref(), limit))
             .await
     }
 
@@ -144,7 +111,7 @@ impl OperatorStore for SqliteOperatorStore {
     ) -> Result<Option<StoredSession>, StoreError> {
         let session = session.clone();
         self.readers
-            .read(move |connection| stored_session(connection, &session))
+            .read(move |connection| inspection::stored_session(connection, &session))
             .await
     }
 
@@ -156,7 +123,18 @@ impl OperatorStore for SqliteOperatorStore {
     ) -> Result<Vec<StoredEvent>, StoreError> {
         let session = session.clone();
         self.readers
-            .read(move |connection| rows(connection, &session, after, limit))
+            .read(move |connection| inspection::rows(connection, &session, after, limit))
+            .await
+    }
+
+    async fn stored_page(
+        &self,
+        after: Option<&SessionId>,
+        limits: PageLimits,
+    ) -> Result<Vec<PagedSession>, StoreError> {
+        let after = after.cloned();
+        self.readers
+            .read(move |connection| inspection::page(connection, after.as_ref(), limits))
             .await
     }
 
@@ -167,7 +145,7 @@ impl OperatorStore for SqliteOperatorStore {
         limit: u32,
     ) -> Result<Vec<JobRecord>, StoreError> {
         self.readers
-            .read(move |connection| jobs(connection, which, after, limit))
+            .read(move |connection| inspection::jobs(connection, which, after, limit))
             .await
     }
 
@@ -179,112 +157,6 @@ impl OperatorStore for SqliteOperatorStore {
         let sessions = self.write(|connection| Ok(claims::restored(connection)?));
         Ok(sessions.await? as u64)
     }
-}
-
-fn session_ids(
-    connection: &Connection,
-    after: Option<&SessionId>,
-    limit: u32,
-) -> Result<Vec<SessionId>, SqliteFailure> {
-    let mut statement = connection.prepare_cached(
-        "select session_id from sessions where ?1 is null or session_id > ?1
-        order by session_id limit ?2",
-    )?;
-    let mut rows = statement.query((after.map(SessionId::as_str), limit))?;
-    let mut ids = Vec::new();
-    while let Some(row) = rows.next()? {
-        let id: String = row.get(0)?;
-        ids.push(SessionId::new(&id).map_err(corrupt)?);
-    }
-    Ok(ids)
-}
-
-fn stored_session(
-    connection: &Connection,
-    session: &SessionId,
-) -> Result<Option<StoredSession>, SqliteFailure> {
-    // One statement, so that it is of one moment.
-    let mut statement = connection.prepare_cached(concat!(
-        "select json_object(
-            'record', ",
-        session_json!(),
-        ", 'epoch', s.epoch, 'owner', s.owner,
-            'log_end', (
-                select coalesce(max(e.seq), 0) from session_events as e
-                where e.session_id = s.session_id
-            ),
-            'jobs', json((
-                select json_group_array(json(ordered.job)) from (
-                    select ",
-        job_json!(),
-        " as job from session_jobs as j where j.session_id = s.session_id order by j.id
-                ) as ordered
-            ))
-        ) from sessions as s where s.session_id = ?1"
-    ))?;
-    let json: Option<String> = statement
-        .query_row((session.as_str(),), |row| row.get(0))
-        .optional()?;
-    let row: Option<HeadRow> = json.as_deref().map(from_json).transpose()?;
-    Ok(row.map(StoredSession::from))
-}
-
-fn rows(
-    connection: &Connection,
-    session: &SessionId,
-    after: Seq,
-    limit: u32,
-) -> Result<Vec<StoredEvent>, SqliteFailure> {
-    let mut statement = connection.prepare_cached(
-        "select seq, epoch, occurred_at, event_type, payload from session_events
-        where session_id = ?1 and seq > ?2 order by seq limit ?3",
-    )?;
-    let mut rows = statement.query((session.as_str(), integer(after.0), limit))?;
-    let mut events = Vec::new();
-    while let Some(row) = rows.next()? {
-        events.push(stored_event(row)?);
-    }
-    Ok(events)
-}
-
-fn stored_event(row: &Row<'_>) -> Result<StoredEvent, SqliteFailure> {
-    let (seq, epoch, payload): (i64, i64, String) = (row.get(0)?, row.get(1)?, row.get(4)?);
-    let row = StoredEventRow {
-        seq: Seq(u64::try_from(seq).map_err(corrupt)?),
-        epoch: u64::try_from(epoch).map_err(corrupt)?,
-        occurred_at: Some(row.get(2)?),
-        event_type: row.get(3)?,
-        // No event has it as its payload, so it is reported as what it is: unreadable.
-        payload: serde_json::from_str(&payload).unwrap_or(Value::Null),
-    };
-    Ok(row.into())
-}
-
-fn jobs(
-    connection: &Connection,
-    which: Jobs,
-    after: i64,
-    limit: u32,
-) -> Result<Vec<JobRecord>, SqliteFailure> {
-    let mut statement = connection.prepare_cached(concat!(
-        "select ",
-        job_json!(),
-        " from session_jobs as j
-        where j.id > ?1 and (?2 or exists (
-            select 1 from sessions as s
-            where s.session_id = j.session_id and j.outcome = 'applied'
-                and s.status = 'completed' and s.summary_status = 'failed'
-                and s.last_seq = j.last_seq + 1
-        ))
-        order by j.id limit ?3"
-    ))?;
-    let mut rows = statement.query((after, which == Jobs::All, limit))?;
-    let mut jobs = Vec::new();
-    while let Some(row) = rows.next()? {
-        let json: String = row.get(0)?;
-        jobs.push(from_json(&json)?);
-    }
-    Ok(jobs)
 }
 
 fn retry(connection: &Connection, id: i64) -> Result<Option<RetryOutcome>, SqliteFailure> {
