@@ -21,9 +21,9 @@ use tokio::time::Instant;
 /// What is read in one query: enough to hide the latency of the database, and bounded, so that memory does not
 /// grow with what is stored.
 const PAGE: PageLimits = PageLimits {
-    sessions_max: 250,
-    rows_max: 5_000,
-    bytes_max: 4 << 20,
+    sessions: 250,
+    rows: 5_000,
+    bytes: 4 << 20,
 };
 
 /// How often the progress is written.

@@ -45,7 +45,7 @@ pub trait OperatorStore: Send + Sync + 'static {
         after: Option<&SessionId>,
         limits: PageLimits,
     ) -> Result<Vec<PagedSession>, StoreError> {
-        let ids = self.session_ids(after, limits.sessions_max).await?;
+        let ids = self.session_ids(after, limits.sessions).await?;
         let mut page = Vec::with_capacity(ids.len());
         for session_id in ids {
             let head = match self.stored_session(&session_id).await {
@@ -85,11 +85,11 @@ pub trait OperatorStore: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug)]
 pub struct PageLimits {
     /// Sessions.
-    pub sessions_max: u32,
+    pub sessions: u32,
     /// Rows of logs, of all sessions together.
-    pub rows_max: u32,
+    pub rows: u32,
     /// Payloads, of all sessions together. The last row read may exceed it.
-    pub bytes_max: u32,
+    pub bytes: u32,
 }
 
 /// A session as a page of [`OperatorStore::stored_page`] has it.

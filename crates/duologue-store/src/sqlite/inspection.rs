@@ -124,8 +124,8 @@ pub(super) fn page(
         where session_id = ?1 order by seq limit ?2",
     )?;
     let after = after.map(SessionId::as_str);
-    let mut heads = heads.query((after, limits.sessions_max))?;
-    let (mut rows_left, mut bytes_left) = (limits.rows_max as usize, limits.bytes_max as usize);
+    let mut heads = heads.query((after, limits.sessions))?;
+    let (mut rows_left, mut bytes_left) = (limits.rows, limits.bytes as usize);
     let mut page = Vec::new();
     while rows_left > 0
         && bytes_left > 0
@@ -138,10 +138,11 @@ pub(super) fn page(
         while bytes_left > 0
             && let Some(row) = rows.next()?
         {
-            bytes_left = bytes_left.saturating_sub(row.get_ref(4)?.as_bytes()?.len());
+            let payload_bytes = row.get_ref(4)?.as_bytes().map_or(0, <[u8]>::len);
+            bytes_left = bytes_left.saturating_sub(payload_bytes);
+            rows_left -= 1;
             log.push(stored_event(row)?);
         }
-        rows_left = rows_left.saturating_sub(log.len());
         page.push(PagedSession {
             session_id: SessionId::new(&id).map_err(corrupt)?,
             head: head.map(StoredSession::from),
