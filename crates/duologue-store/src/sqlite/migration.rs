@@ -3,16 +3,16 @@
 //! The list, its checksums and the table in which they are recorded are those of sqlx's migrator, which made
 //! the files of earlier builds and still migrates Postgres.
 
-use std::{borrow::Cow, collections::BTreeMap, time::Instant};
+use std::{borrow::Cow, collections::BTreeMap, path::Path, time::Instant};
 
 use duologue_engine::BoxError;
 use rusqlite::{Connection, TransactionBehavior};
 use sqlx::migrate::{MigrateError, Migration};
 
-use super::{file::DatabaseFile, startup::check_tables};
+use super::file::{DatabaseFile, too_new, unusable};
 use crate::{
     OpenError,
-    migrations::{self, Found, SCHEMA},
+    migrations::{self, Age, Found, SCHEMA},
 };
 
 /// As sqlx makes it.
@@ -115,7 +115,7 @@ fn run_script(connection: &Connection, migration: &Migration) -> rusqlite::Resul
 }
 
 /// Finds out what is in the file.
-pub(super) fn find(connection: &Connection) -> rusqlite::Result<Found> {
+fn find(connection: &Connection) -> rusqlite::Result<Found> {
     let text = |sql| connection.query_row(sql, (), |row| row.get::<_, Option<String>>(0));
     let tables = text(
         "select group_concat(name, ', ') from (
@@ -136,4 +136,28 @@ pub(super) fn find(connection: &Connection) -> rusqlite::Result<Found> {
         None
     };
     Ok(Found::from_lists(applied.as_deref(), tables.as_deref()))
+}
+
+/// Reads the version of the tables, 0 if they have yet to be made or brought over, and refuses those that
+/// are unknown or too new.
+pub(super) fn check_tables(path: &Path, connection: &Connection) -> Result<i64, OpenError> {
+    let unusable = |source| unusable(path, source);
+    match find(connection).map_err(unusable)? {
+        Found::Ours => {}
+        Found::Unknown(found) => {
+            return Err(OpenError::UnknownTables {
+                place: path.display().to_string(),
+                found,
+            });
+        }
+        Found::Nothing | Found::Unreleased | Found::Predecessors => return Ok(0),
+    }
+    let last = "select coalesce(max(version), 0) from duologue_migrations where success";
+    let version = connection
+        .query_row(last, (), |row| row.get(0))
+        .map_err(unusable)?;
+    match migrations::age(version) {
+        Age::TooNew => Err(too_new(path, version)),
+        Age::TooOld | Age::Fit => Ok(version),
+    }
 }

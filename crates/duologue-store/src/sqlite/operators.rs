@@ -26,8 +26,9 @@ use super::{
     failure::{SqliteFailure, store_error},
     file::{Access, open},
     inspection::{self, job_json},
+    migration::check_tables,
     readers::Readers,
-    startup::{blocking, check_tables},
+    startup::blocking,
 };
 use crate::{
     OpenError, StoreConfig,

@@ -6,15 +6,12 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::{
     SqliteStore, claims,
-    file::{Access, DatabaseFile, open, too_new, unusable},
+    file::{Access, DatabaseFile, open},
     migration,
     readers::Readers,
     writer::{Connected, Writer, WriterLimits},
 };
-use crate::{
-    Condition, OpenError, StoreConfig,
-    migrations::{self, Age, Found, NEEDED},
-};
+use crate::{Condition, OpenError, StoreConfig, migrations::NEEDED};
 
 impl SqliteStore {
     /// Creates and migrates the file as needed.
@@ -97,7 +94,7 @@ pub(crate) async fn check(path: &Path, config: &StoreConfig) -> Result<Condition
         // Only a transaction that may write tells whether one may.
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let transaction = transaction.map_err(unusable)?;
-        let version = check_tables(&path, &transaction)?;
+        let version = migration::check_tables(&path, &transaction)?;
         transaction.rollback().map_err(unusable)?;
         close(&file, connection)?;
         Ok(if version < NEEDED {
@@ -113,28 +110,4 @@ fn close(file: &DatabaseFile, connection: Connection) -> Result<(), OpenError> {
     connection
         .close()
         .map_err(|(_, source)| file.unusable(source))
-}
-
-/// Reads the version of the tables, 0 if they have yet to be made or brought over, and refuses those that
-/// are unknown or too new.
-pub(super) fn check_tables(path: &Path, connection: &Connection) -> Result<i64, OpenError> {
-    let unusable = |source| unusable(path, source);
-    match migration::find(connection).map_err(unusable)? {
-        Found::Ours => {}
-        Found::Unknown(found) => {
-            return Err(OpenError::UnknownTables {
-                place: path.display().to_string(),
-                found,
-            });
-        }
-        Found::Nothing | Found::Unreleased | Found::Predecessors => return Ok(0),
-    }
-    let last = "select coalesce(max(version), 0) from duologue_migrations where success";
-    let version = connection
-        .query_row(last, (), |row| row.get(0))
-        .map_err(unusable)?;
-    match migrations::age(version) {
-        Age::TooNew => Err(too_new(path, version)),
-        Age::TooOld | Age::Fit => Ok(version),
-    }
 }
