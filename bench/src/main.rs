@@ -36,6 +36,7 @@ use anyhow::{Context, Result};
 use crate::{
     options::Options,
     report::Series,
+    run::Outcome,
     scenario::{Scenario, StoreKind},
     subject::Subject,
     surroundings::Surroundings,
@@ -122,16 +123,9 @@ async fn measure(
             }
             let outcome = run::run(scenario, subject, store, around).await;
             let what = || format!("{} on {}, {subject}", scenario.name, store.as_str());
-            let folder = around.folder.display();
-            let outcome = outcome.with_context(|| format!("{}; files are in {folder}", what()))?;
-            eprintln!(
-                "{} {repetition}/{}: {:.1} µs, {:.1} µs of the database; {} rows checked",
-                what(),
-                options.repetitions,
-                outcome.server_micros(),
-                outcome.database_micros().unwrap_or_default(),
-                outcome.rows_checked,
-            );
+            // The other servers are measured all the same.
+            let outcome = outcome.unwrap_or_else(|error| Outcome::failed(&error));
+            eprintln!("{} {repetition}/{}: {outcome}", what(), options.repetitions);
             series.outcomes.push(outcome);
         }
     }
