@@ -25,6 +25,7 @@ mod log;
 pub mod provider;
 pub mod rate;
 mod reader;
+pub mod rearmed_timer;
 mod session;
 mod session_id_hash;
 mod sessions;

@@ -82,6 +82,14 @@ impl Reader {
         }
     }
 
+    /// Appends to a batch that was received what has become ready since, possibly nothing.
+    pub fn receive_ready(&mut self, batch: &mut Vec<Delivery>) {
+        let is_live = self.greeting.is_empty() && self.catch_up.is_none();
+        if is_live && !matches!(batch.last(), Some(Delivery::Close(_))) {
+            self.queue.receive_ready(batch);
+        }
+    }
+
     async fn replay(&mut self, batch: &mut Vec<Delivery>) {
         if self.queue.is_cut_off() {
             // Frames after the replay are missing. The reader can resume from where it is.
