@@ -139,22 +139,12 @@ impl Queue {
         self.waker.take()
     }
 
-    /// Ends the queue, unless it has ended; the first reason counts. A reader that is cut off receives
-    /// nothing of what is queued, so that is released at once.
+    /// Ends the queue, unless it has ended; the first reason counts.
     fn end(&mut self, state: State) -> Option<Waker> {
         if self.state == State::Open {
             self.state = state;
         }
-        if self.state == State::CutOff {
-            self.discard();
-        }
         self.waker.take()
-    }
-
-    /// Releases what is queued.
-    fn discard(&mut self) {
-        self.deliveries = VecDeque::new();
-        self.in_flight.shrink(self.in_flight.bytes());
     }
 
     /// Moves deliveries to `batch`, as far as it has room.
@@ -214,6 +204,8 @@ impl Drop for ReaderQueue {
     fn drop(&mut self) {
         let mut queue = lock(&self.0);
         queue.state = State::Abandoned;
-        queue.discard();
+        queue.deliveries = VecDeque::new();
+        let bytes = queue.in_flight.bytes();
+        queue.in_flight.shrink(bytes);
     }
 }
