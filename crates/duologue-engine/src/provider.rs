@@ -8,7 +8,7 @@ use duologue_protocol::Usage;
 use futures_util::stream::BoxStream;
 use serde_json::Value;
 
-use crate::{BoxError, tool::ToolDefinition};
+use crate::{BoxError, tool::OfferedTool};
 
 /// Streams a model's answers.
 ///
@@ -38,7 +38,7 @@ pub struct Request {
     /// The conversation so far, oldest first; the last is a user's or a tool's.
     pub messages: Vec<Message>,
     /// The tools that the model may call. Empty means none.
-    pub tools: Vec<ToolDefinition>,
+    pub tools: Vec<Arc<OfferedTool>>,
     /// The longest answer, in tokens.
     pub output_tokens_max: u32,
 }

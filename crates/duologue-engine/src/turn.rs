@@ -35,7 +35,7 @@ use crate::{
     context::Context,
     provider::{Message, ProviderError},
     store::Lease,
-    tool::ToolDefinition,
+    tool::OfferedTool,
     transcript::{Transcript, recent},
     turn::usage_meter::UsageMeter,
 };
@@ -133,7 +133,7 @@ pub(crate) struct Turn {
     /// The conversation up to now, growing with the turn's own tool calls.
     messages: Vec<Message>,
     /// What the model may call. Decided by the route.
-    tools: Vec<ToolDefinition>,
+    tools: Vec<Arc<OfferedTool>>,
     calls_made: u16,
     answer_bytes: usize,
     spent: UsageMeter,

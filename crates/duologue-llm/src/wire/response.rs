@@ -2,7 +2,10 @@
 //! strings, and what is only nice to have is dropped where its shape is unknown.
 
 use duologue_protocol::Usage;
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::Value;
 
 /// One event of a stream, or a whole answer.
@@ -179,6 +182,72 @@ impl FunctionPiece {
             whole => whole.to_string(),
         }
     }
+}
+
+/// The text of an event that brings text and nothing else, as nearly all do. `None` for every event that
+/// may mean something else, which [`Completion::read`] reads.
+pub(crate) fn plain_text(json: &str) -> Option<String> {
+    let event: PlainEvent<'_> = serde_json::from_str(json).ok()?;
+    let [choice] = event.choices;
+    let delta = choice.delta;
+    let others = [
+        event.usage,
+        event.x_groq,
+        event.error,
+        event.message,
+        choice.message,
+        delta.refusal,
+        delta.reasoning,
+        delta.reasoning_content,
+        delta.tool_calls,
+    ];
+    let is_plain = choice.index == 0
+        && choice.finish_reason.is_none_or(str::is_empty)
+        && event.object != Some("error")
+        && others.iter().all(Option::is_none);
+    is_plain.then_some(delta.content)
+}
+
+/// An event of which only one text is read. The other fields are those that [`Completion`] has; each must
+/// be missing or null.
+#[derive(Deserialize)]
+struct PlainEvent<'a> {
+    #[serde(borrow)]
+    choices: [PlainChoice<'a>; 1],
+    #[serde(default)]
+    usage: Option<IgnoredAny>,
+    #[serde(default)]
+    x_groq: Option<IgnoredAny>,
+    #[serde(default)]
+    error: Option<IgnoredAny>,
+    #[serde(default)]
+    object: Option<&'a str>,
+    #[serde(default)]
+    message: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct PlainChoice<'a> {
+    #[serde(default)]
+    index: u64,
+    delta: PlainDelta,
+    #[serde(default)]
+    message: Option<IgnoredAny>,
+    #[serde(default)]
+    finish_reason: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+struct PlainDelta {
+    content: String,
+    #[serde(default)]
+    refusal: Option<IgnoredAny>,
+    #[serde(default)]
+    reasoning: Option<IgnoredAny>,
+    #[serde(default)]
+    reasoning_content: Option<IgnoredAny>,
+    #[serde(default)]
+    tool_calls: Option<IgnoredAny>,
 }
 
 /// Null counts as missing.

@@ -27,6 +27,8 @@ pub(crate) fn config(base_url: &str) -> OpenAiConfig {
         usage_in_stream: true,
         output_tokens_field: OutputTokensField::MaxCompletionTokens,
         connect_timeout: Duration::from_secs(5),
+        connections_max: 100,
+        idle_connections_max: 10,
         sse_line_bytes_max: 64 * 1024,
     }
 }
