@@ -42,7 +42,7 @@ pub use crate::session::replay;
 pub use crate::{
     context::{Limits, Parts},
     engine::Engine,
-    reader::{Delivery, Reader, SharedFrame},
+    reader::{Delivery, Reader, SharedFrame, SharedTokens},
     session::{AttachError, Position},
     session_id_hash::SessionIdHash,
 };

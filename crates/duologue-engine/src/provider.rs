@@ -4,7 +4,7 @@ pub mod attempt;
 
 use std::{sync::Arc, time::Duration};
 
-use duologue_protocol::Usage;
+use duologue_protocol::{TextPieces, Usage};
 use futures_util::stream::BoxStream;
 use serde_json::Value;
 
@@ -89,8 +89,8 @@ pub struct ModelCall {
 /// A piece of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Chunk {
-    /// Text, never empty.
-    Text(String),
+    /// Pieces of text, at least one. What came together stays together.
+    Text(TextPieces),
     /// The model works on what is not shown yet, its reasoning or the arguments of a call. It only
     /// says that the answer has not stalled; [`attempt::generate`] keeps it to itself.
     Progress,

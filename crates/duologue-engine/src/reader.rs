@@ -23,7 +23,7 @@ use crate::{
     store::StoreError,
 };
 
-pub use self::frame::{Delivery, SharedFrame};
+pub use self::frame::{Delivery, SharedFrame, SharedTokens};
 pub(crate) use self::{
     catch_up::CatchUp,
     queue::ReaderSink,

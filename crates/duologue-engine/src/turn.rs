@@ -22,7 +22,8 @@ pub(crate) mod usage_meter;
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use duologue_protocol::{
-    CallId, ErrorCode, EventBody, FinishReason, FollowUp, Routed, ToolCall, TurnId, Usage,
+    CallId, ErrorCode, EventBody, FinishReason, FollowUp, Routed, TextPieces, ToolCall, TurnId,
+    Usage,
 };
 use futures_util::FutureExt;
 use serde_json::Value;
@@ -48,8 +49,8 @@ const OUTPUTS_QUEUED_MAX: usize = 256;
 pub(crate) enum Output {
     /// An event for the log.
     Event(EventBody),
-    /// A piece of the answer, never empty.
-    Text(String),
+    /// Pieces of the answer, at least one.
+    Text(TextPieces),
     /// Opened once everything before it is stored.
     Barrier(oneshot::Sender<()>),
     /// The end; nothing follows.
@@ -263,7 +264,7 @@ impl Turn {
     async fn ask(&mut self, question: FollowUp) -> Result<Node, TurnError> {
         let text = question.question.clone();
         self.emit(EventBody::FollowUp(question)).await?;
-        self.put(Output::Text(text)).await?;
+        self.put(Output::Text(text.into())).await?;
         Ok(Node::Done(FinishReason::FollowUp))
     }
 

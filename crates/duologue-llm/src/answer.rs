@@ -23,6 +23,9 @@ use crate::{
 /// The data of the event that ends a stream.
 const DONE: &str = "[DONE]";
 
+/// Pieces that come together stay together, up to this many: readers' queues are bounded.
+const PIECES_MAX: usize = 256;
+
 /// Why an answer cannot be read to its end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AnswerError {
@@ -142,15 +145,20 @@ impl Answer {
             return Ok(());
         }
         if let Some(text) = plain_text(data) {
-            self.text(text);
+            self.text(&text);
             return Ok(());
         }
         self.completion(data.as_bytes())
     }
 
-    fn text(&mut self, text: String) {
-        if !text.is_empty() {
-            self.chunks.push_back(Chunk::Text(without_nul(text)));
+    fn text(&mut self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        let text = without_nul(text);
+        match self.chunks.back_mut() {
+            Some(Chunk::Text(pieces)) if pieces.count() < PIECES_MAX => pieces.push(&text),
+            _ => self.chunks.push_back(Chunk::Text((*text).into())),
         }
     }
 
@@ -173,7 +181,7 @@ impl Answer {
         let is_at_work = delta.is_reasoning() || !delta.tool_calls.is_empty();
         let text = delta.content.map(Content::into_text);
         for text in text.into_iter().chain(delta.refusal) {
-            self.text(text);
+            self.text(&text);
         }
         for piece in delta.tool_calls {
             self.calls.add(piece)?;

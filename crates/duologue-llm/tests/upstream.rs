@@ -43,7 +43,7 @@ fn finished() -> Chunk {
 }
 
 fn text(text: &str) -> Chunk {
-    Chunk::Text(text.to_owned())
+    Chunk::Text(text.into())
 }
 
 fn is_unavailable(outcome: &Outcome) -> bool {

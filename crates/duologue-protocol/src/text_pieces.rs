@@ -43,7 +43,9 @@ impl TextPieces {
     /// Keeps as many whole characters as fit into `bytes_max`.
     pub fn truncate(&mut self, bytes_max: usize) {
         self.text.truncate(self.text.floor_char_boundary(bytes_max));
-        let inner = self.inner_ends.partition_point(|end| *end < self.text.len());
+        let inner = self
+            .inner_ends
+            .partition_point(|end| *end < self.text.len());
         self.inner_ends.truncate(inner);
     }
 }

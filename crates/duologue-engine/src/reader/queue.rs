@@ -17,7 +17,7 @@ use crate::{
     in_flight::{InFlightBytes, InFlightGuard},
     limits::SessionLimits,
     lock::lock,
-    reader::frame::{Delivery, SharedFrame},
+    reader::frame::Delivery,
 };
 
 /// Deliveries handed to the transport at a time, so that one flush serves many.
@@ -44,6 +44,8 @@ pub(super) struct ReaderQueue(Arc<Mutex<Queue>>);
 #[derive(Debug)]
 struct Queue {
     deliveries: VecDeque<Delivery>,
+    /// The frames of the deliveries.
+    frames: usize,
     /// The bytes of the deliveries.
     in_flight: InFlightGuard,
     state: State,
@@ -70,6 +72,7 @@ pub(super) fn channel(
 ) -> (ReaderSink, ReaderQueue) {
     let queue = Arc::new(Mutex::new(Queue {
         deliveries: VecDeque::new(),
+        frames: 0,
         in_flight: in_flight.load(0),
         state: State::Open,
         waker: None,
@@ -89,24 +92,25 @@ impl ReaderSink {
         self.connection
     }
 
-    /// Queues a frame, and never waits. A reader whose queue is full is cut off, and reports its
+    /// Queues frames, and never waits. A reader whose queue is full is cut off, and reports its
     /// departure itself. So is a reader that is far behind while the process has too many bytes in
     /// flight. A reader that was cut off, or is gone, receives nothing more.
-    pub(crate) fn send(&self, frame: &Arc<SharedFrame>) {
-        let size = frame.size_bytes();
+    pub(crate) fn send(&self, delivery: &Delivery) {
+        let size = delivery.size_bytes();
         let mut queue = lock(&self.queue);
         if queue.state != State::Open {
             return;
         }
         let bytes = queue.in_flight.bytes() + size;
         let is_behind = bytes > self.bytes_max / KEEPING_UP_PART;
-        let is_too_much = queue.deliveries.len() >= self.frames_max || bytes > self.bytes_max;
+        let frames = queue.frames + delivery.count();
+        let is_too_much = frames > self.frames_max || bytes > self.bytes_max;
         let waker = if is_too_much || (is_behind && !queue.in_flight.has_room_for(size)) {
             tracing::info!(connection = %self.connection, queued = bytes, "reader.cut_off");
             queue.end(State::CutOff)
         } else {
             queue.in_flight.grow(size);
-            queue.push(Delivery::Frame(Arc::clone(frame)))
+            queue.push(delivery.clone())
         };
         drop(queue);
         waker.into_iter().for_each(Waker::wake);
@@ -115,7 +119,7 @@ impl ReaderSink {
     /// Closes the reader's connection after the queued frames.
     pub(crate) fn close(self, code: CloseCode) {
         let mut queue = lock(&self.queue);
-        let waker = if queue.deliveries.len() < self.frames_max {
+        let waker = if queue.frames < self.frames_max {
             queue.push(Delivery::Close(code))
         } else {
             queue.end(State::CutOff)
@@ -135,6 +139,7 @@ impl Drop for ReaderSink {
 impl Queue {
     /// Adds a delivery, and returns the waker of a reader that waits for it.
     fn push(&mut self, delivery: Delivery) -> Option<Waker> {
+        self.frames += delivery.count();
         self.deliveries.push_back(delivery);
         self.waker.take()
     }
@@ -153,8 +158,10 @@ impl Queue {
         let count = room.min(self.deliveries.len());
         let before = batch.len();
         batch.extend(self.deliveries.drain(..count));
-        let taken = batch[before..].iter().map(Delivery::size_bytes).sum();
-        self.in_flight.shrink(taken);
+        let taken = &batch[before..];
+        self.frames -= taken.iter().map(Delivery::count).sum::<usize>();
+        let bytes = taken.iter().map(Delivery::size_bytes).sum();
+        self.in_flight.shrink(bytes);
         if self.deliveries.is_empty() && self.deliveries.capacity() > KEPT_DELIVERIES {
             self.deliveries = VecDeque::new();
         }

@@ -207,6 +207,7 @@ impl AttachedSocket {
                     ServerFrame::Opened(opened) => self.open(opened.clone()),
                     _ => self.outgoing.frame(&frame),
                 },
+                Delivery::Tokens(tokens) => self.outgoing.tokens(&tokens),
                 Delivery::Close(code) => closing = Some(code),
             }
         }

@@ -48,9 +48,9 @@ impl Session {
         } else {
             self.append(entries).await?
         };
-        let (frames, barriers) = batch.into_frames(events);
-        for frame in frames {
-            self.readers.broadcast(frame);
+        let (deliveries, barriers) = batch.into_deliveries(events);
+        for delivery in deliveries {
+            self.readers.deliver(&delivery);
         }
         for barrier in barriers {
             if barrier.send(()).is_err() {
