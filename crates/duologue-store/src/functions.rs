@@ -1,8 +1,10 @@
 //! What the SQL functions (`migrations/postgres`) take and give, whether they are called over a
 //! connection to Postgres or over HTTP.
 
-use duologue_engine::store::{Job, JobEnd, StoreError, normalize::stored_payload};
-use duologue_protocol::Event;
+use duologue_engine::store::{
+    Claim, Claimed, Job, JobEnd, SessionStore, StoreError, normalize::stored_payload,
+};
+use duologue_protocol::{Event, Seq};
 use serde::Deserialize;
 
 use crate::stored::{corrupt, text_of_time};
@@ -34,6 +36,24 @@ impl OriginCheck {
             );
         }
     }
+}
+
+/// Does for a claim what `duologue_claim` does not: starts an empty log, and reads what the user has spent.
+pub(crate) async fn complete_claim(
+    store: &impl SessionStore,
+    claim: &Claim,
+    mut claimed: Claimed,
+) -> Result<Claimed, StoreError> {
+    let events = &claim.first_events;
+    if claimed.session.last_seq == Seq::ZERO && !events.is_empty() {
+        store.append(&claimed.lease, Seq::ZERO, events).await?;
+        claimed.session.last_seq = Seq(events.len() as u64);
+        claimed.started = true;
+    }
+    if let Some(since) = claim.spent_since {
+        claimed.tokens_spent = Some(store.tokens_spent(&claim.user_id, since).await?);
+    }
+    Ok(claimed)
 }
 
 /// Reads the answer of a function that says whether the write fitted.

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
-    SessionStore, Store, StoreError, normalize::stored_text,
+    Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
+    SessionRecord, SessionStore, Store, StoreError, normalize::stored_text,
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use sqlx::query_scalar;
@@ -22,13 +22,29 @@ use sqlx::query_scalar;
 use self::calls::PostgresCalls;
 pub(crate) use self::startup::{check, migrate};
 use crate::{
-    functions::{attempt, conflict_unless, event_json, events_json, job_end, rows},
+    functions::{attempt, complete_claim, conflict_unless, event_json, events_json, job_end, rows},
     stored::{ClaimedRow, EventRow, JobRow, LostRows, integer, leases_json, text_of_time},
 };
 
 /// See the module.
 pub(crate) struct PostgresStore {
     calls: PostgresCalls,
+}
+
+impl PostgresStore {
+    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
+        let (turn, text) = (draft.turn_id.to_string(), stored_text(&draft.text));
+        let call = || {
+            query_scalar("select duologue_save_draft($1, $2, $3, $4, $5, $6)::text")
+                .bind(lease.session_id.as_str())
+                .bind(lease.user_id.as_str())
+                .bind(&*lease.server.0)
+                .bind(integer(lease.epoch))
+                .bind(&*turn)
+                .bind(&*text)
+        };
+        conflict_unless(self.calls.call(call).await?)
+    }
 }
 
 #[async_trait]
@@ -45,7 +61,10 @@ impl SessionStore for PostgresStore {
                 .bind(&*started_at)
         };
         let row: Option<ClaimedRow> = self.calls.call(call).await?;
-        Ok(row.map(Claimed::from))
+        match row {
+            Some(row) => complete_claim(self, claim, row.into()).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn claim_lapsed(
@@ -109,7 +128,13 @@ impl SessionStore for PostgresStore {
         conflict_unless(self.calls.call(call).await?)
     }
 
-    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+    async fn end(
+        &self,
+        lease: &Lease,
+        after: Seq,
+        events: &[Event],
+        _claim: Option<&JobClaim>,
+    ) -> Result<Option<Job>, StoreError> {
         let events = events_json(events);
         let call = || {
             query_scalar("select duologue_end($1, $2, $3, $4, $5, $6::jsonb)::text")
@@ -120,21 +145,24 @@ impl SessionStore for PostgresStore {
                 .bind(integer(after.0))
                 .bind(&*events)
         };
-        conflict_unless(self.calls.call(call).await?)
+        conflict_unless(self.calls.call(call).await?)?;
+        Ok(None)
     }
 
-    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
-        let (turn, text) = (draft.turn_id.to_string(), stored_text(&draft.text));
-        let call = || {
-            query_scalar("select duologue_save_draft($1, $2, $3, $4, $5, $6)::text")
-                .bind(lease.session_id.as_str())
-                .bind(lease.user_id.as_str())
-                .bind(&*lease.server.0)
-                .bind(integer(lease.epoch))
-                .bind(&*turn)
-                .bind(&*text)
-        };
-        conflict_unless(self.calls.call(call).await?)
+    async fn save_drafts(&self, drafts: &[(Lease, Draft)]) -> Result<Vec<Lease>, StoreError> {
+        let mut refused = Vec::new();
+        for (lease, draft) in drafts {
+            match self.save_draft(lease, draft).await {
+                Ok(()) => {}
+                Err(StoreError::Conflict) => refused.push(lease.clone()),
+                Err(error) => return Err(error),
+            }
+        }
+        match refused.first() {
+            // Those that were only released or have ended are not renewed either.
+            Some(Lease { server, .. }) => self.renew(server, &refused, Duration::ZERO).await,
+            None => Ok(refused),
+        }
     }
 
     async fn read(

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
-    SessionStore, Store, StoreError, normalize::stored_text,
+    Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
+    SessionRecord, SessionStore, Store, StoreError, normalize::stored_text,
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 
@@ -28,13 +28,22 @@ use self::{
 };
 pub(crate) use self::{startup::check, target::Target};
 use crate::{
-    functions::{conflict_unless, event_json, events_json, job_end, rows},
+    functions::{complete_claim, conflict_unless, event_json, events_json, job_end, rows},
     stored::{ClaimedRow, EventRow, JobRow, LostRows, leases_json, text_of_time},
 };
 
 /// See the module.
 pub(crate) struct SupabaseStore {
     calls: RestCalls,
+}
+
+impl SupabaseStore {
+    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
+        let call = Call::under("duologue_save_draft", lease)
+            .with("of_turn", draft.turn_id.to_string())
+            .with("the_text", stored_text(&draft.text));
+        conflict_unless(self.calls.call(call).await?)
+    }
 }
 
 #[async_trait]
@@ -48,7 +57,10 @@ impl SessionStore for SupabaseStore {
             .with("lease_seconds", claim.lease_duration.as_secs_f64())
             .with("started_at", text_of_time(claim.now));
         let row: Option<ClaimedRow> = self.calls.call(call).await?;
-        Ok(row.map(Claimed::from))
+        match row {
+            Some(row) => complete_claim(self, claim, row.into()).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn claim_lapsed(
@@ -94,18 +106,34 @@ impl SessionStore for SupabaseStore {
         conflict_unless(self.calls.call(call).await?)
     }
 
-    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+    async fn end(
+        &self,
+        lease: &Lease,
+        after: Seq,
+        events: &[Event],
+        _claim: Option<&JobClaim>,
+    ) -> Result<Option<Job>, StoreError> {
         let call = Call::under("duologue_end", lease)
             .with("after_seq", after)
             .with_json("new_events", &events_json(events));
-        conflict_unless(self.calls.call(call).await?)
+        conflict_unless(self.calls.call(call).await?)?;
+        Ok(None)
     }
 
-    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
-        let call = Call::under("duologue_save_draft", lease)
-            .with("of_turn", draft.turn_id.to_string())
-            .with("the_text", stored_text(&draft.text));
-        conflict_unless(self.calls.call(call).await?)
+    async fn save_drafts(&self, drafts: &[(Lease, Draft)]) -> Result<Vec<Lease>, StoreError> {
+        let mut refused = Vec::new();
+        for (lease, draft) in drafts {
+            match self.save_draft(lease, draft).await {
+                Ok(()) => {}
+                Err(StoreError::Conflict) => refused.push(lease.clone()),
+                Err(error) => return Err(error),
+            }
+        }
+        match refused.first() {
+            // Those that were only released or have ended are not renewed either.
+            Some(Lease { server, .. }) => self.renew(server, &refused, Duration::ZERO).await,
+            None => Ok(refused),
+        }
     }
 
     async fn read(
