@@ -61,7 +61,7 @@ async fn a_forming_answer_is_kept_at_most_once_per_interval() {
     let mut client = world.connect("s").await;
     client.say("count");
     client.answer().await;
-    let drafts = world.store.times(Call::SaveDraft);
+    let drafts = world.store.times(Call::SaveDrafts);
     assert!((15..=20).contains(&drafts.len()), "{} drafts", drafts.len());
     assert!(
         drafts
@@ -104,11 +104,11 @@ async fn the_model_is_asked_while_the_message_is_being_stored_and_held_back_unti
 async fn a_draft_that_the_store_is_slow_to_keep_does_not_hold_up_the_answer() {
     let world = World::with_provider(Paced::boxed(100, millis(20)), |_| {});
     let mut client = world.connect("s").await;
-    world.store.set(Weather::Hanging, [Call::SaveDraft]);
+    world.store.set(Weather::Hanging, [Call::SaveDrafts]);
     client.say("count");
     let answer = client.answer().await;
     assert_eq!(answer.pieces.len(), 100);
-    assert_eq!(world.store.count(Call::SaveDraft), 1, "one at a time");
+    assert_eq!(world.store.count(Call::SaveDrafts), 1, "one at a time");
     world.log("s").await;
 }
 
