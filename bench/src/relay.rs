@@ -18,6 +18,7 @@ use axum::{
     response::Response,
     routing::any,
 };
+use futures_util::SinkExt;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::{net::TcpListener, task::JoinSet};
@@ -85,6 +86,14 @@ struct TokenFrame<'a> {
     token: &'a str,
 }
 
+#[derive(Serialize)]
+struct DoneFrame<'a> {
+    r#type: &'static str,
+    turn_id: &'a str,
+    text: &'a str,
+    finish_reason: &'static str,
+}
+
 struct Conversation {
     relay: Relay,
     session: String,
@@ -125,46 +134,55 @@ impl Conversation {
         let frame: ClientFrame = serde_json::from_str(frame)?;
         self.turns += 1;
         let turn_id = format!("turn-{}", self.turns);
-        store(
-            &self.relay,
-            &self.session,
-            self.turns,
-            Role::User,
-            &frame.message,
-        )
-        .await?;
-        let receipt = json!({
-            "type": "user_message", "turn_id": turn_id, "text": frame.message, "id": frame.id,
-        });
-        self.send(receipt.to_string()).await?;
+        if self.relay.rows.is_some() {
+            let (relay, session) = (&self.relay, &self.session);
+            store(relay, session, self.turns, Role::User, &frame.message).await?;
+            let receipt = json!({
+                "type": "user_message", "turn_id": turn_id, "text": frame.message, "id": frame.id,
+            });
+            self.send(receipt.to_string()).await?;
+        }
         self.messages.push(ChatMessage::new("user", frame.message));
+        let text = self.stream(&turn_id).await?;
+        let (relay, session) = (&self.relay, &self.session);
+        store(relay, session, self.turns, Role::Assistant, &text).await?;
+        let done = DoneFrame {
+            r#type: "done",
+            turn_id: &turn_id,
+            text: &text,
+            finish_reason: "stop",
+        };
+        let done = serde_json::to_string(&done)?;
+        self.messages.push(ChatMessage::new("assistant", text));
+        self.send(done).await
+    }
+
+    /// Sends the tokens of an answer, those of one read with one write, and returns its text.
+    async fn stream(&mut self, turn_id: &str) -> Result<String> {
         let mut answer = self.relay.model.ask(&self.messages).await?;
         let (mut text, mut index) = (String::new(), 0);
-        while let Some(tokens) = answer.next().await? {
-            for token in tokens {
-                let frame = TokenFrame {
-                    r#type: "token",
-                    turn_id: &turn_id,
-                    index,
-                    token: &token,
-                };
-                self.send(serde_json::to_string(&frame)?).await?;
-                text.push_str(&token);
-                index += 1;
+        let mut frames = Vec::new();
+        let take = |token: &str, frames: &mut Vec<String>, text: &mut String, index: &mut u32| {
+            let frame = TokenFrame {
+                r#type: "token",
+                turn_id,
+                index: *index,
+                token,
+            };
+            frames.push(serde_json::to_string(&frame).expect("strings and numbers are JSON"));
+            text.push_str(token);
+            *index += 1;
+        };
+        while answer
+            .next(|token| take(token, &mut frames, &mut text, &mut index))
+            .await?
+        {
+            for frame in frames.drain(..) {
+                self.socket.feed(Message::Text(frame.into())).await?;
             }
+            self.socket.flush().await?;
         }
-        store(
-            &self.relay,
-            &self.session,
-            self.turns,
-            Role::Assistant,
-            &text,
-        )
-        .await?;
-        let done =
-            json!({ "type": "done", "turn_id": turn_id, "text": text, "finish_reason": "stop" });
-        self.messages.push(ChatMessage::new("assistant", text));
-        self.send(done.to_string()).await
+        Ok(text)
     }
 
     async fn summarize(mut self) -> Result<()> {
@@ -178,9 +196,7 @@ impl Conversation {
         ];
         let mut answer = self.relay.model.ask(&prompt).await?;
         let mut summary = String::new();
-        while let Some(tokens) = answer.next().await? {
-            summary.extend(tokens);
-        }
+        while answer.next(|token| summary.push_str(token)).await? {}
         self.turns += 1;
         store(
             &self.relay,

@@ -1,5 +1,7 @@
 //! The scenarios: what clients do, on which stores, and which figures must be reached.
 
+pub(crate) mod scale;
+
 use std::time::Duration;
 
 use crate::script::Script;
@@ -247,6 +249,8 @@ impl Scenario {
     /// The same with few sessions, to see that it works. No figure is judged.
     pub(crate) fn small(mut self) -> Self {
         self.goals = &[];
+        // Each start of another server takes a second.
+        self.has_peers &= matches!(self.name, "S4" | "S5");
         self.load = match self.load {
             Load::Turns(mut load) => {
                 load.script.tokens = load.script.tokens.min(40);

@@ -24,6 +24,8 @@ pub(crate) enum Subject {
     Relay,
     /// The relay with rows in Postgres.
     RelayWithRows,
+    /// A server in Python as it is usually written, with rows in Postgres.
+    FastApi { python: PathBuf },
     /// Duologue.
     Duologue { name: &'static str, binary: PathBuf },
 }
@@ -33,6 +35,7 @@ impl fmt::Display for Subject {
         f.write_str(match self {
             Self::Relay => "axum",
             Self::RelayWithRows => "axum with rows",
+            Self::FastApi { .. } => "fastapi",
             Self::Duologue { name, .. } => name,
         })
     }
@@ -66,8 +69,18 @@ impl Subject {
     pub(crate) fn supports(&self, store: StoreKind) -> bool {
         match self {
             Self::Relay | Self::Duologue { .. } => true,
-            Self::RelayWithRows => store == StoreKind::Postgres,
+            Self::RelayWithRows | Self::FastApi { .. } => store == StoreKind::Postgres,
         }
+    }
+
+    /// Whether it is measured in any case.
+    pub(crate) fn is_required(&self) -> bool {
+        matches!(self, Self::Relay | Self::Duologue { .. })
+    }
+
+    /// Whether it is so slow that one repetition must be enough.
+    pub(crate) fn is_slow(&self) -> bool {
+        matches!(self, Self::FastApi { .. })
     }
 
     /// Starts it on an empty store.
@@ -90,6 +103,12 @@ impl Subject {
                 command.arg("relay").arg(around.upstream.url()).args(url);
                 ServerProcess::start(command, &around.folder.join("relay.log"))?
             }
+            Self::FastApi { python } => {
+                let server = concat!(env!("CARGO_MANIFEST_DIR"), "/python/server.py");
+                let mut command = child::command(python);
+                command.args([server, &around.upstream.url()]).args(url);
+                ServerProcess::start(command, &around.folder.join("fastapi.log"))?
+            }
             Self::Duologue { binary, .. } => {
                 let url = url.context("Duologue has a store")?;
                 start_duologue(binary, around, &url)?
@@ -110,7 +129,7 @@ impl Subject {
     ) -> Result<(Option<Stored>, Option<DelayProxy>)> {
         let schema = match self {
             Self::Relay => return Ok((None, None)),
-            Self::RelayWithRows => Schema::Messages,
+            Self::RelayWithRows | Self::FastApi { .. } => Schema::Messages,
             Self::Duologue { .. } => Schema::Events,
         };
         if store == StoreKind::Sqlite {

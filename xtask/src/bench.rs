@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::{
     external::{cargo, program, run, target_folder},
     outcome::Outcome,
+    setup::python,
 };
 
 /// Runs the benchmark. With `--smoke` it only checks that all is right, which needs no release build.
@@ -22,5 +23,7 @@ pub(crate) fn bench(root: &Path, arguments: &[String]) -> anyhow::Result<Outcome
     }
     let built = target_folder()?.join(folder);
     let mut driver = program(built.join("duologue-bench"), root);
-    run(driver.arg(built.join("duologue")).args(arguments)).map(|()| Outcome::Done)
+    driver.arg(built.join("duologue"));
+    driver.arg("--python").arg(python::BENCH.make(root)?);
+    run(driver.args(arguments)).map(|()| Outcome::Done)
 }

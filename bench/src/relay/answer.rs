@@ -84,13 +84,12 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The tokens that came with the next read; `None` at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<String>>> {
+    /// Passes the tokens that come with the next read to `take`; `false` at the end.
+    pub(super) async fn next(&mut self, mut take: impl FnMut(&str)) -> Result<bool> {
         let Some(bytes) = self.stream.next().await else {
-            return Ok(None);
+            return Ok(false);
         };
         self.received.extend_from_slice(&bytes?);
-        let mut tokens = Vec::new();
         let mut start = 0;
         while let Some(length) = memchr::memmem::find(&self.received[start..], b"\n\n") {
             let event = &self.received[start..start + length];
@@ -104,10 +103,10 @@ impl Answer {
             if let Some(text) = delta.and_then(|delta| delta.content)
                 && !text.is_empty()
             {
-                tokens.push(text.into_owned());
+                take(&text);
             }
         }
         self.received.drain(..start);
-        Ok(Some(tokens))
+        Ok(true)
     }
 }
