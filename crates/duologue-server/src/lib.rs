@@ -10,6 +10,7 @@ pub mod application;
 mod auth;
 pub mod banner;
 pub mod bind_error;
+pub mod bounded_write;
 pub mod chat;
 pub mod check;
 pub mod cli;

@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    error::Error,
     io::{self, IsTerminal, Write},
     path::PathBuf,
     process::ExitCode,
@@ -13,13 +14,14 @@ use duologue_server::{
     NewAdminToken,
     application::{Application, Description},
     banner::Banner,
+    bounded_write::write_bounded,
     chat::{self, Colour, Input, Terminal, Token},
     check,
     cli::{Cli, Command},
     config::{self, Config, Environment, Loaded},
     health_check, jobs_command, memory, panics, restored_command,
-    shutdown::Signals,
-    telemetry,
+    shutdown::{IgnoredSignals, Signals},
+    telemetry::{self, LogFlush},
     verify::{self, Verification},
 };
 use tokio_util::sync::CancellationToken;
@@ -48,8 +50,8 @@ async fn main() -> ExitCode {
 }
 
 fn report(error: &anyhow::Error) {
-    // If stderr is closed there is no other place to report to.
-    let _ = writeln!(io::stderr(), "duologue: {error:#}");
+    // If stderr is closed, or a pipe that nobody reads, there is no other place to report to.
+    let _ = write_bounded(io::stderr(), format!("duologue: {error:#}\n"));
 }
 
 /// The verification is incomplete, which is not the same as a violation.
@@ -68,8 +70,16 @@ async fn run(file: Option<PathBuf>, command: Command) -> anyhow::Result<()> {
     let load = |flags| config::load(file.as_deref(), &environment, flags);
     install_crypto();
     match command {
-        Command::Serve(flags) => serve(log_warnings(load(flags.into_flags())?)?).await,
-        Command::Migrate => migrate(&log_warnings(load(Vec::new())?)?.config).await,
+        Command::Serve(flags) => {
+            let loaded = load(flags.into_flags())?;
+            let _flush = start_log(&loaded)?;
+            serve(&loaded.config).await
+        }
+        Command::Migrate => {
+            let loaded = load(Vec::new())?;
+            let _flush = start_log(&loaded)?;
+            migrate(&loaded.config).await
+        }
         Command::Check => check(&print_warnings(load(Vec::new())?)?).await,
         Command::Verify => {
             let loaded = load(Vec::new()).context(NotVerified)?;
@@ -100,14 +110,16 @@ async fn run(file: Option<PathBuf>, command: Command) -> anyhow::Result<()> {
     }
 }
 
-async fn serve(loaded: Loaded) -> anyhow::Result<()> {
-    let config = loaded.config;
+async fn serve(config: &Config) -> anyhow::Result<()> {
     if !config.server.core_dumps {
         memory::disable_core_dumps().context("core dumps cannot be disabled")?;
     }
-    let application = Application::build(&config).await?;
+    let no_handlers = "the handlers of signals cannot be installed";
+    // Before the server is ready, since they would end it while it starts.
+    let ignored = IgnoredSignals::listen().context(no_handlers)?;
+    let application = Application::build(config).await?;
     let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
-    let signals = Signals::listen().context("the handlers of signals cannot be installed")?;
+    let signals = Signals::listen().context(no_handlers)?;
     let Description {
         store,
         model,
@@ -121,11 +133,14 @@ async fn serve(loaded: Loaded) -> anyhow::Result<()> {
         agent,
         auth,
     };
-    write!(io::stdout(), "{banner}")?;
-    io::stdout().flush()?;
+    if let Err(error) = write_bounded(io::stdout(), banner.to_string()) {
+        // Nobody reads it, which is no reason not to serve.
+        tracing::warn!(error = &error as &dyn Error, "banner.not_written");
+    }
     tokio::select! {
         () = application.run(drain.clone(), stop.clone()) => Ok(()),
         never = signals.handle(drain, stop) => match never {},
+        never = ignored.log() => match never {},
     }
 }
 
@@ -197,14 +212,14 @@ fn print_warnings(loaded: Loaded) -> anyhow::Result<Loaded> {
     Ok(loaded)
 }
 
-/// Starts the log, and logs the warnings.
-fn log_warnings(loaded: Loaded) -> anyhow::Result<Loaded> {
-    telemetry::start(&loaded.config.log)?;
+/// Starts the log, and logs the warnings. Keep the result until the command is over.
+fn start_log(loaded: &Loaded) -> anyhow::Result<LogFlush> {
+    let flush = telemetry::start(&loaded.config.log)?;
     panics::log_from_now_on();
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    Ok(loaded)
+    Ok(flush)
 }
 
 fn terminal(environment: &Environment) -> Terminal {

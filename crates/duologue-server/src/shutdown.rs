@@ -1,4 +1,5 @@
-//! Shutdown by signals: the first one drains the server, the second one stops it at once.
+//! Signals: the first SIGTERM or SIGINT drains the server, the second one stops it at once, and those
+//! that usually mean "reload" are logged and ignored.
 
 use std::{convert::Infallible, io};
 
@@ -10,6 +11,17 @@ use tokio_util::sync::CancellationToken;
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
+}
+
+/// The handlers of SIGHUP, SIGUSR1 and SIGUSR2.
+///
+/// By default they end a process. Service managers and log rotation send them, and a terminal that
+/// is closed does.
+#[derive(Debug)]
+pub struct IgnoredSignals {
+    hang_up: Signal,
+    user_1: Signal,
+    user_2: Signal,
 }
 
 impl Signals {
@@ -36,6 +48,29 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+impl IgnoredSignals {
+    /// Installs the handlers. From now on the signals do not end the process.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self {
+            hang_up: signal(SignalKind::hangup())?,
+            user_1: signal(SignalKind::user_defined1())?,
+            user_2: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    /// Logs each signal. Never returns.
+    pub async fn log(mut self) -> Infallible {
+        loop {
+            let signal = tokio::select! {
+                _ = self.hang_up.recv() => "SIGHUP",
+                _ = self.user_1.recv() => "SIGUSR1",
+                _ = self.user_2.recv() => "SIGUSR2",
+            };
+            tracing::info!(signal, "nothing to reload");
         }
     }
 }

@@ -16,7 +16,11 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::{DEADLINE, server::session_until};
+use crate::{
+    DEADLINE,
+    child::free_port,
+    server::{http, session_until},
+};
 
 /// The file of its folder that holds what it logs, after each restart too.
 const LOG: &str = "server.log";
@@ -28,6 +32,20 @@ pub struct ServerProcess {
     address: SocketAddr,
     folder: TempDir,
     settings: Vec<(String, String)>,
+}
+
+/// Where a server writes its banner and its log.
+#[derive(Debug)]
+pub enum Outputs {
+    /// Nowhere: both are closed when it starts.
+    Closed,
+    /// What the test has opened.
+    To {
+        /// For the banner.
+        stdout: Stdio,
+        /// For the log.
+        stderr: Stdio,
+    },
 }
 
 /// Builds the binary once per test run, and returns its path.
@@ -105,23 +123,58 @@ impl ServerProcess {
             .open(folder.path().join(LOG))
             .expect("the folder can be written to");
         let mut command = Command::new(binary());
-        command
-            .args(["serve", "--port", "0"])
-            .current_dir(folder.path())
-            .env_clear()
-            .env("DUOLOGUE_MODEL__MOCK__DIRECTIVES", "true")
-            .env("DUOLOGUE_MODEL__MOCK__DELAY", "0s")
-            .envs(crate::GENEROUS_LIMITS.iter().copied())
-            .envs(settings.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .kill_on_drop(true);
+        command.stdout(Stdio::piped()).stderr(log);
+        prepare(&mut command, &folder, &settings, 0);
         let mut child = command.spawn().expect("the binary runs");
         let stdout = child.stdout.take().expect("the output is piped");
         let address = tokio::time::timeout(DEADLINE, read_address(stdout)).await;
         let address = address.expect("the server starts in time");
         let address = address.unwrap_or_else(|error| panic!("{error:#}"));
+        Self {
+            child,
+            address,
+            folder,
+            settings,
+        }
+    }
+
+    /// Starts it with other outputs than a pipe that is read and a file.
+    pub async fn start_writing_to(outputs: Outputs, settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("there is room for temporary files");
+        let settings: Vec<_> = settings
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        let mut command = match outputs {
+            Outputs::Closed => {
+                let mut shell = Command::new("/bin/sh");
+                let script = r#"exec "$0" "$@" >&- 2>&-"#;
+                shell.args(["-c", script]).arg(binary());
+                shell
+            }
+            Outputs::To { stdout, stderr } => {
+                let mut command = Command::new(binary());
+                command.stdout(stdout).stderr(stderr);
+                command
+            }
+        };
+        let port = free_port().expect("there is a free port");
+        prepare(&mut command, &folder, &settings, port);
+        let child = command.spawn().expect("the binary runs");
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let is_ready = async {
+            let url = format!("http://{address}/readyz");
+            while !http()
+                .get(&url)
+                .send()
+                .await
+                .is_ok_and(|ready| ready.status() == 200)
+            {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let ready = tokio::time::timeout(DEADLINE, is_ready).await;
+        ready.expect("the server starts in time");
         Self {
             child,
             address,
@@ -184,10 +237,36 @@ impl ServerProcess {
         open.count()
     }
 
-    /// What it has logged so far, also before it was restarted.
+    /// What it has logged so far, also before it was restarted. The lines of the last moment may be
+    /// missing, since a thread of their own writes them.
     pub fn log(&self) -> String {
         let log = std::fs::read(self.folder.path().join(LOG)).expect("there is a log");
         String::from_utf8(log).expect("a log is text")
+    }
+
+    /// Waits until the log is as expected, and returns it.
+    pub async fn log_until(&self, is_so: impl Fn(&str) -> bool) -> String {
+        let reading = async {
+            loop {
+                let log = self.log();
+                if is_so(&log) {
+                    return log;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let found = tokio::time::timeout(DEADLINE, reading).await;
+        found.unwrap_or_else(|_| panic!("the log is not as expected:\n{}", self.log()))
+    }
+
+    /// Makes a request, and returns the log with everything up to this request, which must be logged:
+    /// that takes the filter `debug`.
+    pub async fn log_up_to_now(&self) -> String {
+        let url = format!("http://{}/healthz", self.address);
+        let response = http().get(url).send().await.expect("the server answers");
+        let id = response.headers()["x-request-id"].to_str();
+        let id = id.expect("it is text").to_owned();
+        self.log_until(|log| log.contains(&id)).await
     }
 
     /// Kills it as a crash would: SIGKILL, nothing flushed, nobody told.
@@ -260,6 +339,20 @@ impl ServerProcess {
     ) -> serde_json::Value {
         session_until(self.address, session, user, is_so).await
     }
+}
+
+/// What all servers have in common.
+fn prepare(command: &mut Command, folder: &TempDir, settings: &[(String, String)], port: u16) {
+    command
+        .args(["serve", "--port", &port.to_string()])
+        .current_dir(folder.path())
+        .env_clear()
+        .env("DUOLOGUE_MODEL__MOCK__DIRECTIVES", "true")
+        .env("DUOLOGUE_MODEL__MOCK__DELAY", "0s")
+        .envs(crate::GENEROUS_LIMITS.iter().copied())
+        .envs(settings.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
 }
 
 /// Finds the address in what the server prints at its start.

@@ -167,50 +167,24 @@ fn read(text: &str) -> BTreeMap<String, Value> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io,
-        sync::{Arc, Mutex},
-    };
-
-    use tracing_subscriber::fmt::MakeWriter;
+    use std::io;
 
     use super::*;
-
-    /// A log in memory.
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl MakeWriter<'_> for Log {
-        type Writer = Self;
-
-        fn make_writer(&self) -> Self {
-            self.clone()
-        }
-    }
+    use crate::telemetry::line_buffer::LineBuffer;
 
     #[derive(Debug, thiserror::Error)]
     #[error("the store cannot be opened")]
     struct Outer(#[source] io::Error);
 
     fn logged(act: impl FnOnce()) -> Value {
-        let log = Log::default();
+        let log = LineBuffer::default();
         let subscriber = tracing_subscriber::fmt()
             .with_writer(log.clone())
             .fmt_fields(JsonLines)
             .event_format(JsonLines)
             .finish();
         tracing::subscriber::with_default(subscriber, act);
-        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let text = String::from_utf8(log.take()).unwrap();
         assert_eq!(text.lines().count(), 1, "{text}");
         serde_json::from_str(&text).unwrap()
     }

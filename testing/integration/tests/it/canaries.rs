@@ -62,7 +62,7 @@ async fn nothing_said_and_no_secret_is_logged_or_told_to_others() {
         let summarised = |facts: &serde_json::Value| facts["status"] == "completed";
         server.session_until(SESSION, USER, summarised).await;
         assert!(!server.proc_file("cmdline").contains(CANARY));
-        let log = server.log();
+        let log = server.log_up_to_now().await;
         server.kill().await;
         assert!(
             log.contains("turn.failed"),

@@ -33,13 +33,14 @@ async fn an_error_in_json_has_its_causes_its_request_and_its_session() {
     let response = http().get(url).send().await.unwrap();
     assert_eq!(response.status(), 503);
     let request_id = response.headers()["x-request-id"].to_str().unwrap();
-    let log = server.log();
+    let is_logged = |log: &str| log.contains("request.store_failed");
+    let log = server.log_until(is_logged).await;
     let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
     let lines: Vec<Value> = lines.collect();
     let line = lines
         .iter()
         .find(|line| line["message"] == "request.store_failed");
-    let line = line.unwrap_or_else(|| panic!("the failure is not logged:\n{log}"));
+    let line = line.expect("it is the message of a line");
     let error = line["error"].as_str().unwrap();
     let cause = error.split_once(": ").map(|(_, cause)| cause);
     assert!(cause.is_some_and(|cause| !cause.is_empty()), "{line}");

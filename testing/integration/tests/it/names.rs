@@ -100,7 +100,8 @@ async fn a_forwarded_address_is_believed_only_from_a_trusted_proxy() {
         // A client made up the first; the proxy added the second.
         let forwarded = "host: localhost\r\nx-forwarded-for: 198.51.100.1, 203.0.113.9\r\n";
         assert_eq!(status(server.address(), "/healthz", forwarded).await, 200);
-        let log = server.log();
+        let is_logged = |log: &str| log.contains("request.answered");
+        let log = server.log_until(is_logged).await;
         let entry = log
             .lines()
             .find(|line| line.contains("request.answered"))

@@ -58,7 +58,7 @@ async fn no_token_and_no_secret_reaches_the_log() {
             late.until_closed().await;
         }
     }
-    let log = server.log();
+    let log = server.log_up_to_now().await;
     let command_line = server.proc_file("cmdline");
     server.kill().await;
     assert!(log.contains("token.refused"), "this log tells of nothing");
