@@ -105,7 +105,7 @@ async fn a_users_second_job_waits_in_the_table() {
         .will_summarize([Step::Say("They met again.".to_owned())]);
     session(&world, "second", "hello").await;
     pass(seconds(1)).await;
-    assert_eq!(world.status("second").await, SessionStatus::Ended);
+    assert_eq!(world.record("second").await.status, SessionStatus::Ended);
     world.store.set(Weather::Fair, [Call::ClaimJob]);
     let record = world.until_status("second", SessionStatus::Completed).await;
     assert_eq!(record.summary.as_deref(), Some("They met again."));
