@@ -7,6 +7,7 @@
 mod mutants;
 mod operation;
 mod pure;
+mod values;
 mod world;
 
 use std::{cell::RefCell, sync::Arc};

@@ -4,24 +4,24 @@ use std::{fmt::Debug, time::Duration};
 
 use duologue_engine::{
     store::{
-        Claim, Claimed, Draft, Job, JobClaim, JobRelease, Lease, ServerId, Store, StoreError,
+        Claim, Claimed, Draft, Job, JobClaim, JobRelease, Lease, Store, StoreError,
         operators::{Jobs, OperatorStore, RetryOutcome},
     },
     verify,
 };
 use duologue_protocol::{
-    AssistantMessage, ClientConnected, ConnectionId, EndReason, Event, EventBody, FinishReason,
-    Seq, SessionEnded, SessionId, SessionStarted, SessionSummarized, SummaryStatus, Timestamp,
-    TurnId, UserId, UserMessage,
+    EndReason, Event, EventBody, Seq, SessionEnded, SessionSummarized, SummaryStatus, TurnId,
 };
 use proptest::sample::Index;
 
 use super::{
     operation::{Operation, Place, Span},
     pure::{Conflict, Model},
+    values::{
+        LONG, answered, connected, first_events, moment, said, server_id, session_id, started,
+        time, turn_after, user_id,
+    },
 };
-
-const LONG: Duration = Duration::from_mins(10);
 
 /// A difference, in words.
 type Checked = Result<(), String>;
@@ -437,84 +437,4 @@ fn same<T: Debug + PartialEq>(
 
 fn chosen<T>(of: &[T], index: Index) -> Option<&T> {
     (!of.is_empty()).then(|| index.get(of))
-}
-
-fn time(span: Span) -> Duration {
-    match span {
-        Span::None => Duration::ZERO,
-        Span::Long => LONG,
-    }
-}
-
-fn moment(seconds: u64) -> Timestamp {
-    Timestamp::UNIX_EPOCH + Duration::from_secs(seconds)
-}
-
-fn session_id(number: u8) -> SessionId {
-    SessionId::new(&format!("s{number}")).unwrap()
-}
-
-fn user_id(number: u8) -> UserId {
-    UserId::new(&format!("u{number}")).unwrap()
-}
-
-fn server_id(number: u8) -> ServerId {
-    ServerId(format!("server-{number}"))
-}
-
-fn turn_after(events: usize) -> u32 {
-    u32::try_from(events).expect("a few")
-}
-
-/// A first event, which tells one claim from another.
-fn first_events(claim: &Claim) -> Vec<Event> {
-    let body = EventBody::SessionStarted(SessionStarted {
-        session_id: claim.session_id.clone(),
-        user_id: claim.user_id.clone(),
-        agent: claim.agent.clone(),
-    });
-    vec![Event {
-        seq: Seq(1),
-        occurred_at: moment(1),
-        turn_id: None,
-        body,
-    }]
-}
-
-fn started(lease: &Lease) -> EventBody {
-    EventBody::SessionStarted(SessionStarted {
-        session_id: lease.session_id.clone(),
-        user_id: lease.user_id.clone(),
-        agent: "guide".to_owned(),
-    })
-}
-
-fn connected(lease: &Lease, reopened: bool) -> EventBody {
-    let connection = ConnectionId(lease.epoch);
-    EventBody::ClientConnected(ClientConnected {
-        connection,
-        reopened,
-    })
-}
-
-/// The epoch in the text tells one holder's events from another's.
-fn said(lease: &Lease) -> EventBody {
-    let text = format!("under {}", lease.epoch).into();
-    EventBody::UserMessage(UserMessage {
-        text,
-        id: None,
-        queued_seq: None,
-    })
-}
-
-fn answered(lease: &Lease) -> EventBody {
-    EventBody::AssistantMessage(AssistantMessage {
-        text: format!("under {}", lease.epoch).into(),
-        finish_reason: FinishReason::Stop,
-        error: None,
-        usage: None,
-        ttft_ms: None,
-        duration_ms: 1,
-        model: "mock".to_owned(),
-    })
 }
