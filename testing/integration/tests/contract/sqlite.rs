@@ -102,7 +102,7 @@ async fn an_operation_that_fails_is_undone_without_its_neighbours() {
     let ends = join_all(ends).await;
 
     assert!(
-        matches!(ends[..], [Ok(()), Err(StoreError::Corrupt(_)), Ok(())]),
+        matches!(ends[..], [Ok(None), Err(StoreError::Corrupt(_)), Ok(None)]),
         "{ends:?}"
     );
     assert_eq!(log(&*store, "before").await, events);

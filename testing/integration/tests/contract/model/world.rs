@@ -287,10 +287,11 @@ impl<'a> World<'a> {
             turn_id: TurnId(1),
             text: format!("so far {}", lease.epoch),
         };
-        let saved = self.store.save_drafts(&[(lease.clone(), draft.clone())]);
+        let drafts = [(lease.clone(), draft.clone())];
+        let saved = self.store.save_drafts(&drafts).await;
         let lost = self.model.save_draft(lease, &draft);
         let lost = Vec::from_iter(lost.then(|| lease.clone()));
-        same(answer(saved.await)?, Ok(lost))
+        same(answer(saved)?, Ok(lost))
     }
 
     /// Which of the due jobs a worker gets is the store's choice.
