@@ -288,10 +288,10 @@ impl<'a> World<'a> {
             text: format!("so far {}", lease.epoch),
         };
         let drafts = [(lease.clone(), draft.clone())];
-        let saved = self.store.save_drafts(&drafts);
+        let saved = self.store.save_drafts(&drafts).await;
         let lost = self.model.save_draft(lease, &draft);
         let lost = Vec::from_iter(lost.then(|| lease.clone()));
-        same(answer(saved.await)?, Ok(lost))
+        same(answer(saved)?, Ok(lost))
     }
 
     /// Which of the due jobs a worker gets is the store's choice.
