@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    scenario::{self, Scenario, StoreKind},
+    scenario::{self, Scenario, StoreKind, scale::SCALE},
     subject::Subject,
 };
 
@@ -29,6 +29,7 @@ SCENARIO is S1, S1b, S2-100, S2-500, S2-1000, S3, S4, S5, far or lone; without a
   --repetitions N                how often each server is measured (3)
   --against BINARY               another build of Duologue, measured in the same run
   --without-peers                only Duologue, and the bare relay for the ratios
+  --scale                        from 10 to 2,000 sessions with turns, and 10,000 that do nothing
   --smoke                        short runs that only check that all is right";
 
 impl Options {
@@ -75,6 +76,10 @@ impl Options {
                     python: value()?.into(),
                 }),
                 "--without-peers" => options.subjects.retain(Subject::is_required),
+                "--scale" => {
+                    options.scenarios.extend(SCALE);
+                    options.subjects.retain(Subject::is_required);
+                }
                 "--smoke" => options.smoke = true,
                 name => options.scenarios.push(scenario(name)?),
             }

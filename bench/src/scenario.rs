@@ -1,5 +1,7 @@
 //! The scenarios: what clients do, on which stores, and which figures must be reached.
 
+pub(crate) mod scale;
+
 use std::time::Duration;
 
 use crate::script::Script;
