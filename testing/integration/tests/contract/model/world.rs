@@ -4,24 +4,24 @@ use std::{fmt::Debug, time::Duration};
 
 use duologue_engine::{
     store::{
-        Claim, Claimed, Draft, Job, JobClaim, JobRelease, Lease, Store, StoreError,
+        Claim, Claimed, Draft, Job, JobClaim, JobRelease, Lease, ServerId, Store, StoreError,
         operators::{Jobs, OperatorStore, RetryOutcome},
     },
     verify,
 };
 use duologue_protocol::{
-    EndReason, Event, EventBody, Seq, SessionEnded, SessionSummarized, SummaryStatus, TurnId,
+    EndReason, Event, EventBody, Seq, SessionEnded, SessionId, SessionSummarized, SummaryStatus,
+    TurnId, UserId,
 };
 use proptest::sample::Index;
 
 use super::{
-    operation::{Operation, Place, Span},
+    events::{answered, connected, first_events, said, started},
+    operation::{Operation, Place, Span, moment},
     pure::{Conflict, Model},
-    values::{
-        LONG, answered, connected, first_events, moment, said, server_id, session_id, started,
-        time, turn_after, user_id,
-    },
 };
+
+const LONG: Duration = Duration::from_mins(10);
 
 /// A difference, in words.
 type Checked = Result<(), String>;
@@ -437,4 +437,27 @@ fn same<T: Debug + PartialEq>(
 
 fn chosen<T>(of: &[T], index: Index) -> Option<&T> {
     (!of.is_empty()).then(|| index.get(of))
+}
+
+fn time(span: Span) -> Duration {
+    match span {
+        Span::None => Duration::ZERO,
+        Span::Long => LONG,
+    }
+}
+
+fn session_id(number: u8) -> SessionId {
+    SessionId::new(&format!("s{number}")).unwrap()
+}
+
+fn user_id(number: u8) -> UserId {
+    UserId::new(&format!("u{number}")).unwrap()
+}
+
+fn server_id(number: u8) -> ServerId {
+    ServerId(format!("server-{number}"))
+}
+
+fn turn_after(events: usize) -> u32 {
+    u32::try_from(events).expect("a few")
 }

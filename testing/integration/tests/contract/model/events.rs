@@ -1,43 +1,12 @@
-//! The times, names and events of a plan.
+//! The events that plans write.
 
-use std::time::Duration;
-
-use duologue_engine::store::{Claim, Lease, ServerId};
+use duologue_engine::store::{Claim, Lease};
 use duologue_protocol::{
     AssistantMessage, ClientConnected, ConnectionId, Event, EventBody, FinishReason, Seq,
-    SessionId, SessionStarted, Timestamp, UserId, UserMessage,
+    SessionStarted, UserMessage,
 };
 
-use super::operation::Span;
-
-pub(super) const LONG: Duration = Duration::from_mins(10);
-
-pub(super) fn time(span: Span) -> Duration {
-    match span {
-        Span::None => Duration::ZERO,
-        Span::Long => LONG,
-    }
-}
-
-pub(super) fn moment(seconds: u64) -> Timestamp {
-    Timestamp::UNIX_EPOCH + Duration::from_secs(seconds)
-}
-
-pub(super) fn session_id(number: u8) -> SessionId {
-    SessionId::new(&format!("s{number}")).unwrap()
-}
-
-pub(super) fn user_id(number: u8) -> UserId {
-    UserId::new(&format!("u{number}")).unwrap()
-}
-
-pub(super) fn server_id(number: u8) -> ServerId {
-    ServerId(format!("server-{number}"))
-}
-
-pub(super) fn turn_after(events: usize) -> u32 {
-    u32::try_from(events).expect("a few")
-}
+use super::operation::moment;
 
 /// A first event, which tells one claim from another.
 pub(super) fn first_events(claim: &Claim) -> Vec<Event> {
