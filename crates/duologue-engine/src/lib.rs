@@ -27,6 +27,7 @@ mod log;
 pub mod provider;
 pub mod rate;
 mod reader;
+pub mod rearmed_timer;
 mod session;
 mod session_id_hash;
 mod sessions;
@@ -43,7 +44,7 @@ pub use crate::session::replay;
 pub use crate::{
     context::{Limits, Parts},
     engine::Engine,
-    reader::{Delivery, Reader, SharedFrame},
+    reader::{Delivery, Reader, SharedFrame, SharedTokens},
     session::{AttachError, Position},
     session_id_hash::SessionIdHash,
 };

@@ -6,7 +6,8 @@ use std::{
 };
 
 use duologue_protocol::{
-    AssistantMessage, ErrorCode, FinishReason, ServerFrame, Timestamp, TurnId, Usage, UserMessage,
+    AssistantMessage, ErrorCode, FinishReason, ServerFrame, TextPieces, Timestamp, TokenFrames,
+    TurnId, Usage, UserMessage,
 };
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -171,7 +172,7 @@ impl TurnSlot {
         for output in outputs {
             match output {
                 Output::Event(body) => batch.event(Some(turn.id), body),
-                Output::Text(text) => batch.frame(turn.extend(text)),
+                Output::Text(pieces) => batch.tokens(turn.extend(pieces)),
                 Output::Barrier(barrier) => batch.barrier(barrier),
                 Output::Done(outcome) => return Some((turn.id, outcome)),
             }
@@ -218,16 +219,16 @@ impl TurnSlot {
 }
 
 impl RunningTurn {
-    /// Adds a piece to the answer, and returns its frame.
-    fn extend(&mut self, text: String) -> ServerFrame {
+    /// Adds pieces to the answer, and returns their frames.
+    fn extend(&mut self, pieces: TextPieces) -> TokenFrames {
         self.ttft.get_or_insert_with(|| self.started.elapsed());
-        lock(&self.text.0).push_str(&text);
-        let index = self.next_index;
-        self.next_index += 1;
-        ServerFrame::Token {
+        lock(&self.text.0).push_str(&pieces);
+        let first_index = self.next_index;
+        self.next_index += pieces.count() as u64;
+        TokenFrames {
             turn_id: self.id,
-            text,
-            index,
+            first_index,
+            pieces,
         }
     }
 }
@@ -262,7 +263,7 @@ pub(super) mod tests {
             text: Arc::default(),
         });
         let speak = move || {
-            let word = Output::Text("word ".to_owned());
+            let word = Output::Text("word ".into());
             sender.try_send(word).expect("the turn has room");
         };
         (slot, speak)
