@@ -52,13 +52,13 @@ impl SessionStore for SqliteStore {
                 let events = &claim.first_events;
                 if claimed.session.last_seq == Seq::ZERO && !events.is_empty() {
                     let events = NewEvents::new(Seq::ZERO, events);
-                    claimed.session.last_seq = Seq(claim.first_events.len() as u64);
                     log::append(savepoint, &claimed.lease, &events)?;
+                    claimed.session.last_seq = events.last();
                     claimed.started = true;
                 }
                 if let Some(since) = claim.spent_since {
-                    claimed.tokens_spent =
-                        Some(log::tokens_spent(savepoint, &claim.user_id, since)?);
+                    let spent = log::tokens_spent(savepoint, &claim.user_id, since)?;
+                    claimed.tokens_spent = Some(spent);
                 }
                 Ok(Some(claimed))
             })
@@ -122,7 +122,7 @@ impl SessionStore for SqliteStore {
                 log::end(savepoint, &lease, &events, &ending, claim.as_ref())?;
                 match &claim {
                     Some(claim) => {
-                        jobs::first_claim(savepoint, &lease.session_id, events.last, claim)
+                        jobs::first_claim(savepoint, &lease.session_id, events.last(), claim)
                     }
                     None => Ok(None),
                 }

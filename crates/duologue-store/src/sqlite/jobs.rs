@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use duologue_engine::store::{Job, JobClaim, JobEnd, JobRelease, ServerId, normalize::stored_text};
-use duologue_protocol::{SessionId, SessionSummarized};
+use duologue_protocol::{Seq, SessionId, SessionSummarized};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::{
@@ -41,7 +41,7 @@ pub(super) fn claim(
 pub(super) fn first_claim(
     connection: &Connection,
     session: &SessionId,
-    last_seq: i64,
+    last_seq: Seq,
     claim: &JobClaim,
 ) -> Result<Option<Job>, SqliteFailure> {
     let mut statement = connection.prepare_cached(
@@ -52,10 +52,8 @@ pub(super) fn first_claim(
         where session_id = ?1 and last_seq = ?2 and worker = ?3 and attempt = 1
             and outcome is null",
     )?;
-    let parameters = (session.as_str(), last_seq, &*claim.worker.0);
-    let json = statement
-        .query_row(parameters, |row| row.get::<_, String>(0))
-        .optional()?;
+    let named = (session.as_str(), integer(last_seq.0), &*claim.worker.0);
+    let json: Option<String> = statement.query_row(named, |row| row.get(0)).optional()?;
     let row: Option<JobRow> = json.as_deref().map(from_json).transpose()?;
     Ok(row.map(Job::from))
 }

@@ -13,7 +13,7 @@ use crate::stored::{EventRow, corrupt, from_json, integer, text_of_time};
 /// Events on their way into the log.
 pub(super) struct NewEvents {
     after: i64,
-    pub(super) last: i64,
+    last: i64,
     rows: Vec<NewEvent>,
     completes_answer: bool,
 }
@@ -43,6 +43,11 @@ impl NewEvents {
                 .iter()
                 .any(|event| matches!(event.body, EventBody::AssistantMessage(_))),
         }
+    }
+
+    /// The number of the last one.
+    pub(super) fn last(&self) -> Seq {
+        Seq(self.last.unsigned_abs())
     }
 }
 
@@ -128,12 +133,12 @@ fn is_lost(connection: &Connection, lease: &Lease) -> Result<bool, SqliteFailure
             where session_id = ?1 and epoch = ?2 and coalesce(owner, ?3) = ?3
         )",
     )?;
-    let parameters = (
+    let named = (
         lease.session_id.as_str(),
         integer(lease.epoch),
         &*lease.server.0,
     );
-    Ok(statement.query_row(parameters, |row| row.get(0))?)
+    Ok(statement.query_row(named, |row| row.get(0))?)
 }
 
 /// Whether the draft could be saved.
