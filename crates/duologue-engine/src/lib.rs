@@ -8,13 +8,16 @@
 //! Invariant: nothing in this crate opens a file or a socket, or reads the environment.
 
 pub mod agent;
+mod broadcast;
 mod budgets;
 pub mod clock;
 mod context;
+mod drafts;
 mod drain_schedule;
 mod engine;
 mod error_frames;
 pub mod evicting_map;
+mod free_workers;
 mod in_flight;
 mod jobs;
 mod lease_renewer;

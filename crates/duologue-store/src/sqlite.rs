@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
-    SessionStore, Store, StoreError,
+    Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
+    SessionRecord, SessionStore, Store, StoreError,
     normalize::{self, Ending},
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
@@ -41,7 +41,26 @@ impl SessionStore for SqliteStore {
     async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
         let claim = claim.clone();
         self.writer
-            .write(move |connection| Box::pin(claims::claim(connection, claim)))
+            .write(move |connection| {
+                Box::pin(async move {
+                    let claimed = claims::claim(connection, claim.clone()).await?;
+                    let Some(mut claimed) = claimed else {
+                        return Ok(None);
+                    };
+                    let events = &claim.first_events;
+                    if claimed.session.last_seq == Seq::ZERO && !events.is_empty() {
+                        let events = NewEvents::new(Seq::ZERO, events);
+                        claimed.session.last_seq = Seq(claim.first_events.len() as u64);
+                        log::append(connection, claimed.lease.clone(), events).await?;
+                        claimed.started = true;
+                    }
+                    if let Some(since) = claim.spent_since {
+                        let spent = log::tokens_spent(&mut *connection, &claim.user_id, since);
+                        claimed.tokens_spent = Some(spent.await?);
+                    }
+                    Ok(Some(claimed))
+                })
+            })
             .await
     }
 
@@ -96,18 +115,35 @@ impl SessionStore for SqliteStore {
             .await
     }
 
-    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+    async fn end(
+        &self,
+        lease: &Lease,
+        after: Seq,
+        events: &[Event],
+        claim: Option<&JobClaim>,
+    ) -> Result<Option<Job>, StoreError> {
         let (lease, ending) = (lease.clone(), Ending::of(events));
-        let events = NewEvents::new(after, events);
+        let (events, claim) = (NewEvents::new(after, events), claim.cloned());
         self.writer
-            .write(move |connection| Box::pin(log::end(connection, lease, events, ending)))
+            .write(move |connection| {
+                Box::pin(async move {
+                    let (session_id, last_seq) = (lease.session_id.clone(), events.last);
+                    log::end(connection, lease, events, ending, claim.clone()).await?;
+                    match claim {
+                        Some(claim) => {
+                            jobs::first_claim(connection, session_id, last_seq, claim).await
+                        }
+                        None => Ok(None),
+                    }
+                })
+            })
             .await
     }
 
-    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
-        let (lease, draft) = (lease.clone(), draft.clone());
+    async fn save_drafts(&self, drafts: &[(Lease, Draft)]) -> Result<Vec<Lease>, StoreError> {
+        let drafts = drafts.to_vec();
         self.writer
-            .write(move |connection| Box::pin(log::save_draft(connection, lease, draft)))
+            .write(move |connection| Box::pin(log::save_drafts(connection, drafts)))
             .await
     }
 

@@ -1,22 +1,17 @@
 //! The running turn of a session, of which there is at most one.
 
-use std::time::Duration;
-
 use duologue_protocol::{
-    AssistantMessage, ErrorCode, FinishReason, ServerFrame, TextPieces, Timestamp, TokenFrames,
-    TurnId, Usage, UserMessage,
+    AssistantMessage, ErrorCode, FinishReason, Timestamp, TurnId, Usage, UserMessage,
 };
-use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
+    broadcast::{Broadcast, FinishedAnswer},
     budgets::Reservation,
     clock::milliseconds,
-    session::{
-        batch::Batch,
-        drafts::{DraftEvent, DraftSchedule},
-    },
-    store::{Draft, StoreError},
+    drafts::DraftGuard,
+    session::batch::Batch,
     turn::{Output, TurnOutcome},
 };
 
@@ -33,14 +28,16 @@ pub(super) struct StartedTurn {
     pub(super) message: Option<UserMessage>,
     /// The turn's share of its user's budget; `None` if nothing can be spent.
     pub(super) reservation: Option<Reservation>,
+    /// Has the text of its answer saved.
+    pub(super) draft: DraftGuard,
 }
 
 /// What happens to the running turn.
 pub(super) enum TurnEvent {
     /// It produced outputs.
     Outputs(Vec<Output>),
-    /// The text of its answer has to be saved, or was.
-    Draft(DraftEvent),
+    /// Saves of its text have started to fail, or succeed again.
+    DraftsFailing(bool),
 }
 
 /// The place of the running turn. Dropping it stops the turn's task.
@@ -56,10 +53,7 @@ struct RunningTurn {
     /// The user's message, until it is stored together with the turn's first output.
     unrecorded: Option<UserMessage>,
     started: Instant,
-    ttft: Option<Duration>,
-    text: String,
-    next_index: u64,
-    drafts: DraftSchedule,
+    draft: DraftGuard,
     reservation: Option<Reservation>,
 }
 
@@ -75,10 +69,7 @@ impl TurnSlot {
             stop_reason: None,
             unrecorded: turn.message,
             started: Instant::now(),
-            ttft: None,
-            text: String::new(),
-            next_index: 0,
-            drafts: DraftSchedule::default(),
+            draft: turn.draft,
             reservation: turn.reservation,
         });
     }
@@ -122,7 +113,7 @@ impl TurnSlot {
         let mut outputs = Vec::new();
         tokio::select! {
             biased;
-            event = turn.drafts.next() => return TurnEvent::Draft(event),
+            are_failing = turn.draft.failing() => return TurnEvent::DraftsFailing(are_failing),
             count = turn.outputs.recv_many(&mut outputs, OUTPUTS_BATCH) => if count == 0 {
                 // A turn always sends `Done` last; one that did not was aborted from outside.
                 outputs.push(Output::Done(TurnOutcome::failed(ErrorCode::Internal)));
@@ -149,15 +140,20 @@ impl TurnSlot {
     pub(super) fn collect(
         &mut self,
         outputs: Vec<Output>,
-        draft_interval: Duration,
+        broadcast: &Broadcast,
         batch: &mut Batch,
     ) -> Option<(TurnId, TurnOutcome)> {
         self.record_start(batch);
+        batch.count_outputs(outputs.len());
         let turn = self.0.as_mut().expect("outputs come from the running turn");
         for output in outputs {
             match output {
                 Output::Event(body) => batch.event(Some(turn.id), body),
-                Output::Text(pieces) => batch.tokens(turn.extend(pieces, draft_interval)),
+                Output::Text(pieces) => {
+                    if let Some(frames) = broadcast.extend_answer(pieces) {
+                        batch.tokens(frames);
+                    }
+                }
                 Output::Barrier(barrier) => batch.barrier(barrier),
                 Output::Done(outcome) => return Some((turn.id, outcome)),
             }
@@ -173,88 +169,56 @@ impl TurnSlot {
         }
     }
 
-    /// The whole answer of a turn that is over. Its text is moved out.
-    pub(super) fn answer(&mut self, outcome: TurnOutcome) -> AssistantMessage {
-        let turn = self.0.as_mut().expect("a turn that is over has run");
+    /// The whole answer of a turn that is over.
+    pub(super) fn answer(&self, outcome: TurnOutcome, answer: FinishedAnswer) -> AssistantMessage {
+        let turn = self.0.as_ref().expect("a turn that is over has run");
         let finish_reason = match outcome.finish_reason {
             FinishReason::Cancelled => turn.stop_reason.unwrap_or(FinishReason::Cancelled),
             other => other,
         };
         AssistantMessage {
-            text: std::mem::take(&mut turn.text).into(),
+            text: answer.text.into(),
             finish_reason,
             error: outcome.error,
             usage: outcome.usage,
-            ttft_ms: turn.ttft.map(milliseconds),
+            ttft_ms: answer.time_to_first_token.map(milliseconds),
             duration_ms: milliseconds(turn.started.elapsed()),
             model: outcome.model.unwrap_or_else(|| "none".to_owned()),
-        }
-    }
-
-    /// The answer so far, for a reader that comes during the turn. `None` before the user's message is
-    /// stored: the reader receives the turn from its start.
-    pub(super) fn draft_frame(&self) -> Option<ServerFrame> {
-        let turn = self.0.as_ref()?;
-        turn.unrecorded.is_none().then(|| ServerFrame::Draft {
-            turn_id: turn.id,
-            text: turn.text.as_str().into(),
-            next_index: turn.next_index,
-        })
-    }
-
-    /// The answer so far, to be saved.
-    pub(super) fn draft(&self) -> Option<Draft> {
-        self.0.as_ref().map(|turn| Draft {
-            turn_id: turn.id,
-            text: turn.text.clone(),
-        })
-    }
-
-    /// The task that saves the draft has started.
-    pub(super) fn draft_save_started(&mut self, save: JoinHandle<Result<(), StoreError>>) {
-        if let Some(turn) = &mut self.0 {
-            turn.drafts.started(save);
-        }
-    }
-
-    /// The draft has to be saved again after `interval`.
-    pub(super) fn save_draft_again(&mut self, interval: Duration) {
-        if let Some(turn) = &mut self.0 {
-            turn.drafts.changed(interval);
-        }
-    }
-}
-
-impl RunningTurn {
-    /// Adds pieces to the answer, and returns their frames.
-    fn extend(&mut self, pieces: TextPieces, draft_interval: Duration) -> TokenFrames {
-        self.ttft.get_or_insert_with(|| self.started.elapsed());
-        self.drafts.changed(draft_interval);
-        self.text.push_str(&pieces);
-        let first_index = self.next_index;
-        self.next_index += pieces.count() as u64;
-        TokenFrames {
-            turn_id: self.id,
-            first_index,
-            pieces,
         }
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::sync::Arc;
+
+    use duologue_protocol::{SessionId, UserId};
+
     use super::*;
+    use crate::{
+        broadcast::AnswerText,
+        drafts::DraftBoard,
+        store::{Lease, ServerId},
+    };
 
     /// A running turn, and a function that lets it produce a word.
     pub(in crate::session) fn running() -> (TurnSlot, impl FnMut()) {
         let (sender, outputs) = mpsc::channel(64);
         let mut slot = TurnSlot::default();
+        let lease = Lease {
+            session_id: SessionId::new("session").unwrap(),
+            user_id: UserId::anonymous(),
+            server: ServerId("server".to_owned()),
+            epoch: 1,
+        };
+        let text = AnswerText::new(Arc::default(), TurnId(1));
         slot.fill(StartedTurn {
             id: TurnId(1),
             outputs,
             cancel: CancellationToken::new(),
             message: None,
             reservation: None,
+            draft: Arc::<DraftBoard>::default().add(lease, TurnId(1), Arc::new(text)),
         });
         let speak = move || {
             let word = Output::Text("word ".into());
@@ -278,7 +242,7 @@ pub(super) mod tests {
             usage: None,
             model: None,
         };
-        let answer = slot.answer(outcome);
+        let answer = slot.answer(outcome, FinishedAnswer::default());
         assert_eq!(answer.finish_reason, FinishReason::Interrupted);
     }
 }

@@ -4,11 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
-    SessionStore, Store, StoreError,
+    Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
+    SessionRecord, SessionStore, Store, StoreError,
     normalize::{stored_payload, stored_text},
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
+use futures_util::future::join_all;
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -113,7 +114,19 @@ impl<C: FunctionCaller> SessionStore for FunctionStore<C> {
         let session = Some(&claim.session_id);
         let answer = self.writer.write(Kind::Claims, session, item.finish());
         let row: Option<ClaimedRow> = read(answer.await?)?;
-        Ok(row.map(Claimed::from))
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let (mut claimed, events) = (Claimed::from(row), &claim.first_events);
+        if claimed.session.last_seq == Seq::ZERO && !events.is_empty() {
+            self.append(&claimed.lease, Seq::ZERO, events).await?;
+            claimed.session.last_seq = Seq(events.len() as u64);
+            claimed.started = true;
+        }
+        if let Some(since) = claim.spent_since {
+            claimed.tokens_spent = Some(self.tokens_spent(&claim.user_id, since).await?);
+        }
+        Ok(Some(claimed))
     }
 
     async fn claim_lapsed(
@@ -157,16 +170,38 @@ impl<C: FunctionCaller> SessionStore for FunctionStore<C> {
         fits(answer.await?)
     }
 
-    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+    async fn end(
+        &self,
+        lease: &Lease,
+        after: Seq,
+        events: &[Event],
+        _claim: Option<&JobClaim>,
+    ) -> Result<Option<Job>, StoreError> {
         let answer = self.write_under(Kind::Ends, lease, log_item(after, events));
-        fits(answer.await?)
+        fits(answer.await?)?;
+        Ok(None)
     }
 
-    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
-        let item = JsonObject::new()
-            .with("turn_id", draft.turn_id)
-            .with("text", stored_text(&draft.text));
-        fits(self.write_under(Kind::Drafts, lease, item).await?)
+    async fn save_drafts(&self, drafts: &[(Lease, Draft)]) -> Result<Vec<Lease>, StoreError> {
+        // They come together, so they are in one batch.
+        let saves = drafts.iter().map(async |(lease, draft)| {
+            let item = JsonObject::new()
+                .with("turn_id", draft.turn_id)
+                .with("text", stored_text(&draft.text));
+            fits(self.write_under(Kind::Drafts, lease, item).await?)
+        });
+        let mut refused = Vec::new();
+        for (saved, (lease, _)) in join_all(saves).await.into_iter().zip(drafts) {
+            match saved {
+                Err(StoreError::Conflict) => refused.push(lease.clone()),
+                saved => saved?,
+            }
+        }
+        match refused.first() {
+            // Those that were only released or have ended are not renewed either.
+            Some(Lease { server, .. }) => self.renew(server, &refused, Duration::ZERO).await,
+            None => Ok(refused),
+        }
     }
 
     async fn read(

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use duologue_engine::store::{Job, JobEnd, JobRelease, ServerId, normalize::stored_text};
-use duologue_protocol::SessionSummarized;
+use duologue_engine::store::{Job, JobClaim, JobEnd, JobRelease, ServerId, normalize::stored_text};
+use duologue_protocol::{SessionId, SessionSummarized};
 use sqlx::{SqliteConnection, query, query_scalar};
 
 use super::{
@@ -32,6 +32,30 @@ pub(super) async fn claim(
     ))
     .bind(worker.0)
     .bind(lease_duration.as_secs_f64())
+    .fetch_optional(connection)
+    .await?;
+    let row: Option<JobRow> = json.as_deref().map(from_json).transpose()?;
+    Ok(row.map(Job::from))
+}
+
+/// The job that an ending has enqueued, if `claim` was its first one and its worker has it still.
+pub(super) async fn first_claim(
+    connection: &mut SqliteConnection,
+    session: SessionId,
+    last_seq: i64,
+    claim: JobClaim,
+) -> Result<Option<Job>, SqliteFailure> {
+    let json: Option<String> = query_scalar(
+        "select json_object(
+            'id', id, 'session_id', session_id, 'user_id', user_id, 'last_seq', last_seq,
+            'worker', worker, 'attempt', attempt, 'uncounted', uncounted
+        ) from session_jobs
+        where session_id = ?1 and last_seq = ?2 and worker = ?3 and attempt = 1
+            and outcome is null",
+    )
+    .bind(session.as_str())
+    .bind(last_seq)
+    .bind(claim.worker.0)
     .fetch_optional(connection)
     .await?;
     let row: Option<JobRow> = json.as_deref().map(from_json).transpose()?;

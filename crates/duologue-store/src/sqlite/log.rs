@@ -1,11 +1,11 @@
 //! The log: appending, ending, drafts, reading.
 
 use duologue_engine::store::{
-    Draft, Lease, StoreError,
+    Draft, JobClaim, Lease, StoreError,
     normalize::{Ending, stored_payload, stored_text},
 };
 use duologue_protocol::{Event, EventBody, Seq, SessionId, Timestamp, UserId};
-use sqlx::{SqliteConnection, SqlitePool, query, query_as, query_scalar};
+use sqlx::{SqliteConnection, SqliteExecutor, SqlitePool, query, query_as, query_scalar};
 
 use super::{
     claims::in_seconds,
@@ -16,7 +16,7 @@ use crate::stored::{EventRow, corrupt, from_json, integer, text_of_time};
 /// Events on their way into the log.
 pub(super) struct NewEvents {
     after: i64,
-    last: i64,
+    pub(super) last: i64,
     /// `[[event_type, payload, occurred_at], …]`, where the payload is JSON in a string. One
     /// parameter for all of them, so that the statement is the same, and prepared once, whatever
     /// their number.
@@ -74,6 +74,7 @@ pub(super) async fn end(
     lease: Lease,
     events: NewEvents,
     ending: Ending,
+    claim: Option<JobClaim>,
 ) -> Result<(), SqliteFailure> {
     if !advance(connection, &lease, &events).await? {
         return must_be_repeated(connection, &lease, &events).await;
@@ -104,23 +105,60 @@ pub(super) async fn end(
     .execute(&mut *connection)
     .await?;
     query(concat!(
-        "insert into session_jobs (session_id, user_id, last_seq, due_at) values (?1, ?2, ?3, ",
-        in_seconds!("0"),
+        "insert into session_jobs (session_id, user_id, last_seq, worker, attempt, due_at)
+        values (?1, ?2, ?3, ?4, iif(?4 is null, 0, 1), ",
+        in_seconds!("?5"),
         ")"
     ))
     .bind(lease.session_id.as_str())
     .bind(lease.user_id.as_str())
     .bind(events.last)
-    .execute(connection)
+    .bind(claim.as_ref().map(|claim| &*claim.worker.0))
+    .bind(
+        claim
+            .as_ref()
+            .map_or(0.0, |claim| claim.lease_duration.as_secs_f64()),
+    )
+    .execute(&mut *connection)
     .await?;
     Ok(())
 }
 
-pub(super) async fn save_draft(
+/// Saves each draft by itself. Returns those leases under which it could not, and that are lost.
+pub(super) async fn save_drafts(
     connection: &mut SqliteConnection,
-    lease: Lease,
+    drafts: Vec<(Lease, Draft)>,
+) -> Result<Vec<Lease>, SqliteFailure> {
+    let mut lost = Vec::new();
+    for (lease, draft) in drafts {
+        if !save_draft(connection, &lease, draft).await? && is_lost(connection, &lease).await? {
+            lost.push(lease);
+        }
+    }
+    Ok(lost)
+}
+
+async fn is_lost(connection: &mut SqliteConnection, lease: &Lease) -> Result<bool, SqliteFailure> {
+    let lost = query_scalar(
+        "select not exists (
+            select 1 from sessions
+            where session_id = ?1 and epoch = ?2 and coalesce(owner, ?3) = ?3
+        )",
+    )
+    .bind(lease.session_id.as_str())
+    .bind(integer(lease.epoch))
+    .bind(&*lease.server.0)
+    .fetch_one(connection)
+    .await?;
+    Ok(lost)
+}
+
+/// Whether the draft could be saved.
+async fn save_draft(
+    connection: &mut SqliteConnection,
+    lease: &Lease,
     draft: Draft,
-) -> Result<(), SqliteFailure> {
+) -> Result<bool, SqliteFailure> {
     let saved = query(concat!(
         "insert into session_drafts (session_id, turn_id, text, saved_at)
         select session_id, ?4, ?5, ",
@@ -138,7 +176,7 @@ pub(super) async fn save_draft(
     .bind(&*lease.server.0)
     .execute(connection)
     .await?;
-    conflict_unless(saved.rows_affected() == 1)
+    Ok(saved.rows_affected() == 1)
 }
 
 pub(super) async fn read(
@@ -176,7 +214,7 @@ pub(super) async fn read(
 
 /// A session that ended before the moment has no answers after it.
 pub(super) async fn tokens_spent(
-    readers: &SqlitePool,
+    executor: impl SqliteExecutor<'_>,
     user: &UserId,
     since: Timestamp,
 ) -> Result<u64, StoreError> {
@@ -193,7 +231,7 @@ pub(super) async fn tokens_spent(
     )
     .bind(user.as_str())
     .bind(text_of_time(since))
-    .fetch_one(readers)
+    .fetch_one(executor)
     .await
     .map_err(store_error)?;
     u64::try_from(spent).map_err(corrupt)

@@ -23,6 +23,8 @@ pub(crate) async fn claim(store: &dyn Store, session: &str) -> Lease {
         server: ServerId("here".to_owned()),
         lease_duration: Duration::from_mins(10),
         now: Timestamp::UNIX_EPOCH,
+        first_events: Vec::new(),
+        spent_since: None,
     };
     store.claim(&claim).await.unwrap().unwrap().lease
 }

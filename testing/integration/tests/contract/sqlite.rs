@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use duologue_conformance::{inspect_conformance, store_conformance};
+use duologue_conformance::{claimed_jobs_conformance, inspect_conformance, store_conformance};
 use duologue_engine::store::StoreError;
 use duologue_integration::store::{OpenStore, config};
 use duologue_protocol::Seq;
@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use crate::scene::{assert_unavailable, claim, ended, log, refusal, said};
 
 store_conformance!(OpenStore::sqlite());
+claimed_jobs_conformance!(OpenStore::sqlite());
 inspect_conformance!(async { OpenStore::sqlite().await.inspected().await });
 
 fn file(folder: &TempDir) -> PathBuf {
@@ -97,11 +98,11 @@ async fn an_operation_that_fails_is_undone_without_its_neighbours() {
     let events = [said(1, "bye"), ended(2)];
     let ends = leases
         .iter()
-        .map(|lease| store.end(lease, Seq::ZERO, &events));
+        .map(|lease| store.end(lease, Seq::ZERO, &events, None));
     let ends = join_all(ends).await;
 
     assert!(
-        matches!(ends[..], [Ok(()), Err(StoreError::Corrupt(_)), Ok(())]),
+        matches!(ends[..], [Ok(None), Err(StoreError::Corrupt(_)), Ok(None)]),
         "{ends:?}"
     );
     assert_eq!(log(&*store, "before").await, events);

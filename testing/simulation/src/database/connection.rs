@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
-    SessionStore, Store, StoreError,
+    Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
+    SessionRecord, SessionStore, Store, StoreError,
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use futures_util::FutureExt;
@@ -132,17 +132,26 @@ impl SessionStore for Connection {
         self.call(Kind::Write, "append", operation, note).await
     }
 
-    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
-        let operation = self.database.store.end(lease, after, events);
-        let note = |ledger: &mut Ledger, (): &(), at| {
+    async fn end(
+        &self,
+        lease: &Lease,
+        after: Seq,
+        events: &[Event],
+        claim: Option<&JobClaim>,
+    ) -> Result<Option<Job>, StoreError> {
+        let operation = self.database.store.end(lease, after, events, claim);
+        let note = |ledger: &mut Ledger, job: &Option<Job>, at| {
             ledger.appended(&lease.session_id, events, at);
+            if let Some(job) = job {
+                ledger.job_claimed(job);
+            }
         };
         self.call(Kind::Write, "end", operation, note).await
     }
 
-    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
-        let operation = self.database.store.save_draft(lease, draft);
-        self.call(Kind::Write, "save_draft", operation, nothing)
+    async fn save_drafts(&self, drafts: &[(Lease, Draft)]) -> Result<Vec<Lease>, StoreError> {
+        let operation = self.database.store.save_drafts(drafts);
+        self.call(Kind::Write, "save_drafts", operation, nothing)
             .await
     }
 

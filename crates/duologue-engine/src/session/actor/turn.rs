@@ -8,12 +8,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
+    broadcast::AnswerText,
     budgets::Reservation,
+    drafts::DraftGuard,
     error_frames::turn_failure,
     session::{
         actor::Session,
         batch::Batch,
-        drafts::DraftEvent,
         exit::SessionExit,
         lifecycle::AfterTurn,
         recovery::{OpenTurn, closing_events, open_turn, resumed_mark},
@@ -37,11 +38,19 @@ impl Session {
         let id = TurnId(transcript.turns + 1);
         let owner = (self.journal.lease(), self.budget.user());
         let context = Arc::clone(&self.context);
-        let (turn, outputs) = Turn::new(context, owner, id, &message.text, transcript);
+        let (turn, outputs) = Turn::new(
+            context,
+            self.readers.share(),
+            owner,
+            id,
+            &message.text,
+            transcript,
+        );
         let turn = match reservation {
             Some(_) => turn,
             None => turn.unaffordable(),
         };
+        self.readers.start_answer(id, false);
         let cancel = self.spawn_turn(id, turn, origin);
         self.turn.fill(StartedTurn {
             id,
@@ -49,6 +58,7 @@ impl Session {
             cancel,
             message: Some(message),
             reservation,
+            draft: self.save_drafts_of(id),
         });
     }
 
@@ -74,7 +84,10 @@ impl Session {
             Some(OpenTurn::Close(turn_id, draft)) => (turn_id, draft),
             Some(OpenTurn::Resume(turn_id)) => {
                 let (store, lease) = (self.journal.store(), self.journal.lease());
-                store.save_draft(lease, &resumed_mark(turn_id)).await?;
+                let mark = (lease.clone(), resumed_mark(turn_id));
+                if !store.save_drafts(&[mark]).await?.is_empty() {
+                    return Err(StoreError::Conflict.into());
+                }
                 let is_resumed = self.resume_turn(turn_id);
                 tracing::info!(turn.id = %turn_id, is_resumed, "turn.taken_up");
                 if is_resumed {
@@ -93,11 +106,18 @@ impl Session {
     fn resume_turn(&mut self, id: TurnId) -> bool {
         let transcript = self.journal.transcript();
         let owner = (self.journal.lease(), self.budget.user());
-        let resumed = Turn::resumed(Arc::clone(&self.context), owner, id, transcript);
+        let resumed = Turn::resumed(
+            Arc::clone(&self.context),
+            self.readers.share(),
+            owner,
+            id,
+            transcript,
+        );
         let Some((turn, outputs)): Option<(Turn, mpsc::Receiver<Output>)> = resumed else {
             return false;
         };
         let reservation = self.budget.begin_unchecked(transcript.tokens);
+        self.readers.start_answer(id, true);
         let cancel = self.spawn_turn(id, turn, &tracing::Span::none());
         self.turn.fill(StartedTurn {
             id,
@@ -105,8 +125,16 @@ impl Session {
             cancel,
             message: None,
             reservation: Some(reservation),
+            draft: self.save_drafts_of(id),
         });
         true
+    }
+
+    /// Lets the text of a turn be saved while it grows.
+    fn save_drafts_of(&self, id: TurnId) -> DraftGuard {
+        let text = AnswerText::new(self.readers.share(), id);
+        let lease = self.journal.lease().clone();
+        self.context.drafts.add(lease, id, Arc::new(text))
     }
 
     /// Starts a turn's task, with the ids of its session, its turn and the request that caused it in
@@ -134,8 +162,7 @@ impl Session {
         outputs: Vec<Output>,
     ) -> Result<(), SessionExit> {
         let mut batch = Batch::default();
-        let interval = self.context.limits.session.draft_interval;
-        let outcome = self.turn.collect(outputs, interval, &mut batch);
+        let outcome = self.turn.collect(outputs, &self.readers, &mut batch);
         let is_over = outcome.is_some();
         if let Some((turn_id, outcome)) = outcome {
             self.finish_turn(turn_id, outcome, &mut batch);
@@ -164,7 +191,7 @@ impl Session {
             let error = turn_failure(code, turn_id, retry_after);
             batch.frame(ServerFrame::Error(error));
         }
-        let answer = self.turn.answer(outcome);
+        let answer = self.turn.answer(outcome, self.readers.finish_answer());
         batch.event(Some(turn_id), EventBody::AssistantMessage(answer));
     }
 
@@ -190,41 +217,5 @@ impl Session {
         } else {
             Err(SessionExit::Released)
         }
-    }
-
-    /// Starts a save of the draft, or handles its result.
-    ///
-    /// A save may still be under way when the turn is over. That does no harm: a draft names its turn,
-    /// and counts only while that is open.
-    pub(super) fn handle_draft_event(&mut self, event: DraftEvent) -> Result<(), SessionExit> {
-        match event {
-            DraftEvent::Due => self.save_draft(),
-            DraftEvent::Saved(Err(StoreError::Unavailable(cause))) => {
-                tracing::warn!(error = &*cause as &dyn std::error::Error, "draft.not_saved");
-                // The answer goes on, but its end will have to be stored. So readers are notified now,
-                // and the save is repeated, which also detects the end of the outage.
-                self.set_degraded(true);
-                let interval = self.context.limits.session.draft_interval;
-                self.turn.save_draft_again(interval);
-            }
-            DraftEvent::Saved(saved) => {
-                saved?;
-                self.set_degraded(false);
-            }
-        }
-        Ok(())
-    }
-
-    fn save_draft(&mut self) {
-        let Some(draft) = self.turn.draft() else {
-            return;
-        };
-        let (store, lease) = (
-            Arc::clone(self.journal.store()),
-            self.journal.lease().clone(),
-        );
-        let save = async move { store.save_draft(&lease, &draft).await };
-        let save = self.context.tasks.spawn(save.in_current_span());
-        self.turn.draft_save_started(save);
     }
 }
