@@ -9,8 +9,9 @@
 //!
 //! A turn that a lost server left during its tool calls starts with `CallAgain` instead of `Route`.
 //!
-//! A turn owns only its walk. Its outputs go to its session, which stores events before it sends them.
-//! The walk does not wait for that, so the model is asked while the user's message is being stored;
+//! A turn owns only its walk. Its outputs go to its session, which stores events before it sends them; the
+//! pieces of its answer go to the readers at once, unless such an event is before them. The walk does not
+//! wait for that, so the model is asked while the user's message is being stored;
 //! only a tool waits until its call is stored, since it may have side effects.
 
 mod generate;
