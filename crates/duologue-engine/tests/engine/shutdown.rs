@@ -73,6 +73,7 @@ async fn a_running_turn_may_finish() {
     let release = async {
         pass(seconds(20)).await;
         client.say_as("m3", "three");
+        pass(millis(1)).await;
         world.provider.release("slow");
     };
     let since = Instant::now();
