@@ -36,6 +36,7 @@ use anyhow::{Context, Result};
 use crate::{
     options::Options,
     report::Series,
+    run::Outcome,
     scenario::{Scenario, StoreKind},
     subject::Subject,
     surroundings::Surroundings,
@@ -70,7 +71,7 @@ async fn measure_all(options: &Options) -> Result<()> {
     let around = Surroundings::start(options.stores.contains(&StoreKind::Postgres)).await?;
     println!("{}\n\n{}", machine::describe(), report::HEAD);
     let mut failed = 0;
-    let mut idle = Vec::new();
+    let mut idle = String::new();
     for scenario in &options.scenarios {
         for store in options
             .stores
@@ -80,12 +81,12 @@ async fn measure_all(options: &Options) -> Result<()> {
             let mut series = measure(scenario, *store, options, &around).await?;
             failed += print_faults(&series);
             print!("{}", report::rows(scenario, *store, &mut series));
-            idle.extend(report::idle_table(*store, &series));
+            idle += &report::idle_rows(scenario, *store, &series);
         }
     }
     fs::remove_dir_all(&around.folder).unwrap_or_default();
-    for table in idle {
-        println!("\n{table}");
+    if !idle.is_empty() {
+        print!("\n{}\n{idle}", report::IDLE_HEAD);
     }
     println!("\nThe scenarios:\n");
     for scenario in &options.scenarios {
@@ -122,16 +123,9 @@ async fn measure(
             }
             let outcome = run::run(scenario, subject, store, around).await;
             let what = || format!("{} on {}, {subject}", scenario.name, store.as_str());
-            let folder = around.folder.display();
-            let outcome = outcome.with_context(|| format!("{}; files are in {folder}", what()))?;
-            eprintln!(
-                "{} {repetition}/{}: {:.1} µs, {:.1} µs of the database; {} rows checked",
-                what(),
-                options.repetitions,
-                outcome.server_micros(),
-                outcome.database_micros().unwrap_or_default(),
-                outcome.rows_checked,
-            );
+            // The other servers are measured all the same.
+            let outcome = outcome.unwrap_or_else(|error| Outcome::failed(&error));
+            eprintln!("{} {repetition}/{}: {outcome}", what(), options.repetitions);
             series.outcomes.push(outcome);
         }
     }

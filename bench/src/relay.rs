@@ -66,6 +66,8 @@ async fn upgrade(
     Path(session): Path<String>,
     State(relay): State<Relay>,
 ) -> Response {
+    // As Duologue has it; by default it is 128 KiB per connection.
+    let upgrade = upgrade.read_buffer_size(4096);
     upgrade.on_upgrade(async move |socket| {
         // The client sees how its connection ends.
         let _ = Conversation::new(relay, session, socket).run().await;

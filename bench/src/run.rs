@@ -1,6 +1,9 @@
 //! One run: a server on an empty store, the load of a scenario, and the clocks of all processes.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 
@@ -131,7 +134,37 @@ async fn finish(
     Ok(outcome)
 }
 
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (fault, count) in &self.faults {
+            write!(f, "{count} × {fault}; ")?;
+        }
+        if let Some(idle) = self.idle {
+            let memory = idle
+                .connected
+                .memory
+                .resident
+                .saturating_sub(idle.before.resident);
+            write!(f, "{} bytes per session; ", memory / idle.sessions.max(1))?;
+        } else if self.units > 0 {
+            write!(f, "{:.1} µs; ", self.server_micros())?;
+        }
+        if let Some(micros) = self.database_micros() {
+            write!(f, "{micros:.1} µs of the database; ")?;
+        }
+        write!(f, "{} rows checked", self.rows_checked)
+    }
+}
+
 impl Outcome {
+    /// That of a run that could not be finished, or that found wrong rows.
+    pub(crate) fn failed(error: &anyhow::Error) -> Self {
+        Self {
+            faults: Faults::from([(format!("{error:#}"), 1)]),
+            ..Self::default()
+        }
+    }
+
     fn clock(&mut self, before: &Clocks, running: &Running, around: &Surroundings) -> Result<()> {
         let after = Clocks::read(running, around)?;
         self.elapsed = after.at - before.at;

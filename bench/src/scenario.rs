@@ -78,21 +78,52 @@ impl StoreKind {
     }
 }
 
-/// A figure that must be reached on a store.
+/// What must be reached on a store, as far as it is about a scenario.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Goal {
     pub(crate) store: StoreKind,
     /// Of the server's CPU time per unit to the relay's in the same repetition.
-    pub(crate) ratio_max: f64,
+    pub(crate) ratio_max: Option<f64>,
     /// The database's CPU time per unit, in microseconds.
     pub(crate) database_max: Option<f64>,
+    /// The 99th percentile of the time from the last token to `done`, in milliseconds.
+    pub(crate) done_max: Option<f64>,
+    /// Memory per idle session, in kB.
+    pub(crate) kilobytes_max: Option<f64>,
+    /// CPU time per idle session and second, in microseconds.
+    pub(crate) idle_max: Option<f64>,
 }
 
-const fn goal(store: StoreKind, ratio_max: f64, database_max: Option<f64>) -> Goal {
+const fn goal(store: StoreKind) -> Goal {
     Goal {
         store,
-        ratio_max,
-        database_max,
+        ratio_max: None,
+        database_max: None,
+        done_max: None,
+        kilobytes_max: None,
+        idle_max: None,
+    }
+}
+
+const fn ratio(store: StoreKind, max: f64) -> Goal {
+    Goal {
+        ratio_max: Some(max),
+        ..goal(store)
+    }
+}
+
+const fn with_database(store: StoreKind, ratio_max: f64, database_max: f64) -> Goal {
+    Goal {
+        database_max: Some(database_max),
+        ..ratio(store, ratio_max)
+    }
+}
+
+const fn idle(store: StoreKind) -> Goal {
+    Goal {
+        kilobytes_max: Some(12.0),
+        idle_max: Some(2.0),
+        ..goal(store)
     }
 }
 
@@ -141,8 +172,8 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "S1",
         about: "200 sessions × 3 turns × 400 tokens without a pause, one token per upstream write",
         goals: &[
-            goal(StoreKind::Sqlite, 1.2, None),
-            goal(StoreKind::Postgres, 1.2, None),
+            ratio(StoreKind::Sqlite, 1.2),
+            ratio(StoreKind::Postgres, 1.2),
         ],
         ..BASE
     },
@@ -159,8 +190,8 @@ pub(crate) const ALL: &[Scenario] = &[
             stagger: Duration::ZERO,
         }),
         goals: &[
-            goal(StoreKind::Sqlite, 1.3, None),
-            goal(StoreKind::Postgres, 1.3, None),
+            ratio(StoreKind::Sqlite, 1.3),
+            ratio(StoreKind::Postgres, 1.3),
         ],
         ..BASE
     },
@@ -168,14 +199,14 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "S2-100",
         about: "100 sessions × 100 tokens at 50 tokens/s each",
         load: paced(100, 100, 50),
-        goals: &[goal(StoreKind::Postgres, 1.4, None)],
+        goals: &[ratio(StoreKind::Postgres, 1.4)],
         ..BASE
     },
     Scenario {
         name: "S2-500",
         about: "500 sessions × 100 tokens at 50 tokens/s each",
         load: paced(500, 100, 50),
-        goals: &[goal(StoreKind::Postgres, 1.3, None)],
+        goals: &[ratio(StoreKind::Postgres, 1.3)],
         ..BASE
     },
     Scenario {
@@ -192,6 +223,7 @@ pub(crate) const ALL: &[Scenario] = &[
             window: Duration::from_secs(20),
         },
         unit: Unit::Session,
+        goals: &[idle(StoreKind::Sqlite), idle(StoreKind::Postgres)],
         ..BASE
     },
     Scenario {
@@ -205,8 +237,8 @@ pub(crate) const ALL: &[Scenario] = &[
         }),
         unit: Unit::Turn,
         goals: &[
-            goal(StoreKind::Sqlite, 1.5, None),
-            goal(StoreKind::Postgres, 2.0, Some(150.0)),
+            ratio(StoreKind::Sqlite, 1.5),
+            with_database(StoreKind::Postgres, 2.0, 150.0),
         ],
         ..BASE
     },
@@ -218,7 +250,7 @@ pub(crate) const ALL: &[Scenario] = &[
             at_once: 50,
         },
         unit: Unit::Session,
-        goals: &[goal(StoreKind::Postgres, 3.5, Some(500.0))],
+        goals: &[with_database(StoreKind::Postgres, 3.5, 500.0)],
         ..BASE
     },
     Scenario {
@@ -228,6 +260,10 @@ pub(crate) const ALL: &[Scenario] = &[
         stores: POSTGRES,
         delay: Duration::from_millis(20),
         has_peers: false,
+        goals: &[Goal {
+            done_max: Some(1000.0),
+            ..goal(StoreKind::Postgres)
+        }],
         ..BASE
     },
     Scenario {

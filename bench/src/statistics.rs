@@ -11,9 +11,9 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// `None` without figures.
+    /// Of those that are numbers, which a time per nothing is not; `None` without any.
     pub(crate) fn of(figures: impl Iterator<Item = f64>) -> Option<Self> {
-        let mut figures: Vec<f64> = figures.collect();
+        let mut figures: Vec<f64> = figures.filter(|figure| figure.is_finite()).collect();
         figures.sort_by(f64::total_cmp);
         let (min, max) = (*figures.first()?, *figures.last()?);
         let middle = figures.len() / 2;
@@ -65,7 +65,7 @@ mod tests {
         assert_eq!(spread.to_string(), "2.00 [1.00..3.00]");
         let even = Spread::of([1.0, 2.0].into_iter()).unwrap();
         assert_eq!(even.to_string(), "1.50 [1.00..2.00]");
-        assert_eq!(Spread::of(std::iter::empty()), None);
+        assert_eq!(Spread::of([f64::NAN].into_iter()), None);
     }
 
     #[test]

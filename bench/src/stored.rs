@@ -1,9 +1,12 @@
 //! What a server has stored, compared with what its clients have sent and received.
 
-use std::{collections::HashMap, path::PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, ensure};
-use sqlx::{Connection, Row, SqliteConnection, sqlite::SqliteConnectOptions};
+use rusqlite::{Connection, OpenFlags};
 
 use crate::{
     delay::DelayProxy, postgres::Cluster, session::Record, surroundings::Surroundings,
@@ -65,20 +68,10 @@ impl Stored {
             Schema::Messages => "select count(*) from messages where role = 'summary'",
         };
         let count: i64 = match self {
-            Self::Sqlite { file, .. } => {
-                let mut connection = open(file).await?;
-                sqlx::query(count)
-                    .fetch_one(&mut connection)
-                    .await?
-                    .try_get(0)?
-            }
+            Self::Sqlite { file, .. } => open(file)?.query_row(count, (), |row| row.get(0))?,
             Self::Postgres { database, .. } => {
-                let cluster = around.cluster()?;
-                let mut connection = cluster.connect(database).await?;
-                sqlx::query(count)
-                    .fetch_one(&mut connection)
-                    .await?
-                    .try_get(0)?
+                let mut connection = around.cluster()?.connect(database).await?;
+                sqlx::query_scalar(count).fetch_one(&mut connection).await?
             }
         };
         Ok(count.try_into()?)
@@ -110,9 +103,12 @@ impl Stored {
         };
         let rows: Vec<StoredRow> = match self {
             Self::Sqlite { file, .. } => {
-                sqlx::query_as(query)
-                    .fetch_all(&mut open(file).await?)
-                    .await?
+                let connection = open(file)?;
+                let mut statement = connection.prepare(query)?;
+                let rows = statement.query_map((), |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                })?;
+                rows.collect::<Result<_, _>>()?
             }
             Self::Postgres { database, .. } => {
                 let cluster = around.cluster()?;
@@ -137,9 +133,11 @@ impl Stored {
     }
 }
 
-async fn open(file: &PathBuf) -> Result<SqliteConnection> {
-    let options = SqliteConnectOptions::new().filename(file).read_only(true);
-    Ok(SqliteConnection::connect_with(&options).await?)
+fn open(file: &Path) -> Result<Connection> {
+    Ok(Connection::open_with_flags(
+        file,
+        OpenFlags::SQLITE_OPEN_READ_ONLY,
+    )?)
 }
 
 /// The kinds and texts of a session's rows. Without a text, any text is right.

@@ -189,9 +189,12 @@ pub(crate) async fn run<C: Migrate>(
         !before.contains(&migration.version)
             && target.is_none_or(|target| migration.version <= target)
     });
-    let names =
-        applied.map(|migration| format!("{:04}_{}", migration.version, migration.description));
-    Ok(names.collect())
+    Ok(applied.map(name).collect())
+}
+
+/// The name of a migration's file, without its ending.
+pub(crate) fn name(migration: &Migration) -> String {
+    format!("{:04}_{}", migration.version, migration.description)
 }
 
 #[cfg(test)]

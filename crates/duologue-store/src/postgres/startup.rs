@@ -79,7 +79,7 @@ pub(crate) async fn migrate(options: &PgConnectOptions) -> Result<Vec<String>, O
     let applied = apply(&mut transaction).await;
     let applied = applied.map_err(|source| OpenError::Migration {
         place: place.clone(),
-        source,
+        source: source.into(),
     })?;
     transaction
         .execute("deallocate all")

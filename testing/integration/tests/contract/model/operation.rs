@@ -1,5 +1,8 @@
 //! What a plan is made of.
 
+use std::time::Duration;
+
+use duologue_protocol::Timestamp;
 use proptest::{option, prelude::*, sample::Index};
 
 /// One thing to do. Indices choose among what the plan has made so far; where there is nothing to
@@ -111,4 +114,9 @@ pub(super) fn operation(claims_jobs: bool) -> impl Strategy<Value = Operation> {
         1 => index().prop_map(|job| Operation::Renew { job }),
         1 => index().prop_map(|job| Operation::Operate { job }),
     ]
+}
+
+/// So many seconds after 1970.
+pub(super) fn moment(seconds: u64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + Duration::from_secs(seconds)
 }

@@ -10,14 +10,14 @@ use duologue_engine::{
     verify,
 };
 use duologue_protocol::{
-    AssistantMessage, ClientConnected, ConnectionId, EndReason, Event, EventBody, FinishReason,
-    Seq, SessionEnded, SessionId, SessionStarted, SessionSummarized, SummaryStatus, Timestamp,
-    TurnId, UserId, UserMessage,
+    EndReason, Event, EventBody, Seq, SessionEnded, SessionId, SessionSummarized, SummaryStatus,
+    TurnId, UserId,
 };
 use proptest::sample::Index;
 
 use super::{
-    operation::{Operation, Place, Span},
+    events::{answered, connected, first_events, said, started},
+    operation::{Operation, Place, Span, moment},
     pure::{Conflict, Model},
 };
 
@@ -446,10 +446,6 @@ fn time(span: Span) -> Duration {
     }
 }
 
-fn moment(seconds: u64) -> Timestamp {
-    Timestamp::UNIX_EPOCH + Duration::from_secs(seconds)
-}
-
 fn session_id(number: u8) -> SessionId {
     SessionId::new(&format!("s{number}")).unwrap()
 }
@@ -464,57 +460,4 @@ fn server_id(number: u8) -> ServerId {
 
 fn turn_after(events: usize) -> u32 {
     u32::try_from(events).expect("a few")
-}
-
-/// A first event, which tells one claim from another.
-fn first_events(claim: &Claim) -> Vec<Event> {
-    let body = EventBody::SessionStarted(SessionStarted {
-        session_id: claim.session_id.clone(),
-        user_id: claim.user_id.clone(),
-        agent: claim.agent.clone(),
-    });
-    vec![Event {
-        seq: Seq(1),
-        occurred_at: moment(1),
-        turn_id: None,
-        body,
-    }]
-}
-
-fn started(lease: &Lease) -> EventBody {
-    EventBody::SessionStarted(SessionStarted {
-        session_id: lease.session_id.clone(),
-        user_id: lease.user_id.clone(),
-        agent: "guide".to_owned(),
-    })
-}
-
-fn connected(lease: &Lease, reopened: bool) -> EventBody {
-    let connection = ConnectionId(lease.epoch);
-    EventBody::ClientConnected(ClientConnected {
-        connection,
-        reopened,
-    })
-}
-
-/// The epoch in the text tells one holder's events from another's.
-fn said(lease: &Lease) -> EventBody {
-    let text = format!("under {}", lease.epoch).into();
-    EventBody::UserMessage(UserMessage {
-        text,
-        id: None,
-        queued_seq: None,
-    })
-}
-
-fn answered(lease: &Lease) -> EventBody {
-    EventBody::AssistantMessage(AssistantMessage {
-        text: format!("under {}", lease.epoch).into(),
-        finish_reason: FinishReason::Stop,
-        error: None,
-        usage: None,
-        ttft_ms: None,
-        duration_ms: 1,
-        model: "mock".to_owned(),
-    })
 }
