@@ -107,6 +107,13 @@ macro_rules! store_conformance {
             an_ended_session_does_not_lapse
             an_end_deletes_the_draft
 
+            // endings that claim their jobs
+            an_end_claims_its_job_for_a_worker
+            an_end_claims_no_other_job
+            a_repeated_end_returns_the_same_job
+            a_job_claimed_by_an_end_lapses
+            a_refused_end_claims_nothing
+
             // jobs: their results
             a_finished_job_completes_the_session
             a_failed_summary_completes_the_session_too
@@ -132,22 +139,6 @@ macro_rules! store_conformance {
             $crate::$property(&*$open.await).await;
         }
     )*};
-}
-
-/// Tests that a store claims the job of a session that ends.
-///
-/// `$open` is as in [`store_conformance!`](crate::store_conformance).
-#[macro_export]
-macro_rules! claimed_jobs_conformance {
-    ($open:expr) => {
-        $crate::store_conformance! { @each $open;
-            an_end_claims_its_job_for_a_worker
-            an_end_claims_no_other_job
-            a_repeated_end_returns_the_same_job
-            a_job_claimed_by_an_end_lapses
-            a_refused_end_claims_nothing
-        }
-    };
 }
 
 /// Tests the operator's view of a store: one named test for each property.

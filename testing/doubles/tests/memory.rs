@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use duologue_conformance::{claimed_jobs_conformance, inspect_conformance, store_conformance};
+use duologue_conformance::{inspect_conformance, store_conformance};
 use duologue_doubles::memory::MemoryStore;
 use duologue_engine::store::Store;
 
@@ -11,7 +11,6 @@ async fn open() -> Box<dyn Store> {
 }
 
 store_conformance!(open());
-claimed_jobs_conformance!(open());
 
 async fn open_twice() -> (Arc<MemoryStore>, Arc<MemoryStore>) {
     let store = Arc::new(MemoryStore::new());

@@ -1,20 +1,19 @@
 //! The store: which function each operation calls.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use duologue_engine::store::{
     Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
-    SessionRecord, SessionStore, Store, StoreError,
-    normalize::{stored_payload, stored_text},
+    SessionRecord, SessionStore, Store, StoreError, normalize::stored_text,
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
-use futures_util::future::join_all;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::{
     batch::{Answer, Kind},
     call::{Call, CallFailure, FunctionCaller, JsonObject},
+    items::{claim_item, draft_sets, event_json, log_item, under},
     origin::OriginCheck,
     writer::{BatchLimits, BatchWriter},
 };
@@ -76,13 +75,8 @@ impl<C: FunctionCaller> FunctionStore<C> {
         lease: &Lease,
         item: JsonObject,
     ) -> Result<Answer, StoreError> {
-        let item = item
-            .with("session_id", &lease.session_id)
-            .with("user_id", &lease.user_id)
-            .with("server", &lease.server)
-            .with("epoch", lease.epoch);
-        let session = Some(&lease.session_id);
-        self.writer.write(kind, session, item.finish()).await
+        let item = under(lease, item).finish();
+        self.writer.write(kind, Some(&lease.session_id), item).await
     }
 
     /// A write by the worker of a job.
@@ -104,29 +98,10 @@ impl<C: FunctionCaller> FunctionStore<C> {
 #[async_trait]
 impl<C: FunctionCaller> SessionStore for FunctionStore<C> {
     async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
-        let item = JsonObject::new()
-            .with("session_id", &claim.session_id)
-            .with("user_id", &claim.user_id)
-            .with("agent", stored_text(&claim.agent))
-            .with("server", &claim.server)
-            .with("lease_seconds", claim.lease_duration.as_secs_f64())
-            .with("started_at", text_of_time(claim.now));
         let session = Some(&claim.session_id);
-        let answer = self.writer.write(Kind::Claims, session, item.finish());
+        let answer = self.writer.write(Kind::Claims, session, claim_item(claim));
         let row: Option<ClaimedRow> = read(answer.await?)?;
-        let Some(row) = row else {
-            return Ok(None);
-        };
-        let (mut claimed, events) = (Claimed::from(row), &claim.first_events);
-        if claimed.session.last_seq == Seq::ZERO && !events.is_empty() {
-            self.append(&claimed.lease, Seq::ZERO, events).await?;
-            claimed.session.last_seq = Seq(events.len() as u64);
-            claimed.started = true;
-        }
-        if let Some(since) = claim.spent_since {
-            claimed.tokens_spent = Some(self.tokens_spent(&claim.user_id, since).await?);
-        }
-        Ok(Some(claimed))
+        Ok(row.map(Claimed::from))
     }
 
     async fn claim_lapsed(
@@ -175,33 +150,33 @@ impl<C: FunctionCaller> SessionStore for FunctionStore<C> {
         lease: &Lease,
         after: Seq,
         events: &[Event],
-        _claim: Option<&JobClaim>,
+        claim: Option<&JobClaim>,
     ) -> Result<Option<Job>, StoreError> {
-        let answer = self.write_under(Kind::Ends, lease, log_item(after, events));
-        fits(answer.await?)?;
-        Ok(None)
+        let item = log_item(after, events);
+        let item = match claim {
+            Some(claim) => item
+                .with("worker", &claim.worker)
+                .with("lease_seconds", claim.lease_duration.as_secs_f64()),
+            None => item,
+        };
+        let answer = self.write_under(Kind::Ends, lease, item).await?;
+        if is_conflict(&answer) {
+            return Err(StoreError::Conflict);
+        }
+        let row: Option<JobRow> = read(answer)?;
+        Ok(row.map(Job::from))
     }
 
     async fn save_drafts(&self, drafts: &[(Lease, Draft)]) -> Result<Vec<Lease>, StoreError> {
-        // They come together, so they are in one batch.
-        let saves = drafts.iter().map(async |(lease, draft)| {
-            let item = JsonObject::new()
-                .with("turn_id", draft.turn_id)
-                .with("text", stored_text(&draft.text));
-            fits(self.write_under(Kind::Drafts, lease, item).await?)
-        });
-        let mut refused = Vec::new();
-        for (saved, (lease, _)) in join_all(saves).await.into_iter().zip(drafts) {
-            match saved {
-                Err(StoreError::Conflict) => refused.push(lease.clone()),
-                saved => saved?,
-            }
+        let mut lost = Vec::new();
+        for set in draft_sets(drafts) {
+            let answer = self.writer.write(Kind::Drafts, None, set.items);
+            let of_set: HashMap<usize, IgnoredAny> = read(answer.await?)?;
+            let leases = drafts[set.range].iter().map(|(lease, _)| lease).enumerate();
+            let leases = leases.filter(|(position, _)| of_set.contains_key(position));
+            lost.extend(leases.map(|(_, lease)| lease.clone()));
         }
-        match refused.first() {
-            // Those that were only released or have ended are not renewed either.
-            Some(Lease { server, .. }) => self.renew(server, &refused, Duration::ZERO).await,
-            None => Ok(refused),
-        }
+        Ok(lost)
     }
 
     async fn read(
@@ -290,24 +265,6 @@ impl<C: FunctionCaller> Store for FunctionStore<C> {
         self.writer.close().await;
         self.caller.close().await;
     }
-}
-
-/// Events that are appended after `after`.
-fn log_item(after: Seq, events: &[Event]) -> JsonObject {
-    let events: Vec<_> = events.iter().map(event_json).collect();
-    let events = format!("[{}]", events.join(","));
-    let item = JsonObject::new().with("after_seq", after);
-    item.with_json("events", &events)
-}
-
-/// An event as the functions take it. Its number follows from its place.
-fn event_json(event: &Event) -> String {
-    format!(
-        r#"{{"event_type":"{}","occurred_at":"{}","payload":{}}}"#,
-        event.body.event_type(),
-        text_of_time(event.occurred_at),
-        stored_payload(event),
-    )
 }
 
 /// A number of rows as an `integer`.

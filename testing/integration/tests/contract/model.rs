@@ -41,9 +41,8 @@ fn run(
     mut runner: TestRunner,
     fresh: impl Fn() -> (Arc<dyn Store>, Arc<dyn OperatorStore>),
     runtime: &Runtime,
-    claims_jobs: bool,
 ) -> Result<(), TestError<Vec<Operation>>> {
-    let plans = vec(operation(claims_jobs), 1..OPERATIONS_MAX);
+    let plans = vec(operation(), 1..OPERATIONS_MAX);
     runner.run(&plans, |plan| {
         let (store, inspect) = fresh();
         let outcome = runtime.block_on(World::new(&*store, &*inspect).follow(&plan));
@@ -66,10 +65,8 @@ fn assert_agrees(
     cases: u32,
     fresh: impl Fn() -> (Arc<dyn Store>, Arc<dyn OperatorStore>),
     runtime: &Runtime,
-    claims_jobs: bool,
 ) {
-    let runner = TestRunner::new(config(cases));
-    if let Err(error) = run(runner, fresh, runtime, claims_jobs) {
+    if let Err(error) = run(TestRunner::new(config(cases)), fresh, runtime) {
         panic!("{error}");
     }
 }
@@ -80,7 +77,7 @@ fn the_store_in_memory_agrees_with_the_model() {
         let store = Arc::new(MemoryStore::new());
         (Arc::clone(&store) as _, store as _)
     };
-    assert_agrees(256, fresh, &Runtime::new().unwrap(), true);
+    assert_agrees(256, fresh, &Runtime::new().unwrap());
 }
 
 /// Each planted fault is found, with plans that are the same at every run.
@@ -94,7 +91,7 @@ fn every_mutant_is_found() {
             let mutant = Arc::new(Mutant::new(fault));
             (Arc::clone(&mutant) as _, mutant as _)
         };
-        let found = run(runner, fresh, &runtime, true);
+        let found = run(runner, fresh, &runtime);
         let error = found.expect_err("a store with a planted fault agrees with the model");
         println!("{fault:?}: {error}");
     }
@@ -110,7 +107,7 @@ fn sqlite_agrees_with_the_model() {
         other.execute("delete from sessions", ()).unwrap();
         (store.handle(), Arc::clone(&inspect))
     };
-    assert_agrees(40, fresh, &runtime, true);
+    assert_agrees(40, fresh, &runtime);
     runtime.block_on(store.close());
 }
 
@@ -162,7 +159,6 @@ fn agrees_in<G>(
             .unwrap();
         (store.handle(), Arc::clone(inspect))
     };
-    // The functions in Postgres leave each job in the table.
-    assert_agrees(cases, fresh, runtime, false);
+    assert_agrees(cases, fresh, runtime);
     runtime.block_on(store.close());
 }

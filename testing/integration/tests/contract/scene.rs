@@ -16,7 +16,16 @@ pub(crate) fn session_id(name: &str) -> SessionId {
 }
 
 pub(crate) async fn claim(store: &dyn Store, session: &str) -> Lease {
-    let claim = Claim {
+    store
+        .claim(&claim_of(session))
+        .await
+        .unwrap()
+        .unwrap()
+        .lease
+}
+
+pub(crate) fn claim_of(session: &str) -> Claim {
+    Claim {
         session_id: session_id(session),
         user_id: user(),
         agent: "guide".to_owned(),
@@ -25,8 +34,7 @@ pub(crate) async fn claim(store: &dyn Store, session: &str) -> Lease {
         now: Timestamp::UNIX_EPOCH,
         first_events: Vec::new(),
         spent_since: None,
-    };
-    store.claim(&claim).await.unwrap().unwrap().lease
+    }
 }
 
 pub(crate) fn said(seq: u64, text: &str) -> Event {

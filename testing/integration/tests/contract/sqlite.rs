@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use duologue_conformance::{claimed_jobs_conformance, inspect_conformance, store_conformance};
+use duologue_conformance::{inspect_conformance, store_conformance};
 use duologue_engine::store::StoreError;
 use duologue_integration::store::{OpenStore, config};
 use duologue_protocol::Seq;
@@ -18,7 +18,6 @@ use tempfile::TempDir;
 use crate::scene::{assert_unavailable, claim, ended, log, refusal, said};
 
 store_conformance!(OpenStore::sqlite());
-claimed_jobs_conformance!(OpenStore::sqlite());
 inspect_conformance!(async { OpenStore::sqlite().await.inspected().await });
 
 fn file(folder: &TempDir) -> PathBuf {

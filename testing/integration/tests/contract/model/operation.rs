@@ -76,8 +76,7 @@ pub(super) enum Span {
     Long,
 }
 
-/// `claims_jobs`: whether an end may have a worker for its job.
-pub(super) fn operation(claims_jobs: bool) -> impl Strategy<Value = Operation> {
+pub(super) fn operation() -> impl Strategy<Value = Operation> {
     let place =
         prop_oneof![8 => Just(Place::End), 1 => Just(Place::Behind), 1 => Just(Place::Beyond)];
     let span = prop_oneof![Just(Span::None), Just(Span::Long)];
@@ -91,10 +90,7 @@ pub(super) fn operation(claims_jobs: bool) -> impl Strategy<Value = Operation> {
         ),
         8 => (index(), place.clone()).prop_map(|(lease, place)| Operation::Append { lease, place }),
         3 => (index(), place, option::of((0..2_u8, span.clone())))
-            .prop_map(move |(lease, place, claim)| {
-                let claim = claim.filter(|_| claims_jobs);
-                Operation::End { lease, place, claim }
-            }),
+            .prop_map(|(lease, place, claim)| Operation::End { lease, place, claim }),
         2 => index().prop_map(|write| Operation::SendAgain { write }),
         1 => index().prop_map(|lease| Operation::Release { lease }),
         1 => index().prop_map(|lease| Operation::Draft { lease }),
