@@ -34,7 +34,7 @@ pub(crate) fn spawn<E: Send>(
 }
 
 async fn run(context: Arc<Context>, opening: Opening, mut inbox: Inbox) {
-    match open(&context, opening).await {
+    match Box::pin(open(&context, opening)).await {
         Err(error) => {
             if let AttachError::Store(error) = &error {
                 tracing::warn!(
