@@ -19,7 +19,7 @@ use self::{findings::Findings, snapshot::Entry};
 pub use self::{
     findings::Violation,
     invariant::Invariant,
-    read::{check, check_paged, read},
+    read::{check, check_rows, read},
     snapshot::SessionSnapshot,
 };
 

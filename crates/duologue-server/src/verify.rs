@@ -11,20 +11,30 @@ use std::{
 use duologue_engine::{
     store::{
         StoreError,
-        operators::{OperatorStore, PageLimits, PagedSession},
+        operators::{OperatorStore, ReadLimits},
     },
     verify::{self, Violation},
 };
+use duologue_protocol::SessionId;
 use duologue_store::{OpenError, StoreConfig};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
-/// What is read in one query: enough to hide the latency of the database, and bounded, so that memory does not
-/// grow with what is stored.
-const PAGE: PageLimits = PageLimits {
-    sessions: 250,
-    rows: 5_000,
-    bytes: 4 << 20,
+/// Session ids that are read in one query.
+const PAGE_SESSIONS: u32 = 1000;
+
+/// Sessions that are read in one query.
+const CHUNK_SESSIONS: usize = 50;
+
+/// What of their logs is read in one query. Memory does not grow with what is stored.
+const CHUNK_LIMITS: ReadLimits = ReadLimits {
+    rows: 2_000,
+    bytes: 2 << 20,
 };
+
+/// Queries at a time: enough to hide the latency of the database, and few enough not to slow down the
+/// servers that use it.
+const CONCURRENT_READS: usize = 4;
 
 /// How often the progress is written.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -67,28 +77,37 @@ pub async fn run(
         written_at: Instant::now(),
         result: Verification::default(),
     };
-    let mut page = store.stored_page(None, PAGE).await?;
-    while let Some(last) = page.last() {
-        let after = last.session_id.clone();
-        // The next page is read while this one is checked.
-        let next = store.stored_page(Some(&after), PAGE);
-        let (next, checked) = tokio::join!(next, check_page(&*store, page, &mut report));
-        checked?;
-        page = next?;
+    let mut after = None;
+    loop {
+        let page = store.session_ids(after.as_ref(), PAGE_SESSIONS).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.clone());
+        let mut checked = stream::iter(page.chunks(CHUNK_SESSIONS))
+            .map(|sessions| check_all(&*store, sessions))
+            .buffered(CONCURRENT_READS);
+        while let Some(chunk) = checked.try_next().await? {
+            for violations in chunk {
+                report.add(&violations)?;
+            }
+        }
     }
     report.finish()
 }
 
-async fn check_page(
+/// Checks these sessions, and returns what is wrong with each.
+async fn check_all(
     store: &dyn OperatorStore,
-    page: Vec<PagedSession>,
-    report: &mut Report<impl Write, impl Write>,
-) -> Result<(), VerifyError> {
-    for session in page {
-        let violations = verify::check_paged(store, session).await?;
-        report.add(&violations)?;
+    mut sessions: &[SessionId],
+) -> Result<Vec<Vec<Violation>>, StoreError> {
+    let mut found = Vec::with_capacity(sessions.len());
+    while !sessions.is_empty() {
+        let read = store.stored_sessions(sessions, CHUNK_LIMITS).await?;
+        sessions = sessions.get(read.len().max(1)..).unwrap_or_default();
+        for session in read {
+            found.push(verify::check_rows(store, session).await?);
+        }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// What was found so far, and where it is written.

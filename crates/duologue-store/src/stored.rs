@@ -10,7 +10,7 @@ use duologue_engine::{
         operators::{JobRecord, StoredEvent, StoredSession},
     },
 };
-use duologue_protocol::{Event, Seq, SessionId, Timestamp, TurnId, UserId};
+use duologue_protocol::{Event, PayloadError, Seq, SessionId, Timestamp, TurnId, UserId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -132,14 +132,25 @@ impl From<StoredEventRow> for StoredEvent {
             event_type,
             payload,
         } = row;
-        let occurred_at = occurred_at.unwrap_or_default().parse::<Timestamp>();
-        let event = match occurred_at {
-            // The cause would repeat what somebody said.
-            Ok(time) => Event::read(seq, time, &event_type, payload).map_err(|e| e.to_string()),
-            Err(_) => Err("its time cannot be read".to_owned()),
-        };
-        Self { seq, epoch, event }
+        stored_event(seq, epoch, &occurred_at.unwrap_or_default(), |seq, time| {
+            Event::read(seq, time, &event_type, payload)
+        })
     }
+}
+
+/// An event of a log, or why it cannot be read.
+pub(crate) fn stored_event(
+    seq: Seq,
+    epoch: u64,
+    occurred_at: &str,
+    read: impl FnOnce(Seq, Timestamp) -> Result<Event, PayloadError>,
+) -> StoredEvent {
+    let event = match occurred_at.parse() {
+        // The cause would repeat what somebody said.
+        Ok(time) => read(seq, time).map_err(|e| e.to_string()),
+        Err(_) => Err("its time cannot be read".to_owned()),
+    };
+    StoredEvent { seq, epoch, event }
 }
 
 impl From<ClaimedRow> for Claimed {

@@ -11,7 +11,7 @@ use super::fixture::{
 use duologue_engine::{
     store::{
         JobEnd, JobRelease, SessionRecord, SessionStatus, Store,
-        operators::{JobRecord, JobState, Jobs, OperatorStore, RetryOutcome},
+        operators::{JobRecord, JobState, Jobs, OperatorStore, ReadLimits, RetryOutcome},
     },
     verify::{self, Violation},
 };
@@ -84,6 +84,39 @@ pub async fn rows_are_read_in_pages(store: &dyn Store, inspect: &dyn OperatorSto
     assert_eq!(seqs, [3, 4, 5]);
     assert_eq!(inspect.rows(&session_id("s"), Seq(6), 3).await.unwrap(), []);
     assert_eq!(inspect.rows(&session_id("t"), Seq(0), 3).await.unwrap(), []);
+}
+
+/// Sessions that are read together are as those that are read alone, up to the limits; what the limits cut off can
+/// be read afterwards.
+pub async fn sessions_are_read_together(store: &dyn Store, inspect: &dyn OperatorStore) {
+    for name in ["a", "b", "c"] {
+        let lease = start(store, name).await;
+        let turn = [said(2, "hello"), answered(3, "well"), ended(4)];
+        store.end(&lease, Seq(1), &turn).await.unwrap();
+    }
+    let ids = ["a", "gone", "b", "c"].map(session_id);
+    for (rows, bytes) in [(100, 1 << 20), (6, 1 << 20), (1, 1 << 20), (100, 1)] {
+        let limits = ReadLimits { rows, bytes };
+        let mut read = Vec::new();
+        while read.len() < ids.len() {
+            let rest = &ids[read.len()..];
+            let some = inspect.stored_sessions(rest, limits).await.unwrap();
+            let logs: usize = some.iter().map(|session| session.log.len()).sum();
+            assert!(logs <= rows as usize, "{logs} rows, limit {rows}");
+            assert!(!some.is_empty());
+            read.extend(some);
+        }
+        for (id, session) in ids.iter().zip(read) {
+            assert_eq!(session.session_id, *id);
+            let alone = verify::read(inspect, id).await.unwrap();
+            let Some(alone) = alone else {
+                assert_eq!((session.head, session.log), (None, Vec::new()));
+                continue;
+            };
+            assert_eq!(session.head.unwrap(), alone.head);
+            assert_eq!(session.log, alone.log[..session.log.len()]);
+        }
+    }
 }
 
 async fn jobs(inspect: &dyn OperatorStore, which: Jobs) -> Vec<JobRecord> {

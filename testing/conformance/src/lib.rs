@@ -152,6 +152,7 @@ macro_rules! inspect_conformance {
             all_sessions_are_found_page_by_page
             a_session_is_read_as_it_is_kept
             rows_are_read_in_pages
+            sessions_are_read_together
             a_job_shows_how_it_stands
             a_failed_job_is_tried_again
             a_job_that_failed_again_is_tried_again

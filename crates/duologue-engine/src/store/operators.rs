@@ -38,28 +38,27 @@ pub trait OperatorStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<StoredEvent>, StoreError>;
 
-    /// Reads the sessions after `after` in the order of [`session_ids`](Self::session_ids), each as it was at one
-    /// moment, up to the limits of a page. Empty means that there are no more.
-    async fn stored_page(
+    /// Reads the first of these sessions, in their order, each as it was at one moment: at least one, and as many as
+    /// the limits allow.
+    async fn stored_sessions(
         &self,
-        after: Option<&SessionId>,
-        limits: PageLimits,
-    ) -> Result<Vec<PagedSession>, StoreError> {
-        let ids = self.session_ids(after, limits.sessions).await?;
-        let mut page = Vec::with_capacity(ids.len());
-        for session_id in ids {
-            let head = match self.stored_session(&session_id).await {
+        sessions: &[SessionId],
+        _limits: ReadLimits,
+    ) -> Result<Vec<SessionRows>, StoreError> {
+        let mut read = Vec::with_capacity(sessions.len());
+        for session_id in sessions {
+            let head = match self.stored_session(session_id).await {
                 Ok(head) => head,
                 Err(StoreError::Corrupt(_)) => None,
                 Err(error) => return Err(error),
             };
-            page.push(PagedSession {
-                session_id,
+            read.push(SessionRows {
+                session_id: session_id.clone(),
                 head,
                 log: Vec::new(),
             });
         }
-        Ok(page)
+        Ok(read)
     }
 
     /// Up to `limit` jobs whose ids come after `after`, oldest first. Empty means that there are no
@@ -81,23 +80,21 @@ pub trait OperatorStore: Send + Sync + 'static {
     async fn restored(&self) -> Result<u64, StoreError>;
 }
 
-/// How much [`OperatorStore::stored_page`] reads. A page has at least one session.
+/// How much of the logs [`OperatorStore::stored_sessions`] reads.
 #[derive(Clone, Copy, Debug)]
-pub struct PageLimits {
-    /// Sessions.
-    pub sessions: u32,
-    /// Rows of logs, of all sessions together.
+pub struct ReadLimits {
+    /// Rows, of all sessions together.
     pub rows: u32,
-    /// Payloads, of all sessions together. The last row read may exceed it.
+    /// Bytes of payloads, of all sessions together. The last row read may exceed it.
     pub bytes: u32,
 }
 
-/// A session as a page of [`OperatorStore::stored_page`] has it.
+/// A session as [`OperatorStore::stored_sessions`] reads it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PagedSession {
+pub struct SessionRows {
     /// Which one.
     pub session_id: SessionId,
-    /// All but its log. `None`: it cannot be read, or was deleted meanwhile.
+    /// All but its log. `None`: it cannot be read, or it does not exist (any more).
     pub head: Option<StoredSession>,
     /// The first rows of its log. Where they end before `log_end`, [`OperatorStore::rows`] has the rest.
     pub log: Vec<StoredEvent>,

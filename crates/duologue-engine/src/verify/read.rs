@@ -10,7 +10,7 @@ use super::{
 };
 use crate::store::{
     StoreError,
-    operators::{OperatorStore, PagedSession, StoredEvent, StoredSession},
+    operators::{OperatorStore, SessionRows, StoredEvent, StoredSession},
 };
 
 /// Rows of a log that are read at a time.
@@ -64,11 +64,11 @@ pub async fn check(
 }
 
 /// The same for a session that has been read with others.
-pub async fn check_paged(
+pub async fn check_rows(
     store: &dyn OperatorStore,
-    session: PagedSession,
+    session: SessionRows,
 ) -> Result<Vec<Violation>, StoreError> {
-    let PagedSession {
+    let SessionRows {
         session_id,
         head,
         log,

@@ -1,17 +1,18 @@
 //! Reads sessions and jobs as they are stored, for operators.
 
-use duologue_engine::store::operators::{
-    JobRecord, Jobs, PageLimits, PagedSession, StoredEvent, StoredSession,
+use duologue_engine::store::{
+    StoreError,
+    operators::{JobRecord, Jobs, ReadLimits, SessionRows, StoredEvent, StoredSession},
 };
-use duologue_protocol::{Seq, SessionId};
+use duologue_protocol::{Event, Seq, SessionId};
 use rusqlite::{Connection, OptionalExtension as _, Row};
-use serde_json::Value;
 
 use super::{
     claims::{in_seconds, session_json},
     failure::SqliteFailure,
+    log::text,
 };
-use crate::stored::{HeadRow, StoredEventRow, corrupt, from_json, integer};
+use crate::stored::{self, HeadRow, corrupt, from_json, integer};
 
 /// A job's row as JSON, with how it stands.
 macro_rules! job_json {
@@ -107,34 +108,30 @@ pub(super) fn stored_session(
     Ok(row.map(StoredSession::from))
 }
 
-pub(super) fn page(
+pub(super) fn stored_sessions(
     connection: &Connection,
-    after: Option<&SessionId>,
-    limits: PageLimits,
-) -> Result<Vec<PagedSession>, SqliteFailure> {
+    sessions: Vec<SessionId>,
+    limits: ReadLimits,
+) -> Result<Vec<SessionRows>, SqliteFailure> {
     // One transaction, so that all is of one moment. It is rolled back, since it changes nothing.
     let transaction = connection.unchecked_transaction()?;
-    let mut heads = transaction.prepare_cached(concat!(
-        "select s.session_id, ",
-        head_json!(),
-        " from sessions as s where ?1 is null or s.session_id > ?1 order by s.session_id limit ?2"
-    ))?;
     let mut events = transaction.prepare_cached(
         "select seq, epoch, occurred_at, event_type, payload from session_events
         where session_id = ?1 order by seq limit ?2",
     )?;
-    let after = after.map(SessionId::as_str);
-    let mut heads = heads.query((after, limits.sessions))?;
     let (mut rows_left, mut bytes_left) = (limits.rows, limits.bytes as usize);
-    let mut page = Vec::new();
-    while rows_left > 0
-        && bytes_left > 0
-        && let Some(row) = heads.next()?
-    {
-        let (id, json): (String, String) = (row.get(0)?, row.get(1)?);
-        let head = from_json::<HeadRow>(&json).ok();
+    let mut read = Vec::with_capacity(sessions.len());
+    for session_id in sessions {
+        if rows_left == 0 || bytes_left == 0 {
+            break;
+        }
+        let head = match stored_session(&transaction, &session_id) {
+            Ok(head) => head,
+            Err(SqliteFailure(StoreError::Corrupt(_))) => None,
+            Err(failure) => return Err(failure),
+        };
         let mut log = Vec::new();
-        let mut rows = events.query((&id, rows_left))?;
+        let mut rows = events.query((session_id.as_str(), rows_left))?;
         while bytes_left > 0
             && let Some(row) = rows.next()?
         {
@@ -143,13 +140,13 @@ pub(super) fn page(
             rows_left -= 1;
             log.push(stored_event(row)?);
         }
-        page.push(PagedSession {
-            session_id: SessionId::new(&id).map_err(corrupt)?,
-            head: head.map(StoredSession::from),
+        read.push(SessionRows {
+            session_id,
+            head,
             log,
         });
     }
-    Ok(page)
+    Ok(read)
 }
 
 pub(super) fn rows(
@@ -171,16 +168,14 @@ pub(super) fn rows(
 }
 
 fn stored_event(row: &Row<'_>) -> Result<StoredEvent, SqliteFailure> {
-    let (seq, epoch, payload): (i64, i64, String) = (row.get(0)?, row.get(1)?, row.get(4)?);
-    let row = StoredEventRow {
-        seq: Seq(u64::try_from(seq).map_err(corrupt)?),
-        epoch: u64::try_from(epoch).map_err(corrupt)?,
-        occurred_at: Some(row.get(2)?),
-        event_type: row.get(3)?,
-        // No event has it as its payload, so it is reported as what it is: unreadable.
-        payload: serde_json::from_str(&payload).unwrap_or(Value::Null),
-    };
-    Ok(row.into())
+    let (seq, epoch): (i64, i64) = (row.get(0)?, row.get(1)?);
+    let (time, event_type) = (text(row, 2)?, text(row, 3)?);
+    Ok(stored::stored_event(
+        Seq(u64::try_from(seq).map_err(corrupt)?),
+        u64::try_from(epoch).map_err(corrupt)?,
+        time,
+        |seq, time| Event::read_text(seq, time, event_type, text(row, 4).unwrap_or_default()),
+    ))
 }
 
 pub(super) fn jobs(

@@ -8,7 +8,7 @@ use duologue_protocol::{Event, EventBody, Seq, SessionId, Timestamp, UserId};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::{claims::in_seconds, failure::SqliteFailure};
-use crate::stored::{EventRow, corrupt, from_json, integer, text_of_time};
+use crate::stored::{corrupt, integer, text_of_time};
 
 /// Events on their way into the log.
 pub(super) struct NewEvents {
@@ -188,15 +188,18 @@ pub(super) fn read(
 }
 
 fn event(row: &Row<'_>) -> Result<Event, SqliteFailure> {
-    let (seq, occurred_at, payload): (i64, String, String) =
-        (row.get(0)?, row.get(1)?, row.get(3)?);
-    let row = EventRow {
-        seq: Seq(u64::try_from(seq).map_err(corrupt)?),
-        occurred_at: occurred_at.parse().map_err(corrupt)?,
-        event_type: row.get(2)?,
-        payload: from_json(&payload)?,
-    };
-    Ok(row.event()?)
+    let seq: i64 = row.get(0)?;
+    let seq = Seq(u64::try_from(seq).map_err(corrupt)?);
+    let occurred_at = text(row, 1)?.parse().map_err(corrupt)?;
+    let (event_type, payload) = (text(row, 2)?, text(row, 3)?);
+    let event = Event::read_text(seq, occurred_at, event_type, payload);
+    Ok(event.map_err(corrupt)?)
+}
+
+/// A column's text, without a copy.
+pub(super) fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str, SqliteFailure> {
+    let text = row.get_ref(column)?.as_str();
+    Ok(text.map_err(corrupt)?)
 }
 
 /// A session that ended before the moment has no answers after it.

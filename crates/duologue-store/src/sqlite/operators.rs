@@ -5,7 +5,6 @@
 //! a moment for the one short write there is.
 
 use std::{
-    num::NonZero,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -14,7 +13,7 @@ use async_trait::async_trait;
 use duologue_engine::store::{
     StoreError,
     operators::{
-        JobRecord, JobState, Jobs, OperatorStore, PageLimits, PagedSession, RetryOutcome,
+        JobRecord, JobState, Jobs, OperatorStore, ReadLimits, RetryOutcome, SessionRows,
         StoredEvent, StoredSession,
     },
 };
@@ -63,7 +62,7 @@ impl SqliteOperatorStore {
             Ok(Self {
                 path,
                 busy_timeout,
-                readers: Readers::start(NonZero::<u16>::MIN, config.acquire_timeout, connect),
+                readers: Readers::start(config.connections_max, config.acquire_timeout, connect),
             })
         })
         .await
@@ -128,14 +127,14 @@ impl OperatorStore for SqliteOperatorStore {
             .await
     }
 
-    async fn stored_page(
+    async fn stored_sessions(
         &self,
-        after: Option<&SessionId>,
-        limits: PageLimits,
-    ) -> Result<Vec<PagedSession>, StoreError> {
-        let after = after.cloned();
+        sessions: &[SessionId],
+        limits: ReadLimits,
+    ) -> Result<Vec<SessionRows>, StoreError> {
+        let sessions = sessions.to_vec();
         self.readers
-            .read(move |connection| inspection::page(connection, after.as_ref(), limits))
+            .read(move |connection| inspection::stored_sessions(connection, sessions, limits))
             .await
     }
 
