@@ -16,6 +16,7 @@ mod limits;
 mod logs;
 mod messages;
 mod model_tools;
+mod opening;
 mod outage;
 mod queue;
 mod readers;
