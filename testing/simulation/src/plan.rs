@@ -6,10 +6,13 @@ use duologue_observer::canary;
 use duologue_protocol::{SessionId, UserId};
 use fastrand::Rng;
 
-use crate::database::Faults;
+use crate::database::{Faults, Link};
 
 /// How long things go wrong.
 pub(crate) const TURBULENCE: Duration = Duration::from_secs(40);
+
+/// Round trips to the database: on the same machine, in the same region, and far away.
+const ROUND_TRIPS_MS: [u64; 3] = [0, 20, 80];
 
 /// How a client behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +65,7 @@ pub(crate) struct Plan {
     /// The conversations of each client.
     pub(crate) clients: Vec<Vec<Talk>>,
     pub(crate) faults: Faults,
+    pub(crate) link: Link,
     pub(crate) latency_max: Duration,
     pub(crate) nemesis_seed: u64,
     pub(crate) database_seed: u64,
@@ -113,6 +117,12 @@ impl Plan {
             model_seed: rng.u64(..),
             tools_seed: rng.u64(..),
             network_seed: rng.u64(..),
+            link: Link {
+                round_trip: Duration::from_millis(
+                    ROUND_TRIPS_MS[rng.usize(0..ROUND_TRIPS_MS.len())],
+                ),
+                connections: rng.usize(1..=3),
+            },
         }
     }
 }
