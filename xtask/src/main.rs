@@ -12,6 +12,7 @@ mod autobahn;
 mod browser;
 mod external;
 mod fuzz;
+mod latency;
 mod lines;
 mod outcome;
 mod schema;
@@ -65,6 +66,9 @@ fn run(command: &str, rest: &[String]) -> anyhow::Result<Outcome> {
     );
     if command == "ci" {
         return steps::run_all(&root);
+    }
+    if command == "latency" {
+        return latency::latency(&root);
     }
     if command == "settings" {
         return settings::write(&root);

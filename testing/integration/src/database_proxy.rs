@@ -15,7 +15,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::postgres::Database;
+use crate::{latency::database_delay, postgres::Database};
 
 /// A running proxy. It ends, and cuts its connections, when it is dropped.
 ///
@@ -25,7 +25,7 @@ use crate::postgres::Database;
 pub struct DatabaseProxy {
     database: Database,
     port: u16,
-    delay_ms: Arc<AtomicU64>,
+    delay: Delay,
     _accepting: JoinSet<()>,
 }
 
@@ -35,14 +35,14 @@ impl DatabaseProxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await;
         let listener = listener.expect("there is a free port");
         let own_port = listener.local_addr().expect("it is bound").port();
-        let delay_ms = Arc::new(AtomicU64::new(0));
+        let delay = Delay::new(database_delay());
         let mut accepting = JoinSet::new();
         let target_port = database.cluster().port();
-        accepting.spawn(accept(listener, target_port, Arc::clone(&delay_ms)));
+        accepting.spawn(accept(listener, target_port, delay.clone()));
         Self {
             database,
             port: own_port,
-            delay_ms,
+            delay,
             _accepting: accepting,
         }
     }
@@ -60,24 +60,45 @@ impl DatabaseProxy {
     /// From now on, whatever a client sends is passed on only after `delay`, so that every round
     /// trip takes so much longer.
     pub fn delay(&self, delay: Duration) {
-        let milliseconds = u64::try_from(delay.as_millis()).expect("a delay is short");
-        self.delay_ms.store(milliseconds, Ordering::Relaxed);
+        self.delay.set(delay);
     }
 }
 
-async fn accept(listener: TcpListener, port: u16, delay_ms: Arc<AtomicU64>) {
+/// By how much what a client sends is delayed. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Delay(Arc<AtomicU64>);
+
+impl Delay {
+    pub(crate) fn new(delay: Duration) -> Self {
+        let new = Self(Arc::default());
+        new.set(delay);
+        new
+    }
+
+    fn set(&self, delay: Duration) {
+        let milliseconds = u64::try_from(delay.as_millis()).expect("a delay is short");
+        self.0.store(milliseconds, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Passes on connections to `port` of loopback, until it is dropped.
+pub(crate) async fn accept(listener: TcpListener, port: u16, delay: Delay) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
-        let delay_ms = Arc::clone(&delay_ms);
+        let delay = delay.clone();
         connections.spawn(async move {
             // How it ends shows at both its ends.
-            let _ = connect(client, port, &delay_ms).await;
+            let _ = connect(client, port, &delay).await;
         });
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn connect(mut client: TcpStream, port: u16, delay_ms: &AtomicU64) -> io::Result<()> {
+async fn connect(mut client: TcpStream, port: u16, delay: &Delay) -> io::Result<()> {
     let mut server = TcpStream::connect(("127.0.0.1", port)).await?;
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
@@ -88,7 +109,7 @@ async fn connect(mut client: TcpStream, port: u16, delay_ms: &AtomicU64) -> io::
             if length == 0 {
                 return to_server.shutdown().await;
             }
-            let delay = Duration::from_millis(delay_ms.load(Ordering::Relaxed));
+            let delay = delay.get();
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }

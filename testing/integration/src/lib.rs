@@ -12,6 +12,7 @@ pub mod database_proxy;
 pub mod fault_proxy;
 pub mod issuer;
 mod jwt;
+pub mod latency;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod postgrest;
