@@ -101,7 +101,7 @@ impl SimulatedNemesis {
             database,
             faults: plan.faults,
             trace,
-            next_at: Duration::from_secs(2),
+            next_at: plan.turbulent_from,
             damages: BTreeMap::new(),
             outages: Spans::default(),
             disturbances: Spans::default(),

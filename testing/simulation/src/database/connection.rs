@@ -157,7 +157,8 @@ impl SessionStore for Connection {
 
     async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
         if self.database.mutant == Some(Mutant::HoldsConnectionsUnpolled) {
-            self.pool.hold_unpolled(&lease.session_id).await;
+            let round_trip = self.database.link.round_trip;
+            self.pool.hold_unpolled(&lease.session_id, round_trip).await;
         }
         let operation = self.database.store.save_draft(lease, draft);
         self.call(Kind::Write, "save_draft", operation, nothing)

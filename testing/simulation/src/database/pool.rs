@@ -67,16 +67,15 @@ impl Pool {
     }
 
     /// Has a connection for as long as the session waits for an append, and does not use it.
-    pub(super) async fn hold_unpolled(&self, session_id: &SessionId) {
+    /// It is sent first, which takes a round trip; until then the session may go on.
+    pub(super) async fn hold_unpolled(&self, session_id: &SessionId, round_trip: Duration) {
         let Ok(_connection) = self.connection().await else {
             return;
         };
+        sleep(round_trip.max(LOOK_INTERVAL)).await;
         let unpolled = async {
-            loop {
+            while self.appending().contains(session_id) {
                 sleep(LOOK_INTERVAL).await;
-                if !self.appending().contains(session_id) {
-                    return;
-                }
             }
         };
         // Then the database rolls it back, and the connection is free.
