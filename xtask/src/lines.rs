@@ -56,7 +56,7 @@ fn part_of(path: &str) -> Option<String> {
             let name = folders.next()?;
             folders.next().map(|_| format!("{group}/{name}"))
         }
-        single @ ("web" | "xtask") => Some(single.to_owned()),
+        single @ ("bench" | "web" | "xtask") => Some(single.to_owned()),
         _ => None,
     }
 }
@@ -101,7 +101,7 @@ pub(crate) fn table(parts: &BTreeMap<String, Part>) -> String {
     let mut table = "| part | what it is | code | tests |\n|---|---|---:|---:|\n".to_owned();
     let groups: [(&str, &[&str]); 2] = [
         ("product", &["crates/", "web"]),
-        ("apparatus", &["testing/", "xtask"]),
+        ("apparatus", &["bench", "testing/", "xtask"]),
     ];
     for (name, prefixes) in groups {
         let members = parts

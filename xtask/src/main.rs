@@ -9,6 +9,7 @@
 )]
 
 mod autobahn;
+mod bench;
 mod browser;
 mod external;
 mod fuzz;
@@ -57,6 +58,7 @@ fn run(command: &str, rest: &[String]) -> anyhow::Result<Outcome> {
         "simulate" => return simulate::simulate(&root, rest),
         "torture" => return steps::torture(&root, rest),
         "fuzz" => return fuzz::run(&root, rest),
+        "bench" => return bench::bench(&root, rest),
         _ => {}
     }
     anyhow::ensure!(

@@ -3,7 +3,7 @@
 //! As root on a machine with `apt-get`, as in CI, missing programs are installed; elsewhere the command
 //! that installs them is printed, since nothing should be installed on a developer's machine unasked.
 
-mod python;
+pub(crate) mod python;
 
 use std::{
     fs,
@@ -69,7 +69,8 @@ const REQUIRED_PACKAGES: &[RequiredPackage] = &[
 pub(crate) fn run(root: &Path) -> anyhow::Result<Outcome> {
     programs(root)?;
     npm_packages(root)?;
-    python::environment(root)?;
+    python::TESTS.make(root)?;
+    python::BENCH.make(root)?;
     if !succeeds(&mut cargo(root, "deny --version")) {
         external::run(&mut cargo(root, &format!("install --locked {CARGO_DENY}")))?;
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    autobahn, browser,
+    autobahn, bench, browser,
     external::{cargo, failure_message, run},
     latency,
     outcome::Outcome,
@@ -79,6 +79,11 @@ pub(crate) const ALL: &[Step] = &[
         name: "simulate",
         about: "run 300 seeds of the simulation; arguments: --seeds N --from S, or --seed S",
         run: |root| simulate::simulate(root, &[]),
+    },
+    Step {
+        name: "bench",
+        about: "run the benchmark; in ci only --smoke, which checks that all is right",
+        run: |root| bench::bench(root, &["--smoke".to_owned()]),
     },
     Step {
         name: "deny",

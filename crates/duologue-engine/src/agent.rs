@@ -9,7 +9,7 @@ use std::sync::Arc;
 use duologue_protocol::{FollowUp, UserId};
 use serde_json::Value;
 
-use crate::tool::{Tool, ToolDefinition};
+use crate::tool::{OfferedTool, Tool};
 
 /// Answers in sessions: chooses the next step of each turn, and has the prompts and tools for it.
 ///
@@ -93,7 +93,7 @@ pub enum Step {
     /// Let the model answer; it may call these tools.
     Generate {
         /// Empty if the model shall answer without tools, or cannot call any.
-        tools: Vec<ToolDefinition>,
+        tools: Vec<Arc<OfferedTool>>,
     },
 }
 

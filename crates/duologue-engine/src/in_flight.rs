@@ -42,20 +42,38 @@ impl InFlightBytes {
         }
     }
 
-    /// Whether the limit is exceeded.
-    pub(crate) fn is_full(&self) -> bool {
-        !self.has_room_for(0)
-    }
-
     /// Whether this many bytes can be added within the limit.
     pub(crate) fn has_room_for(&self, bytes: u64) -> bool {
         self.bytes.load(Ordering::Relaxed) + bytes <= self.bytes_max
     }
 }
 
-#[cfg(test)]
 impl InFlightGuard {
+    /// Its part of the bytes in flight.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Adds bytes, also beyond the limit.
+    pub(crate) fn grow(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        self.in_flight.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Releases bytes, at most its part.
+    pub(crate) fn shrink(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.in_flight.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether it can grow by this many bytes within the limit of the process.
+    pub(crate) fn has_room_for(&self, bytes: u64) -> bool {
+        self.in_flight.has_room_for(bytes)
+    }
+
     /// For tests that have no process.
+    #[cfg(test)]
     pub(crate) fn nothing() -> Self {
         let bytes_in_flight_max = std::num::NonZeroU64::MIN;
         InFlightBytes::new(&ProcessLimits {

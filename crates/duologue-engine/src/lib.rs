@@ -25,6 +25,7 @@ mod log;
 pub mod provider;
 pub mod rate;
 mod reader;
+pub mod rearmed_timer;
 mod session;
 mod session_id_hash;
 mod sessions;
@@ -41,7 +42,7 @@ pub use crate::session::replay;
 pub use crate::{
     context::{Limits, Parts},
     engine::Engine,
-    reader::{Delivery, Reader, SharedFrame},
+    reader::{Delivery, Reader, SharedFrame, SharedTokens},
     session::{AttachError, Position},
     session_id_hash::SessionIdHash,
 };

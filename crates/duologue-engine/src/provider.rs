@@ -4,11 +4,11 @@ pub mod attempt;
 
 use std::{sync::Arc, time::Duration};
 
-use duologue_protocol::Usage;
+use duologue_protocol::{TextPieces, Usage};
 use futures_util::stream::BoxStream;
 use serde_json::Value;
 
-use crate::{BoxError, tool::ToolDefinition};
+use crate::{BoxError, tool::OfferedTool};
 
 /// Streams a model's answers.
 ///
@@ -38,7 +38,7 @@ pub struct Request {
     /// The conversation so far, oldest first; the last is a user's or a tool's.
     pub messages: Vec<Message>,
     /// The tools that the model may call. Empty means none.
-    pub tools: Vec<ToolDefinition>,
+    pub tools: Vec<Arc<OfferedTool>>,
     /// The longest answer, in tokens.
     pub output_tokens_max: u32,
 }
@@ -89,8 +89,8 @@ pub struct ModelCall {
 /// A piece of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Chunk {
-    /// Text, never empty.
-    Text(String),
+    /// Pieces of text, at least one. What came together stays together.
+    Text(TextPieces),
     /// The model works on what is not shown yet, its reasoning or the arguments of a call. It only
     /// says that the answer has not stalled; [`attempt::generate`] keeps it to itself.
     Progress,

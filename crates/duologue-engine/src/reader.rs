@@ -23,7 +23,7 @@ use crate::{
     store::StoreError,
 };
 
-pub use self::frame::{Delivery, SharedFrame};
+pub use self::frame::{Delivery, SharedFrame, SharedTokens};
 pub(crate) use self::{
     catch_up::CatchUp,
     queue::ReaderSink,
@@ -79,6 +79,14 @@ impl Reader {
             self.replay(batch).await;
         } else {
             self.queue.receive(batch).await;
+        }
+    }
+
+    /// Appends to a batch that was received what has become ready since, possibly nothing.
+    pub fn receive_ready(&mut self, batch: &mut Vec<Delivery>) {
+        let is_live = self.greeting.is_empty() && self.catch_up.is_none();
+        if is_live && !matches!(batch.last(), Some(Delivery::Close(_))) {
+            self.queue.receive_ready(batch);
         }
     }
 

@@ -1,8 +1,10 @@
 //! The seam to tools: functions that an agent may use.
 
+use std::{ops::Deref, sync::OnceLock};
+
 use async_trait::async_trait;
 use duologue_protocol::{CallId, SessionId, UserId};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use crate::BoxError;
 
@@ -37,6 +39,45 @@ pub struct ToolDefinition {
     /// A JSON Schema of type `object`. For each property, `title` names it for people, `pattern`,
     /// `enum` and `type` say what is allowed, and `description` and `examples` say so in words.
     pub parameters: Value,
+}
+
+/// A tool as an agent offers it to models: made once per agent, and shared by all requests.
+#[derive(Debug)]
+pub struct OfferedTool {
+    definition: ToolDefinition,
+    parameters_json: OnceLock<Box<RawValue>>,
+}
+
+impl OfferedTool {
+    /// A tool that models see as `definition` describes it.
+    pub fn new(definition: ToolDefinition) -> Self {
+        Self {
+            definition,
+            parameters_json: OnceLock::new(),
+        }
+    }
+
+    /// The definition's parameters as JSON text, which is written once.
+    pub fn parameters_json(&self) -> &RawValue {
+        self.parameters_json.get_or_init(|| {
+            let json = serde_json::value::to_raw_value(&self.definition.parameters);
+            json.expect("every value can be written as JSON")
+        })
+    }
+}
+
+impl Deref for OfferedTool {
+    type Target = ToolDefinition;
+
+    fn deref(&self) -> &ToolDefinition {
+        &self.definition
+    }
+}
+
+impl PartialEq for OfferedTool {
+    fn eq(&self, other: &Self) -> bool {
+        self.definition == other.definition
+    }
 }
 
 /// For whom a tool is called.

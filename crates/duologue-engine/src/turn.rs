@@ -22,7 +22,8 @@ pub(crate) mod usage_meter;
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use duologue_protocol::{
-    CallId, ErrorCode, EventBody, FinishReason, FollowUp, Routed, ToolCall, TurnId, Usage,
+    CallId, ErrorCode, EventBody, FinishReason, FollowUp, Routed, TextPieces, ToolCall, TurnId,
+    Usage,
 };
 use futures_util::FutureExt;
 use serde_json::Value;
@@ -35,7 +36,7 @@ use crate::{
     context::Context,
     provider::{Message, ProviderError},
     store::Lease,
-    tool::ToolDefinition,
+    tool::OfferedTool,
     transcript::{Transcript, recent},
     turn::usage_meter::UsageMeter,
 };
@@ -48,8 +49,8 @@ const OUTPUTS_QUEUED_MAX: usize = 256;
 pub(crate) enum Output {
     /// An event for the log.
     Event(EventBody),
-    /// A piece of the answer, never empty.
-    Text(String),
+    /// Pieces of the answer, at least one.
+    Text(TextPieces),
     /// Opened once everything before it is stored.
     Barrier(oneshot::Sender<()>),
     /// The end; nothing follows.
@@ -133,7 +134,7 @@ pub(crate) struct Turn {
     /// The conversation up to now, growing with the turn's own tool calls.
     messages: Vec<Message>,
     /// What the model may call. Decided by the route.
-    tools: Vec<ToolDefinition>,
+    tools: Vec<Arc<OfferedTool>>,
     calls_made: u16,
     answer_bytes: usize,
     spent: UsageMeter,
@@ -263,7 +264,7 @@ impl Turn {
     async fn ask(&mut self, question: FollowUp) -> Result<Node, TurnError> {
         let text = question.question.clone();
         self.emit(EventBody::FollowUp(question)).await?;
-        self.put(Output::Text(text)).await?;
+        self.put(Output::Text(text.into())).await?;
         Ok(Node::Done(FinishReason::FollowUp))
     }
 

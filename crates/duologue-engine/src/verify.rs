@@ -19,7 +19,7 @@ use self::{findings::Findings, snapshot::Entry};
 pub use self::{
     findings::Violation,
     invariant::Invariant,
-    read::{check, read},
+    read::{check, check_paged, read},
     snapshot::SessionSnapshot,
 };
 

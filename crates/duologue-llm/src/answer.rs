@@ -16,12 +16,15 @@ use serde_json::{Value, error::Category};
 
 use crate::{
     calls::{Calls, TooManyCalls, without_nul},
-    sse::{Event, SseDecoder, TooLong},
-    wire::response::{Choice, Completion, Content},
+    sse::{SseDecoder, TooLong},
+    wire::response::{Choice, Completion, Content, plain_text},
 };
 
 /// The data of the event that ends a stream.
 const DONE: &str = "[DONE]";
+
+/// Pieces that come together stay together, up to this many: readers' queues are bounded.
+const PIECES_MAX: usize = 256;
 
 /// Why an answer cannot be read to its end.
 #[derive(Debug, thiserror::Error)]
@@ -65,26 +68,21 @@ impl StreamedAnswer {
 
     /// Reads the next bytes. What came before an error can still be taken.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), AnswerError> {
-        let mut events = Vec::new();
-        let decoded = match &mut self.sse {
-            Some(sse) => sse.decode(bytes, &mut events),
+        let Self { sse, answer } = self;
+        let read = match sse {
+            Some(sse) => sse.decode(bytes, &mut |data| answer.event(data)),
             None => Ok(()),
         };
-        self.events(&events)
-            .and(decoded.map_err(AnswerError::from))
-            .or_else(|e| self.forgive(e))
+        read.or_else(|error| self.forgive(error))
     }
 
     /// Reads the end of the stream.
     pub(crate) fn end(&mut self) -> Result<(), AnswerError> {
-        let mut events = Vec::new();
-        let decoded = self
-            .sse
-            .take()
-            .map_or(Ok(()), |sse| sse.finish(&mut events));
+        let Self { sse, answer } = self;
+        let sse = sse.take();
+        let read = sse.map_or(Ok(()), |sse| sse.finish(&mut |data| answer.event(data)));
         // What the end cuts off is half an event more often than a whole one. Half an event is no
         // news beside the end itself.
-        let read = self.events(&events).and(decoded.map_err(AnswerError::from));
         match read {
             Err(error @ AnswerError::Reported(_)) => self.forgive(error),
             Ok(()) | Err(_) => self.answer.end(),
@@ -99,10 +97,6 @@ impl StreamedAnswer {
     /// Whether the model has said all; only the count of tokens may still come.
     pub(crate) fn is_complete(&self) -> bool {
         self.answer.is_over || self.answer.reason.is_some()
-    }
-
-    fn events(&mut self, events: &[Event]) -> Result<(), AnswerError> {
-        events.iter().try_for_each(|event| self.answer.event(event))
     }
 
     /// An answer that is complete is good, whatever happens after it.
@@ -150,7 +144,22 @@ impl Answer {
             self.finish(self.reason.unwrap_or(StopReason::Stop));
             return Ok(());
         }
+        if let Some(text) = plain_text(data) {
+            self.text(&text);
+            return Ok(());
+        }
         self.completion(data.as_bytes())
+    }
+
+    fn text(&mut self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        let text = without_nul(text);
+        match self.chunks.back_mut() {
+            Some(Chunk::Text(pieces)) if pieces.count() < PIECES_MAX => pieces.push(&text),
+            _ => self.chunks.push_back(Chunk::Text((*text).into())),
+        }
     }
 
     fn completion(&mut self, json: &[u8]) -> Result<(), AnswerError> {
@@ -172,9 +181,7 @@ impl Answer {
         let is_at_work = delta.is_reasoning() || !delta.tool_calls.is_empty();
         let text = delta.content.map(Content::into_text);
         for text in text.into_iter().chain(delta.refusal) {
-            if !text.is_empty() {
-                self.chunks.push_back(Chunk::Text(without_nul(text)));
-            }
+            self.text(&text);
         }
         for piece in delta.tool_calls {
             self.calls.add(piece)?;

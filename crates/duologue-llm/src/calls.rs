@@ -11,6 +11,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use duologue_engine::provider::{ModelCall, StopReason};
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
@@ -123,8 +125,8 @@ impl Call {
             text => serde_json::from_str(text).map_or(Value::Null, value_without_nul),
         };
         ModelCall {
-            id: without_nul(self.id),
-            name: without_nul(self.name),
+            id: without_nul(self.id).into_owned(),
+            name: without_nul(self.name).into_owned(),
             arguments,
         }
     }
@@ -135,9 +137,10 @@ fn is_json(text: &str) -> bool {
 }
 
 /// Replaces NUL, which databases refuse in text, by the replacement character.
-pub(crate) fn without_nul(text: String) -> String {
+pub(crate) fn without_nul<'a>(text: impl Into<Cow<'a, str>>) -> Cow<'a, str> {
+    let text = text.into();
     if text.contains('\0') {
-        text.replace('\0', "\u{fffd}")
+        text.replace('\0', "\u{fffd}").into()
     } else {
         text
     }
@@ -145,11 +148,11 @@ pub(crate) fn without_nul(text: String) -> String {
 
 fn value_without_nul(value: Value) -> Value {
     match value {
-        Value::String(text) => Value::String(without_nul(text)),
+        Value::String(text) => Value::String(without_nul(text).into_owned()),
         Value::Array(items) => items.into_iter().map(value_without_nul).collect(),
         Value::Object(fields) => fields
             .into_iter()
-            .map(|(name, value)| (without_nul(name), value_without_nul(value)))
+            .map(|(name, value)| (without_nul(name).into_owned(), value_without_nul(value)))
             .collect(),
         other => other,
     }

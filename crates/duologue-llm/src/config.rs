@@ -29,6 +29,12 @@ pub struct OpenAiConfig {
     /// How long connecting may take.
     #[serde(with = "duration")]
     pub connect_timeout: Duration,
+    /// The most answers at a time; each has a connection of its own. A request above the limit waits
+    /// for the end of another.
+    pub connections_max: u16,
+    /// The most connections that stay open for later requests. More than that are closed after their
+    /// answer.
+    pub idle_connections_max: u16,
     /// The longest line, and the longest event, of a streamed answer. A longer one fails it.
     pub sse_line_bytes_max: u32,
 }
@@ -126,6 +132,8 @@ mod tests {
             usage_in_stream: true,
             output_tokens_field: OutputTokensField::MaxCompletionTokens,
             connect_timeout: Duration::from_secs(5),
+            connections_max: 100,
+            idle_connections_max: 10,
             sse_line_bytes_max: 1 << 20,
         }
     }
@@ -217,6 +225,8 @@ mod tests {
             "usage_in_stream": false,
             "output_tokens_field": "max_tokens",
             "connect_timeout": "5s",
+            "connections_max": 4096,
+            "idle_connections_max": 256,
             "sse_line_bytes_max": 1_048_576,
         });
         let read: OpenAiConfig = serde_json::from_value(section.clone()).unwrap();

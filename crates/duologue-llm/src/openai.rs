@@ -10,11 +10,14 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use reqwest::{
-    Client, RequestBuilder, Response, Url,
+    Client, RequestBuilder, Response,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue},
     redirect, retry,
 };
-use tokio::time::{Duration, Instant, timeout, timeout_at};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Duration, Instant, timeout, timeout_at},
+};
 
 use crate::{
     answer::{self, AnswerError, StreamedAnswer},
@@ -53,8 +56,11 @@ pub struct OpenAi {
 struct Inner {
     config: OpenAiConfig,
     client: Client,
-    url: Url,
+    /// The request for an answer, without its body.
+    request: reqwest::Request,
     authorization: Option<HeaderValue>,
+    /// A permit for each answer that may be on its way.
+    connections: Arc<Semaphore>,
 }
 
 impl OpenAi {
@@ -65,6 +71,7 @@ impl OpenAi {
         let mut client = Client::builder()
             .user_agent(concat!("duologue/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(config.connect_timeout)
+            .pool_max_idle_per_host(config.idle_connections_max.into())
             .redirect(redirect::Policy::none())
             // The engine decides what is tried again.
             .retry(retry::never());
@@ -72,12 +79,17 @@ impl OpenAi {
             client = client.no_proxy();
         }
         let client = client.build().map_err(ConfigError::Client)?;
+        let post = authorized(client.post(url), authorization.as_ref())
+            .header(ACCEPT, "text/event-stream, application/json")
+            .header(CONTENT_TYPE, "application/json");
+        let connections = usize::from(config.connections_max);
         Ok(Self {
             inner: Arc::new(Inner {
                 config,
+                request: post.build().map_err(ConfigError::Client)?,
                 client,
-                url,
                 authorization,
+                connections: Arc::new(Semaphore::new(connections)),
             }),
         })
     }
@@ -106,12 +118,10 @@ impl Inner {
         self: Arc<Self>,
         request: &Request,
     ) -> Result<BoxStream<'static, Result<Chunk, ProviderError>>, ProviderError> {
-        let body = ChatRequest::new(request, &self.config);
-        let post = self
-            .authorized(self.client.post(self.url.clone()))
-            .header(ACCEPT, "text/event-stream, application/json")
-            .json(&body);
-        let response = post.send().await.map_err(unavailable)?;
+        let permit = Arc::clone(&self.connections).acquire_owned().await;
+        let permit = permit.expect("the semaphore is never closed");
+        let response = self.client.execute(self.post(request)).await;
+        let response = response.map_err(unavailable)?;
         if !response.status().is_success() {
             return Err(self.refusal(response).await);
         }
@@ -122,6 +132,7 @@ impl Inner {
             answer: StreamedAnswer::new(self.config.sse_line_bytes_max as usize),
             endpoint: self,
             response: Some(response),
+            _permit: permit,
             failure: None,
             trailer_deadline: None,
         };
@@ -132,12 +143,12 @@ impl Inner {
         Ok(chunks.boxed())
     }
 
-    /// Shows the key, if there is one.
-    fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
-        match &self.authorization {
-            Some(authorization) => request.header(AUTHORIZATION, authorization),
-            None => request,
-        }
+    /// The HTTP request for an answer.
+    fn post(&self, request: &Request) -> reqwest::Request {
+        let body = serde_json::to_vec(&ChatRequest::new(request, &self.config));
+        let mut post = self.request.try_clone().expect("it has no body");
+        *post.body_mut() = Some(body.expect("every request can be written as JSON").into());
+        post
     }
 
     /// Reads an answer that came as a whole, from an endpoint that does not stream.
@@ -187,6 +198,7 @@ struct Reading {
     response: Option<Response>,
     /// What is passed on when all that came before it has been.
     failure: Option<ProviderError>,
+    _permit: OwnedSemaphorePermit,
     /// When the answer is taken as it is; known once the model has said all.
     trailer_deadline: Option<Instant>,
 }
@@ -249,6 +261,14 @@ impl Reading {
         let rest = async { while let Ok(Some(_)) = response.chunk().await {} };
         // If the end does not come, the connection is closed; nothing else depends on it.
         drop(timeout(END_TIMEOUT, rest).await);
+    }
+}
+
+/// Shows the key, if there is one.
+fn authorized(request: RequestBuilder, authorization: Option<&HeaderValue>) -> RequestBuilder {
+    match authorization {
+        Some(authorization) => request.header(AUTHORIZATION, authorization),
+        None => request,
     }
 }
 

@@ -5,15 +5,14 @@
 //! end of the stream cuts off is still given out, since some endpoints leave out the last blank
 //! line; `id` and `retry` are passed over; and lines and events have a largest size.
 //!
+//! An event is its data. Its name (`event:`) is dropped: endpoints that use one repeat it in the data.
+//!
 //! Invariant: how the bytes are cut into calls of [`SseDecoder::decode`] changes nothing.
 
 #[cfg(test)]
 mod tests;
 
 use memchr::{memchr, memchr2};
-
-/// One event. Its name (`event:`) is dropped: endpoints that use one repeat it in the data.
-pub(crate) type Event = String;
 
 /// A line or an event exceeds the limit: the endpoint is broken, or hostile.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,14 +48,21 @@ impl SseDecoder {
         }
     }
 
-    /// Decodes the next bytes and appends the events that they complete. After an error, the
-    /// stream is beyond repair; what was appended before it is good.
-    pub(crate) fn decode(
+    /// Decodes the next bytes and gives out the events that they complete, until one of them is refused.
+    /// After an error, the stream is beyond repair; what was given out before it is good.
+    pub(crate) fn decode<E: From<TooLong>>(
         &mut self,
         mut bytes: &[u8],
-        events: &mut Vec<Event>,
-    ) -> Result<(), TooLong> {
+        give: &mut impl FnMut(&str) -> Result<(), E>,
+    ) -> Result<(), E> {
         while !bytes.is_empty() {
+            if let Some((data, rest)) = self.whole_event(bytes) {
+                self.check_size(bytes.len() - rest.len() - 2)?;
+                self.at_start = false;
+                give(&String::from_utf8_lossy(data))?;
+                bytes = rest;
+                continue;
+            }
             if std::mem::take(&mut self.after_cr) && bytes[0] == b'\n' {
                 bytes = &bytes[1..];
                 continue;
@@ -69,11 +75,11 @@ impl SseDecoder {
             self.check_size(self.line.len() + end)?;
             self.after_cr = bytes[end] == b'\r';
             if self.line.is_empty() {
-                self.end_line(&bytes[..end], events)?;
+                self.end_line(&bytes[..end], give)?;
             } else {
                 let mut line = std::mem::take(&mut self.line);
                 line.extend_from_slice(&bytes[..end]);
-                self.end_line(&line, events)?;
+                self.end_line(&line, give)?;
                 // Keeps the room for the next line that a cut falls into.
                 line.clear();
                 self.line = line;
@@ -83,14 +89,33 @@ impl SseDecoder {
         Ok(())
     }
 
-    /// Ends the stream, and appends the event that it cuts off, if there is one.
-    pub(crate) fn finish(mut self, events: &mut Vec<Event>) -> Result<(), TooLong> {
+    /// Ends the stream, and gives out the event that it cuts off, if there is one.
+    pub(crate) fn finish<E: From<TooLong>>(
+        mut self,
+        give: &mut impl FnMut(&str) -> Result<(), E>,
+    ) -> Result<(), E> {
         let line = std::mem::take(&mut self.line);
-        self.end_line(&line, events)?;
-        self.end_line(b"", events)
+        self.end_line(&line, give)?;
+        self.end_line(b"", give)
     }
 
-    fn end_line(&mut self, line: &[u8], events: &mut Vec<Event>) -> Result<(), TooLong> {
+    /// The usual case, read where it is: one line of data and its blank line, between other events. Returns
+    /// the data, and the bytes after the event.
+    fn whole_event<'a>(&self, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        if self.after_cr || !self.line.is_empty() || self.data.is_some() {
+            return None;
+        }
+        let value = bytes.strip_prefix(b"data:")?;
+        let (value, rest) = value.split_at(memchr2(b'\n', b'\r', value)?);
+        let rest = rest.strip_prefix(b"\n\n")?;
+        Some((value.strip_prefix(b" ").unwrap_or(value), rest))
+    }
+
+    fn end_line<E: From<TooLong>>(
+        &mut self,
+        line: &[u8],
+        give: &mut impl FnMut(&str) -> Result<(), E>,
+    ) -> Result<(), E> {
         let is_first = std::mem::take(&mut self.at_start);
         let line = match line.strip_prefix(b"\xef\xbb\xbf") {
             Some(rest) if is_first => rest,
@@ -98,8 +123,7 @@ impl SseDecoder {
         };
         if line.is_empty() {
             let data = self.data.take();
-            events.extend(data.map(|data| String::from_utf8_lossy(&data).into_owned()));
-            return Ok(());
+            return data.map_or(Ok(()), |data| give(&String::from_utf8_lossy(&data)));
         }
         let (field, value) = match memchr(b':', line) {
             Some(colon) => (&line[..colon], &line[colon + 1..]),

@@ -6,11 +6,11 @@
 #[path = "support/endpoint.rs"]
 mod endpoint;
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{path::Path, process::Stdio, sync::Arc, time::Duration};
 
 use duologue_engine::{
     provider::{Chunk, Message, ModelCall, ProviderError, StopReason},
-    tool::ToolDefinition,
+    tool::{OfferedTool, ToolDefinition},
 };
 use serde_json::json;
 use tokio::{
@@ -116,7 +116,7 @@ async fn tool_calls_go_there_and_back() {
     let aimock = Aimock::start().await;
     let provider = provider(&aimock.base_url);
     let mut request = request("where is my order?");
-    request.tools.push(get_order());
+    request.tools.push(Arc::new(OfferedTool::new(get_order())));
 
     let outcome = ask(&provider, request.clone()).await;
     let call = |id: &str, order_id: &str| ModelCall {

@@ -43,7 +43,7 @@ fn finished() -> Chunk {
 }
 
 fn text(text: &str) -> Chunk {
-    Chunk::Text(text.to_owned())
+    Chunk::Text(text.into())
 }
 
 fn is_unavailable(outcome: &Outcome) -> bool {
@@ -402,4 +402,28 @@ async fn the_engine_asks_again_after_a_passing_fault() {
 async fn the_provider_never_shows_its_key() {
     let shown = format!("{:?}", provider("https://api.example.com/v1"));
     assert!(!shown.contains("1234"), "{shown}");
+}
+
+/// One answer at a time: the second request is not sent before the first answer is over, and then it is.
+#[tokio::test]
+async fn no_more_answers_than_connections_are_on_their_way() {
+    let upstream = ScriptedUpstream::start().await;
+    upstream.will(Script::stream().say("one").hold("first").finish("stop"));
+    upstream.will_say("two");
+    drop(provider(&upstream.base_url()));
+    let mut config = config(&upstream.base_url());
+    config.connections_max = 1;
+    let provider = OpenAi::new(config).unwrap();
+    let first = ask(&provider, request("one"));
+    let second = ask(&provider, request("two"));
+    let release = async {
+        upstream.wait_for_requests(1).await;
+        // Whatever was sent at the same time would have arrived before the answer to this one.
+        let models = provider.check().await;
+        assert!(models.is_ok(), "{models:?}");
+        assert_eq!(upstream.requests().len(), 2);
+        upstream.release("first");
+    };
+    let (first, second, ()) = tokio::join!(first, second, release);
+    assert_eq!((first.text(), second.text()), ("one".into(), "two".into()));
 }

@@ -152,7 +152,7 @@ impl Script {
             tokio::time::sleep(self.delay).await;
         }
         self.sent += 1;
-        (Ok(Chunk::Text(piece)), Some(self))
+        (Ok(Chunk::Text(piece.into())), Some(self))
     }
 
     fn finished(&self) -> Chunk {

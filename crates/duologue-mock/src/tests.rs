@@ -68,7 +68,7 @@ async fn turn(messages: Vec<Message>) -> Chunks {
 
 fn text(chunks: &Chunks) -> String {
     let texts = chunks.iter().filter_map(|chunk| match chunk {
-        Ok(Chunk::Text(text)) => Some(text.as_str()),
+        Ok(Chunk::Text(text)) => Some(&**text),
         _ => None,
     });
     texts.collect()

@@ -10,6 +10,8 @@ mod event;
 mod id;
 mod received;
 mod server_frame;
+mod text_pieces;
+mod token_frames;
 
 pub use crate::{
     client_frame::{ClientFrame, FrameError, OnBusy, UserInput},
@@ -27,6 +29,8 @@ pub use crate::{
         DegradedReason, END_OF_RESPONSE, ErrorFrame, GoAwayReason, Role, ServerFrame,
         SessionOpened, TextFrames,
     },
+    text_pieces::TextPieces,
+    token_frames::TokenFrames,
 };
 
 /// A moment in time, in UTC, written as RFC 3339 with up to microseconds.

@@ -15,6 +15,8 @@
 //! a digit. Any other single word may be a value or just a word, so it is asked for again once. Longer
 //! text is a new message.
 
+use std::sync::Arc;
+
 use duologue_engine::agent::{ModelTools, Plan, Situation, Step};
 use serde_json::{Map, Value};
 
@@ -235,7 +237,7 @@ impl<'a> Decision<'a> {
                 let tools = self.agent.tools.values();
                 tools
                     .filter(|tool| !self.forbidden.contains(&tool.name()))
-                    .map(|tool| tool.offered.clone())
+                    .map(|tool| Arc::clone(&tool.offered))
                     .collect()
             }
         };

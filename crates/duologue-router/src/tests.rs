@@ -207,7 +207,7 @@ fn asked(plan: Plan) -> FollowUp {
 #[track_caller]
 fn offered(plan: Plan) -> Vec<String> {
     match plan.step {
-        Step::Generate { tools } => tools.into_iter().map(|tool| tool.name).collect(),
+        Step::Generate { tools } => tools.iter().map(|tool| tool.name.clone()).collect(),
         _ => panic!("{plan:?}"),
     }
 }

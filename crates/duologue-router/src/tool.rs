@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use duologue_engine::tool::{Tool, ToolDefinition};
+use duologue_engine::tool::{OfferedTool, Tool, ToolDefinition};
 use jsonschema::Validator;
 use serde_json::{Map, Value};
 
@@ -16,7 +16,7 @@ pub(crate) struct AgentTool {
     pub(crate) tool: Arc<dyn Tool>,
     pub(crate) is_idempotent: bool,
     /// What a model receives: the definition without the parameters that are bound to the user.
-    pub(crate) offered: ToolDefinition,
+    pub(crate) offered: Arc<OfferedTool>,
     /// The required ones first, in the schema's order.
     pub(crate) parameters: Vec<Parameter>,
     /// The `$defs` of the schema, which its properties may refer to.
@@ -56,7 +56,7 @@ impl AgentTool {
         Ok(Self {
             tool: Arc::clone(tool),
             is_idempotent: config.idempotent.unwrap_or_else(|| tool.is_idempotent()),
-            offered: offered(definition, &parameters),
+            offered: Arc::new(OfferedTool::new(offered(definition, &parameters))),
             parameters,
             shared,
             others: Others::of(schema),

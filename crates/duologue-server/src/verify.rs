@@ -9,19 +9,22 @@ use std::{
 };
 
 use duologue_engine::{
-    store::{StoreError, operators::OperatorStore},
-    verify,
+    store::{
+        StoreError,
+        operators::{OperatorStore, PageLimits, PagedSession},
+    },
+    verify::{self, Violation},
 };
 use duologue_store::{OpenError, StoreConfig};
-use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
-/// Session ids that are read in one query.
-const PAGE_SESSIONS: u32 = 1000;
-
-/// Sessions that are read concurrently: enough to hide the latency of the database, and few enough not
-/// to slow down the servers that use it.
-const CONCURRENT_READS: usize = 4;
+/// What is read in one query: enough to hide the latency of the database, and bounded, so that memory does not
+/// grow with what is stored.
+const PAGE: PageLimits = PageLimits {
+    sessions: 250,
+    rows: 5_000,
+    bytes: 4 << 20,
+};
 
 /// How often the progress is written.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -54,39 +57,72 @@ pub enum VerifyError {
 /// Checks all sessions. Violations are written to `out`, the progress to `progress` if that is given.
 pub async fn run(
     config: &StoreConfig,
-    mut out: impl Write,
-    mut progress: Option<impl Write>,
+    out: impl Write,
+    progress: Option<impl Write>,
 ) -> Result<Verification, VerifyError> {
     let store = duologue_store::open_for_operators(config).await?;
-    let mut result = Verification::default();
-    let mut written_at = Instant::now();
-    let mut after = None;
-    loop {
-        let page = store.session_ids(after.as_ref(), PAGE_SESSIONS).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.clone());
-        let mut checked = stream::iter(&page)
-            .map(|session| verify::check(&*store as &dyn OperatorStore, session))
-            .buffered(CONCURRENT_READS);
-        while let Some(violations) = checked.try_next().await? {
-            result.sessions += 1;
-            result.violating += u64::from(!violations.is_empty());
-            result.violations += violations.len() as u64;
-            for violation in violations {
-                writeln!(out, "{violation}")?;
-            }
-            if let Some(progress) = &mut progress
-                && written_at.elapsed() >= PROGRESS_INTERVAL
-            {
-                written_at = Instant::now();
-                write!(progress, "\r{} sessions checked", result.sessions)?;
-                progress.flush()?;
-            }
+    let mut report = Report {
+        out,
+        progress,
+        written_at: Instant::now(),
+        result: Verification::default(),
+    };
+    let mut page = store.stored_page(None, PAGE).await?;
+    while let Some(last) = page.last() {
+        let after = last.session_id.clone();
+        // The next page is read while this one is checked.
+        let next = store.stored_page(Some(&after), PAGE);
+        let (next, checked) = tokio::join!(next, check_page(&*store, page, &mut report));
+        checked?;
+        page = next?;
+    }
+    report.finish()
+}
+
+async fn check_page(
+    store: &dyn OperatorStore,
+    page: Vec<PagedSession>,
+    report: &mut Report<impl Write, impl Write>,
+) -> Result<(), VerifyError> {
+    for session in page {
+        let violations = verify::check_paged(store, session).await?;
+        report.add(&violations)?;
+    }
+    Ok(())
+}
+
+/// What was found so far, and where it is written.
+struct Report<O, P> {
+    out: O,
+    progress: Option<P>,
+    written_at: Instant,
+    result: Verification,
+}
+
+impl<O: Write, P: Write> Report<O, P> {
+    /// Adds what was found in one session.
+    fn add(&mut self, violations: &[Violation]) -> io::Result<()> {
+        self.result.sessions += 1;
+        self.result.violating += u64::from(!violations.is_empty());
+        self.result.violations += violations.len() as u64;
+        for violation in violations {
+            writeln!(self.out, "{violation}")?;
         }
+        if let Some(progress) = &mut self.progress
+            && self.written_at.elapsed() >= PROGRESS_INTERVAL
+        {
+            self.written_at = Instant::now();
+            write!(progress, "\r{} sessions checked", self.result.sessions)?;
+            progress.flush()?;
+        }
+        Ok(())
     }
-    if let Some(progress) = &mut progress {
-        // The next output overwrites the line.
-        write!(progress, "\r")?;
+
+    fn finish(mut self) -> Result<Verification, VerifyError> {
+        if let Some(progress) = &mut self.progress {
+            // The next output overwrites the line.
+            write!(progress, "\r")?;
+        }
+        Ok(self.result)
     }
-    Ok(result)
 }

@@ -34,24 +34,24 @@ pub struct StoreConfig {
     pub supabase_key: SecretString,
     /// The schema of the project that has our tables.
     pub supabase_schema: String,
-    /// Connections to Postgres or to the REST interface, or readers of the SQLite file.
+    /// Connections to Postgres, two of them for the writer; simultaneous requests to the REST interface, beside
+    /// the writer's; or readers of the SQLite file.
     pub connections_max: NonZero<u16>,
-    /// How long a request waits for a connection, or for a place in the queue of the SQLite writer.
+    /// How long an operation waits for a connection, or a write for its batch.
     #[serde(with = "duration")]
     pub acquire_timeout: Duration,
-    /// How long Postgres may take for one operation.
+    /// How long Postgres may take for one call: an operation, or a batch of writes.
     #[serde(with = "duration")]
     pub statement_timeout: Duration,
-    /// How long an operation on Postgres waits for a row that another one holds.
+    /// How long a write to Postgres is repeated while another transaction has locked its row.
     #[serde(with = "duration")]
     pub lock_timeout: Duration,
     /// How long SQLite waits for another process that has locked its file.
     #[serde(with = "duration")]
     pub busy_timeout: Duration,
-    /// Operations that SQLite commits together.
+    /// Writes that are committed together.
     pub batch_max: NonZero<u16>,
-    /// Operations that wait for the SQLite writer. Those beyond wait for `acquire_timeout` and then
-    /// fail.
+    /// Writes that wait for the writer. Those beyond wait for `acquire_timeout` and then fail.
     pub queue_max: NonZero<u16>,
 }
 

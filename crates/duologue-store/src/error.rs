@@ -49,7 +49,7 @@ pub enum OpenError {
         /// The database.
         file: PathBuf,
         /// What SQLite said.
-        source: sqlx::Error,
+        source: rusqlite::Error,
     },
     /// The database would acknowledge what a crash can still take back.
     #[error("{place} does not keep what it acknowledges: `{setting}` is `{value}`")]
@@ -124,7 +124,7 @@ pub enum OpenError {
         /// Which database.
         place: String,
         /// What went wrong.
-        source: sqlx::migrate::MigrateError,
+        source: BoxError,
     },
     /// The URL of the project is malformed.
     #[error(

@@ -1,86 +1,26 @@
-//! What the SQL functions (`migrations/postgres`) take and give, whether they are called over a
-//! connection to Postgres or over HTTP.
+//! The store in Postgres, by way of SQL functions (`migrations/postgres`): for several servers at once.
+//!
+//! Every operation is one call of a function that answers in JSON, so one [`FunctionStore`] serves every way to
+//! call a function: over a connection to Postgres ([`postgres`](crate::postgres)), or over HTTP
+//! ([`supabase`](crate::supabase)). Nothing depends on the state of a connection, so a pooler that assigns
+//! another one to each transaction may stand in between.
+//!
+//! | part | what it does |
+//! |---|---|
+//! | `call` | a function with its arguments, what its failure means, and when it is repeated |
+//! | `store`, `operators` | the traits of the engine: which function each operation calls |
+//! | `writer` | the one task that sends the writes of all sessions, in batches |
+//! | `batch` | the writes that are sent together, and their answers |
+//! | `origin` | the check for a restore from a backup |
 
-use duologue_engine::store::{Job, JobEnd, StoreError, normalize::stored_payload};
-use duologue_protocol::Event;
-use serde::Deserialize;
+mod batch;
+mod call;
+mod operators;
+mod origin;
+mod store;
+mod writer;
 
-use crate::stored::{corrupt, text_of_time};
-
-/// What `duologue_check_origin` found. A database that is not where it was last seen was restored from a
-/// backup or has failed over: its logs may lack what clients have seen, so each got a new id, and nobody
-/// holds a lease any more.
-#[derive(Debug, Deserialize)]
-pub(crate) struct OriginCheck {
-    /// The number of sessions, if that is so.
-    restored: Option<u64>,
-    /// What of the origin this role may not read: `system`, `timeline`.
-    unreadable: Vec<String>,
-}
-
-impl OriginCheck {
-    /// Logs what an operator should know.
-    pub(crate) fn log(&self) {
-        if let Some(sessions) = self.restored {
-            tracing::warn!(
-                sessions,
-                "store.restored: the database was restored or has failed over; clients replay their logs"
-            );
-        }
-        if !self.unreadable.is_empty() {
-            tracing::warn!(
-                unreadable = self.unreadable.join(", "),
-                "store.origin_unreadable: a restore may not be recognised; run `duologue restored` after one"
-            );
-        }
-    }
-}
-
-/// Reads the answer of a function that says whether the write fitted.
-pub(crate) fn conflict_unless(fits: bool) -> Result<(), StoreError> {
-    if fits {
-        Ok(())
-    } else {
-        Err(StoreError::Conflict)
-    }
-}
-
-/// Reads the answer of `duologue_finish_job`.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "it is passed on as it was read"
-)]
-pub(crate) fn job_end(outcome: Option<String>) -> Result<JobEnd, StoreError> {
-    match outcome.as_deref() {
-        Some("applied") => Ok(JobEnd::Applied),
-        Some("superseded") => Ok(JobEnd::Superseded),
-        Some(other) => Err(corrupt(format!("a job ended as `{other}`"))),
-        None => Err(StoreError::Conflict),
-    }
-}
-
-/// A number of rows as an `integer`.
-pub(crate) fn rows(limit: u32) -> i32 {
-    i32::try_from(limit).unwrap_or(i32::MAX)
-}
-
-/// A job's attempt as an `integer`.
-pub(crate) fn attempt(job: &Job) -> i32 {
-    i32::try_from(job.attempt).unwrap_or(i32::MAX)
-}
-
-/// Events as the functions take them.
-pub(crate) fn events_json(events: &[Event]) -> String {
-    let events: Vec<_> = events.iter().map(event_json).collect();
-    format!("[{}]", events.join(","))
-}
-
-/// An event as the functions take it. Its number follows from its place.
-pub(crate) fn event_json(event: &Event) -> String {
-    format!(
-        r#"{{"event_type":"{}","occurred_at":"{}","payload":{}}}"#,
-        event.body.event_type(),
-        text_of_time(event.occurred_at),
-        stored_payload(event),
-    )
-}
+pub(crate) use self::{
+    call::{Argument, Call, CallFailure, Failure, FunctionCaller, Lane, Repetition, repeat},
+    store::FunctionStore,
+};

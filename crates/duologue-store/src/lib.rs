@@ -2,9 +2,9 @@
 //! the REST interface of a Supabase project.
 //!
 //! [`open`] makes a [`Store`] of what the configuration says. All backends have the same tables and
-//! pass the same contract suite; they differ in how a write reaches the disk. SQLite has one writer
-//! that commits what waits in groups (`sqlite::writer`); on Postgres every write is one SQL function
-//! (`migrations/postgres`), so that it also works through a transaction pooler, and over HTTP.
+//! pass the same contract suite, and all have one writer that commits together what arrives during a
+//! commit: SQLite in one transaction (`sqlite::writer`), Postgres by one call of a SQL function
+//! (`functions::writer`), so that it also works through a transaction pooler, and over HTTP.
 
 mod condition;
 mod config;
@@ -28,9 +28,8 @@ pub use crate::supabase::fuzz;
 pub use crate::{condition::Condition, config::StoreConfig, error::OpenError};
 use crate::{
     config::Backend,
-    postgres::PostgresStore,
+    functions::{FunctionCaller, FunctionStore},
     sqlite::{SqliteOperatorStore, SqliteStore},
-    supabase::SupabaseStore,
 };
 
 /// Opens the store, so that the first request finds it ready.
@@ -45,16 +44,25 @@ pub async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, OpenError> {
     Ok(match config.backend()? {
         Backend::Sqlite(file) => Arc::new(SqliteStore::open(&file, config).await?),
         Backend::Postgres(options) => {
-            let store = PostgresStore::open(*options, config).await?;
-            store.check_origin().await?.log();
-            Arc::new(store)
+            let store = postgres::open(*options, config).await?;
+            Arc::new(at_its_origin(store).await?)
         }
         Backend::Supabase(target) => {
-            let store = SupabaseStore::open(*target, config).await?;
-            store.check_origin().await?.log();
-            Arc::new(store)
+            let store = supabase::open(*target, config).await?;
+            Arc::new(at_its_origin(store).await?)
         }
     })
+}
+
+/// Checks whether the database was restored from a backup, and logs it.
+async fn at_its_origin<C: FunctionCaller>(
+    store: FunctionStore<C>,
+) -> Result<FunctionStore<C>, OpenError> {
+    let check = store.check_origin().await;
+    check
+        .map_err(|failure| OpenError::Origin(failure.into()))?
+        .log();
+    Ok(store)
 }
 
 /// Opens the operator's view of the store, beside whatever server uses it: a SQLite file is not
@@ -64,8 +72,8 @@ pub async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, OpenError> {
 pub async fn open_for_operators(config: &StoreConfig) -> Result<Arc<dyn OperatorStore>, OpenError> {
     Ok(match config.backend()? {
         Backend::Sqlite(file) => Arc::new(SqliteOperatorStore::open(&file, config).await?),
-        Backend::Postgres(options) => Arc::new(PostgresStore::open(*options, config).await?),
-        Backend::Supabase(target) => Arc::new(SupabaseStore::open(*target, config).await?),
+        Backend::Postgres(options) => Arc::new(postgres::open(*options, config).await?),
+        Backend::Supabase(target) => Arc::new(supabase::open(*target, config).await?),
     })
 }
 

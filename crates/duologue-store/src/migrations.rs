@@ -49,12 +49,20 @@ struct Script {
     postgres: &'static str,
 }
 
-const SCRIPTS: [Script; 1] = [Script {
-    version: 1,
-    name: "schema",
-    sqlite: include_str!("../migrations/sqlite/0001_schema.sql"),
-    postgres: include_str!("../migrations/postgres/0001_schema.sql"),
-}];
+const SCRIPTS: [Script; 2] = [
+    Script {
+        version: 1,
+        name: "schema",
+        sqlite: include_str!("../migrations/sqlite/0001_schema.sql"),
+        postgres: include_str!("../migrations/postgres/0001_schema.sql"),
+    },
+    Script {
+        version: 2,
+        name: "batches",
+        sqlite: include_str!("../migrations/sqlite/0002_batches.sql"),
+        postgres: include_str!("../migrations/postgres/0002_batches.sql"),
+    },
+];
 
 /// The migrations of a database that was made before the first release, as both databases recorded them.
 const UNRELEASED: &str = "0 former_layouts, 1 sessions, 2 jobs, 3 former_rows, 4 renew_holds, \
@@ -181,9 +189,12 @@ pub(crate) async fn run<C: Migrate>(
         !before.contains(&migration.version)
             && target.is_none_or(|target| migration.version <= target)
     });
-    let names =
-        applied.map(|migration| format!("{:04}_{}", migration.version, migration.description));
-    Ok(names.collect())
+    Ok(applied.map(name).collect())
+}
+
+/// The name of a migration's file, without its ending.
+pub(crate) fn name(migration: &Migration) -> String {
+    format!("{:04}_{}", migration.version, migration.description)
 }
 
 #[cfg(test)]

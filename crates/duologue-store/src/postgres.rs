@@ -1,247 +1,148 @@
-//! The store in Postgres: for several servers at once.
+//! SQL functions over connections to Postgres.
 //!
-//! Every operation is one call of a SQL function (`migrations/postgres`) that answers in JSON; how
-//! calls are made is `postgres::calls`. Nothing here depends on the state of a connection, so a
-//! pooler that hands out another one for each transaction may stand in between.
+//! A call is one message of the simple query protocol, `set local …; select f(…)::text`: one round trip, and
+//! one transaction that Postgres ends by itself, whatever becomes of the caller. A transaction pooler sends
+//! one message to one server, and nothing stays behind on its connection: no statement has a name, and the
+//! time limits hold for this transaction only.
 
-mod calls;
 mod failure;
-mod operators;
+mod links;
 mod startup;
+mod statement;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
-    SessionStore, Store, StoreError, normalize::stored_text,
+use serde::de::DeserializeOwned;
+use sqlx::{AssertSqlSafe, Executor, Row, postgres::PgConnectOptions};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
 };
-use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
-use sqlx::query_scalar;
 
-use self::calls::PostgresCalls;
-pub(crate) use self::startup::{check, migrate};
+pub(crate) use self::startup::{check, migrate, open};
+use self::{
+    failure::PostgresFailure,
+    links::{Link, Links},
+    statement::{TimeLimits, statement},
+};
 use crate::{
-    functions::{attempt, conflict_unless, event_json, events_json, job_end, rows},
-    stored::{ClaimedRow, EventRow, JobRow, LostRows, integer, leases_json, text_of_time},
+    StoreConfig,
+    functions::{Call, CallFailure, FunctionCaller, Lane, repeat},
 };
+
+/// What the answer may take on top of what the database may take, before the connection is closed.
+const NETWORK_ALLOWANCE: Duration = Duration::from_secs(1);
+
+/// What a call may take that changes every row: no server serves meanwhile.
+const LONG_CALL_TIMEOUT: Duration = Duration::from_hours(1);
+
+/// Of the configured connections, how many are for the writer.
+const WRITER_CONNECTIONS: u16 = 2;
 
 /// See the module.
-pub(crate) struct PostgresStore {
-    calls: PostgresCalls,
+pub(crate) struct PostgresCaller {
+    links: Links,
+    /// Bounds the connections of [`Lane::Shared`].
+    shared: Semaphore,
+    shared_max: u32,
+    acquire_timeout: Duration,
+    statement_timeout: Duration,
+    lock_timeout: Duration,
 }
 
-#[async_trait]
-impl SessionStore for PostgresStore {
-    async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
-        let started_at = text_of_time(claim.now);
-        let call = || {
-            query_scalar("select duologue_claim($1, $2, $3, $4, $5, $6::timestamptz)::text")
-                .bind(claim.session_id.as_str())
-                .bind(claim.user_id.as_str())
-                .bind(&*claim.agent)
-                .bind(&*claim.server.0)
-                .bind(claim.lease_duration.as_secs_f64())
-                .bind(&*started_at)
-        };
-        let row: Option<ClaimedRow> = self.calls.call(call).await?;
-        Ok(row.map(Claimed::from))
+impl PostgresCaller {
+    fn new(options: PgConnectOptions, config: &StoreConfig) -> Self {
+        let shared_max = config
+            .connections_max
+            .get()
+            .saturating_sub(WRITER_CONNECTIONS);
+        let shared_max = shared_max.max(1);
+        Self {
+            links: Links::new(options),
+            shared: Semaphore::new(shared_max.into()),
+            shared_max: shared_max.into(),
+            acquire_timeout: config.acquire_timeout,
+            statement_timeout: config.statement_timeout,
+            lock_timeout: config.lock_timeout,
+        }
     }
 
-    async fn claim_lapsed(
+    fn limits(&self, lane: Lane) -> TimeLimits {
+        match lane {
+            Lane::Shared | Lane::Writer => TimeLimits {
+                statement: self.statement_timeout,
+                lock: self.lock_timeout,
+            },
+            Lane::Long => TimeLimits {
+                statement: LONG_CALL_TIMEOUT,
+                lock: LONG_CALL_TIMEOUT,
+            },
+        }
+    }
+
+    async fn call_in_time<T: DeserializeOwned>(&self, call: &Call) -> Result<T, PostgresFailure> {
+        let acquired = match call.lane {
+            Lane::Writer => None,
+            Lane::Shared | Lane::Long => {
+                let permit = timeout(self.acquire_timeout, self.shared.acquire()).await;
+                Some(
+                    permit
+                        .map_err(|_| PostgresFailure::Busy)?
+                        .map_err(|_| PostgresFailure::Closed)?,
+                )
+            }
+        };
+        let limits = self.limits(call.lane);
+        let sql: Arc<str> = statement(call, limits).into();
+        let deadline = Instant::now() + self.acquire_timeout + limits.statement + NETWORK_ALLOWANCE;
+        let attempt = || self.attempt(&sql, limits);
+        let answer = repeat(call.repetition, deadline, attempt).await;
+        drop(acquired);
+        serde_json::from_str(answer?.as_deref().unwrap_or("null"))
+            .map_err(PostgresFailure::Unreadable)
+    }
+
+    async fn attempt(
         &self,
-        server: &ServerId,
-        lease_duration: Duration,
-        grace: Duration,
-        limit: u32,
-    ) -> Result<Vec<Claimed>, StoreError> {
-        let call = || {
-            query_scalar("select duologue_claim_lapsed($1, $2, $3, $4)::text")
-                .bind(&*server.0)
-                .bind(lease_duration.as_secs_f64())
-                .bind(grace.as_secs_f64())
-                .bind(rows(limit))
-        };
-        let rows: Vec<ClaimedRow> = self.calls.call(call).await?;
-        Ok(rows.into_iter().map(Claimed::from).collect())
-    }
-
-    async fn renew(
-        &self,
-        server: &ServerId,
-        leases: &[Lease],
-        lease_duration: Duration,
-    ) -> Result<Vec<Lease>, StoreError> {
-        let named = leases_json(leases);
-        let call = || {
-            query_scalar("select duologue_renew($1, $2::jsonb, $3)::text")
-                .bind(&*server.0)
-                .bind(&*named)
-                .bind(lease_duration.as_secs_f64())
-        };
-        let lost: LostRows = self.calls.call(call).await?;
-        Ok(lost.of(leases))
-    }
-
-    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
-        let call = || {
-            query_scalar("select duologue_release($1, $2, $3, $4)::text")
-                .bind(lease.session_id.as_str())
-                .bind(lease.user_id.as_str())
-                .bind(&*lease.server.0)
-                .bind(integer(lease.epoch))
-        };
-        let _was_held: bool = self.calls.call(call).await?;
-        Ok(())
-    }
-
-    async fn append(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
-        let events = events_json(events);
-        let call = || {
-            query_scalar("select duologue_append($1, $2, $3, $4, $5, $6::jsonb)::text")
-                .bind(lease.session_id.as_str())
-                .bind(lease.user_id.as_str())
-                .bind(&*lease.server.0)
-                .bind(integer(lease.epoch))
-                .bind(integer(after.0))
-                .bind(&*events)
-        };
-        conflict_unless(self.calls.call(call).await?)
-    }
-
-    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
-        let events = events_json(events);
-        let call = || {
-            query_scalar("select duologue_end($1, $2, $3, $4, $5, $6::jsonb)::text")
-                .bind(lease.session_id.as_str())
-                .bind(lease.user_id.as_str())
-                .bind(&*lease.server.0)
-                .bind(integer(lease.epoch))
-                .bind(integer(after.0))
-                .bind(&*events)
-        };
-        conflict_unless(self.calls.call(call).await?)
-    }
-
-    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
-        let (turn, text) = (draft.turn_id.to_string(), stored_text(&draft.text));
-        let call = || {
-            query_scalar("select duologue_save_draft($1, $2, $3, $4, $5, $6)::text")
-                .bind(lease.session_id.as_str())
-                .bind(lease.user_id.as_str())
-                .bind(&*lease.server.0)
-                .bind(integer(lease.epoch))
-                .bind(&*turn)
-                .bind(&*text)
-        };
-        conflict_unless(self.calls.call(call).await?)
-    }
-
-    async fn read(
-        &self,
-        user: &UserId,
-        session: &SessionId,
-        after: Seq,
-        limit: u32,
-    ) -> Result<Vec<Event>, StoreError> {
-        let call = || {
-            query_scalar("select duologue_read($1, $2, $3, $4)::text")
-                .bind(user.as_str())
-                .bind(session.as_str())
-                .bind(integer(after.0))
-                .bind(rows(limit))
-        };
-        let rows: Vec<EventRow> = self.calls.call(call).await?;
-        rows.into_iter().map(EventRow::event).collect()
-    }
-
-    async fn session(
-        &self,
-        user: &UserId,
-        session: &SessionId,
-    ) -> Result<Option<SessionRecord>, StoreError> {
-        let call = || {
-            query_scalar("select duologue_session($1, $2)::text")
-                .bind(user.as_str())
-                .bind(session.as_str())
-        };
-        self.calls.call(call).await
-    }
-
-    async fn tokens_spent(&self, user: &UserId, since: Timestamp) -> Result<u64, StoreError> {
-        let since = text_of_time(since);
-        let call = || {
-            query_scalar("select duologue_tokens_spent($1, $2::timestamptz)::text")
-                .bind(user.as_str())
-                .bind(&*since)
-        };
-        self.calls.call(call).await
+        sql: &Arc<str>,
+        limits: TimeLimits,
+    ) -> Result<Option<String>, PostgresFailure> {
+        let mut link = self.links.take(self.acquire_timeout).await?;
+        let time = limits.statement + NETWORK_ALLOWANCE;
+        let answer = timeout(time, execute(&mut link, Arc::clone(sql))).await;
+        let answer = answer.unwrap_or(Err(PostgresFailure::TimedOut));
+        match &answer {
+            Err(failure) if failure.is_of_connection() => self.links.discard_idle(),
+            _ => self.links.give_back(link),
+        }
+        answer
     }
 }
 
-#[async_trait]
-impl JobStore for PostgresStore {
-    async fn claim_job(
-        &self,
-        worker: &ServerId,
-        lease_duration: Duration,
-    ) -> Result<Option<Job>, StoreError> {
-        let call = || {
-            query_scalar("select duologue_claim_job($1, $2)::text")
-                .bind(&*worker.0)
-                .bind(lease_duration.as_secs_f64())
-        };
-        let row: Option<JobRow> = self.calls.call(call).await?;
-        Ok(row.map(Job::from))
-    }
-
-    async fn renew_job(&self, job: &Job, lease_duration: Duration) -> Result<(), StoreError> {
-        let call = || {
-            query_scalar("select duologue_renew_job($1, $2, $3, $4)::text")
-                .bind(job.id)
-                .bind(&*job.worker.0)
-                .bind(attempt(job))
-                .bind(lease_duration.as_secs_f64())
-        };
-        conflict_unless(self.calls.call(call).await?)
-    }
-
-    async fn finish_job(&self, job: &Job, summarized: &Event) -> Result<JobEnd, StoreError> {
-        let event = event_json(summarized);
-        let call = || {
-            query_scalar("select duologue_finish_job($1, $2, $3, $4::jsonb)::text")
-                .bind(job.id)
-                .bind(&*job.worker.0)
-                .bind(attempt(job))
-                .bind(&*event)
-        };
-        job_end(self.calls.call(call).await?)
-    }
-
-    async fn release_job(&self, job: &Job, release: &JobRelease) -> Result<(), StoreError> {
-        let reason = stored_text(&release.reason);
-        let call = || {
-            query_scalar("select duologue_release_job($1, $2, $3, $4, $5, $6)::text")
-                .bind(job.id)
-                .bind(&*job.worker.0)
-                .bind(attempt(job))
-                .bind(release.delay.as_secs_f64())
-                .bind(&*reason)
-                .bind(release.is_counted)
-        };
-        conflict_unless(self.calls.call(call).await?)
-    }
+/// Sends the message and reads to the end of the answer: the commit may fail after the row has arrived.
+async fn execute(link: &mut Link, sql: Arc<str>) -> Result<Option<String>, PostgresFailure> {
+    // Its texts are quoted by `statement`.
+    let row = link
+        .connection()
+        .fetch_one(sqlx::raw_sql(AssertSqlSafe(sql)))
+        .await;
+    row.and_then(|row| row.try_get(0))
+        .map_err(PostgresFailure::Call)
 }
 
-#[async_trait]
-impl Store for PostgresStore {
-    async fn ping(&self) -> Result<(), StoreError> {
-        let call = || query_scalar("select duologue_version()::text");
-        let _version: i64 = self.calls.call(call).await?;
-        Ok(())
+impl FunctionCaller for PostgresCaller {
+    async fn call<T>(&self, call: &Call) -> Result<T, CallFailure>
+    where
+        T: DeserializeOwned + Send,
+    {
+        self.call_in_time(call)
+            .await
+            .map_err(|failure| failure.for_store(call.repetition))
     }
 
     async fn close(&self) {
-        self.calls.close().await;
+        drop(self.shared.acquire_many(self.shared_max).await);
+        self.shared.close();
+        self.links.close().await;
     }
 }

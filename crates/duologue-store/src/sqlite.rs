@@ -1,14 +1,19 @@
 //! The store in a SQLite file: no server to run, for one process.
 //!
 //! Writes queue up for the one [`Writer`]; reads have connections of their own, which see what is
-//! committed and never wait for the writer.
+//! committed and never wait for the writer. Each connection has a thread of its own.
 
 mod claims;
 mod failure;
 mod file;
+mod identity;
+mod inspection;
 mod jobs;
 mod log;
+mod migration;
 mod operators;
+mod queue;
+mod readers;
 mod startup;
 mod writer;
 
@@ -21,9 +26,8 @@ use duologue_engine::store::{
     normalize::{self, Ending},
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
-use sqlx::SqlitePool;
 
-use self::{log::NewEvents, writer::Writer};
+use self::{log::NewEvents, readers::Readers, writer::Writer};
 pub(crate) use self::{
     operators::SqliteOperatorStore,
     startup::{check, migrate},
@@ -33,7 +37,7 @@ use crate::stored::leases_json;
 /// See the module.
 pub(crate) struct SqliteStore {
     writer: Writer,
-    readers: SqlitePool,
+    readers: Readers,
 }
 
 #[async_trait]
@@ -41,7 +45,7 @@ impl SessionStore for SqliteStore {
     async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
         let claim = claim.clone();
         self.writer
-            .write(move |connection| Box::pin(claims::claim(connection, claim)))
+            .write(move |savepoint| claims::claim(savepoint, &claim))
             .await
     }
 
@@ -54,14 +58,8 @@ impl SessionStore for SqliteStore {
     ) -> Result<Vec<Claimed>, StoreError> {
         let server = server.clone();
         self.writer
-            .write(move |connection| {
-                Box::pin(claims::claim_lapsed(
-                    connection,
-                    server,
-                    lease_duration,
-                    grace,
-                    limit,
-                ))
+            .write(move |savepoint| {
+                claims::claim_lapsed(savepoint, &server, lease_duration, grace, limit)
             })
             .await
     }
@@ -75,9 +73,7 @@ impl SessionStore for SqliteStore {
         let (server, named) = (server.clone(), leases_json(leases));
         let lost = self
             .writer
-            .write(move |connection| {
-                Box::pin(claims::renew(connection, server, named, lease_duration))
-            })
+            .write(move |savepoint| claims::renew(savepoint, &server, &named, lease_duration))
             .await?;
         Ok(lost.of(leases))
     }
@@ -85,14 +81,14 @@ impl SessionStore for SqliteStore {
     async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
         let lease = lease.clone();
         self.writer
-            .write(move |connection| Box::pin(claims::release(connection, lease)))
+            .write(move |savepoint| claims::release(savepoint, &lease))
             .await
     }
 
     async fn append(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
         let (lease, events) = (lease.clone(), NewEvents::new(after, events));
         self.writer
-            .write(move |connection| Box::pin(log::append(connection, lease, events)))
+            .write(move |savepoint| log::append(savepoint, &lease, &events))
             .await
     }
 
@@ -100,14 +96,14 @@ impl SessionStore for SqliteStore {
         let (lease, ending) = (lease.clone(), Ending::of(events));
         let events = NewEvents::new(after, events);
         self.writer
-            .write(move |connection| Box::pin(log::end(connection, lease, events, ending)))
+            .write(move |savepoint| log::end(savepoint, &lease, &events, &ending))
             .await
     }
 
     async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
         let (lease, draft) = (lease.clone(), draft.clone());
         self.writer
-            .write(move |connection| Box::pin(log::save_draft(connection, lease, draft)))
+            .write(move |savepoint| log::save_draft(savepoint, &lease, &draft))
             .await
     }
 
@@ -118,7 +114,10 @@ impl SessionStore for SqliteStore {
         after: Seq,
         limit: u32,
     ) -> Result<Vec<Event>, StoreError> {
-        log::read(&self.readers, user, session, after, limit).await
+        let (user, session) = (user.clone(), session.clone());
+        self.readers
+            .read(move |connection| log::read(connection, &user, &session, after, limit))
+            .await
     }
 
     async fn session(
@@ -126,11 +125,17 @@ impl SessionStore for SqliteStore {
         user: &UserId,
         session: &SessionId,
     ) -> Result<Option<SessionRecord>, StoreError> {
-        claims::session(&self.readers, user, session).await
+        let (user, session) = (user.clone(), session.clone());
+        self.readers
+            .read(move |connection| claims::session(connection, &user, &session))
+            .await
     }
 
     async fn tokens_spent(&self, user: &UserId, since: Timestamp) -> Result<u64, StoreError> {
-        log::tokens_spent(&self.readers, user, since).await
+        let user = user.clone();
+        self.readers
+            .read(move |connection| log::tokens_spent(connection, &user, since))
+            .await
     }
 }
 
@@ -143,14 +148,14 @@ impl JobStore for SqliteStore {
     ) -> Result<Option<Job>, StoreError> {
         let worker = worker.clone();
         self.writer
-            .write(move |connection| Box::pin(jobs::claim(connection, worker, lease_duration)))
+            .write(move |savepoint| jobs::claim(savepoint, &worker, lease_duration))
             .await
     }
 
     async fn renew_job(&self, job: &Job, lease_duration: Duration) -> Result<(), StoreError> {
         let job = job.clone();
         self.writer
-            .write(move |connection| Box::pin(jobs::renew(connection, job, lease_duration)))
+            .write(move |savepoint| jobs::renew(savepoint, &job, lease_duration))
             .await
     }
 
@@ -158,14 +163,14 @@ impl JobStore for SqliteStore {
         let (job, result) = (job.clone(), normalize::summarized(summarized).clone());
         let event = NewEvents::new(job.last_seq, std::slice::from_ref(summarized));
         self.writer
-            .write(move |connection| Box::pin(jobs::finish(connection, job, event, result)))
+            .write(move |savepoint| jobs::finish(savepoint, &job, &event, &result))
             .await
     }
 
     async fn release_job(&self, job: &Job, release: &JobRelease) -> Result<(), StoreError> {
         let (job, release) = (job.clone(), release.clone());
         self.writer
-            .write(move |connection| Box::pin(jobs::release(connection, job, release)))
+            .write(move |savepoint| jobs::release(savepoint, &job, &release))
             .await
     }
 }
@@ -174,9 +179,7 @@ impl JobStore for SqliteStore {
 impl Store for SqliteStore {
     async fn ping(&self) -> Result<(), StoreError> {
         // Through the writer: readers would answer even when nothing can be stored any more.
-        self.writer
-            .write(|connection| Box::pin(log::nothing(connection)))
-            .await
+        self.writer.write(|_| Ok(())).await
     }
 
     async fn close(&self) {

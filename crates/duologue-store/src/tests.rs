@@ -1,6 +1,5 @@
 //! Looks at a SQLite file, opens it and migrates it.
 
-use sqlx::{ConnectOptions, Connection, Executor, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
 use crate::{
@@ -13,11 +12,9 @@ fn config(folder: &TempDir) -> StoreConfig {
     crate::config::tests::config(&format!("sqlite:{}", file.display()))
 }
 
-async fn execute(folder: &TempDir, sql: &'static str) {
-    let file = SqliteConnectOptions::new().filename(folder.path().join("d.db"));
-    let mut connection = file.create_if_missing(true).connect().await.unwrap();
-    connection.execute(sql).await.unwrap();
-    connection.close().await.unwrap();
+fn execute(folder: &TempDir, sql: &str) {
+    let connection = rusqlite::Connection::open(folder.path().join("d.db")).unwrap();
+    connection.execute_batch(sql).unwrap();
 }
 
 /// From nothing to a served file: what a look finds at each step. It never makes the file.
@@ -42,7 +39,7 @@ async fn a_look_tells_how_the_file_is_and_leaves_it_so() {
 #[tokio::test]
 async fn a_look_changes_nothing_in_a_database_of_somebody_else() {
     let folder = tempfile::tempdir().unwrap();
-    execute(&folder, "create table theirs (id integer)").await;
+    execute(&folder, "create table theirs (id integer)");
     let before = std::fs::read(folder.path().join("d.db")).unwrap();
     crate::check(&config(&folder)).await.unwrap();
     let after = std::fs::read(folder.path().join("d.db")).unwrap();
@@ -58,8 +55,7 @@ async fn a_file_of_the_far_future_is_refused() {
     execute(
         &folder,
         "insert into duologue_migrations values (999, 'later', current_timestamp, true, '', 0)",
-    )
-    .await;
+    );
     let refused =
         format!("are of version 999, and this build can use {NEEDED} to {NEWEST}; start the newer");
     let Err(served) = crate::open(&config).await else {

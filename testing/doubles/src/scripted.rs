@@ -211,7 +211,7 @@ impl Playing {
         }
         loop {
             match self.steps.pop_front() {
-                Some(Step::Say(text)) => return Some(Ok(Chunk::Text(text))),
+                Some(Step::Say(text)) => return Some(Ok(Chunk::Text(text.into()))),
                 Some(Step::Work) => return Some(Ok(Chunk::Progress)),
                 Some(Step::Call(call)) => return Some(Ok(Chunk::Call(call))),
                 Some(Step::Hold(name)) => self.hold(name).await,

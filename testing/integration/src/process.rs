@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
+use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -337,13 +337,14 @@ impl ServerProcess {
         if let Some(database) = &self.postgres {
             return database.until(query, is_so).await;
         }
-        let options = SqliteConnectOptions::new()
-            .filename(self.database())
-            .read_only(true);
-        let mut database = options.connect().await.expect("the database can be read");
+        let database =
+            Connection::open_with_flags(self.database(), OpenFlags::SQLITE_OPEN_READ_ONLY);
+        let database = database.expect("the database can be read");
         let asking = async {
             loop {
-                let rows = sqlx::query_scalar(query).fetch_all(&mut database).await;
+                let mut statement = database.prepare(query).expect("the query is right");
+                let rows = statement.query_map((), |row| row.get(0));
+                let rows: Result<Vec<String>, _> = rows.expect("the query is right").collect();
                 if is_so(&rows.expect("the query is right")) {
                     return;
                 }

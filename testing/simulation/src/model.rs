@@ -213,7 +213,7 @@ impl Provider for Model {
                         continue;
                     }
                     Some(Step::Call) if !may_call => continue,
-                    Some(Step::Say(text)) => Chunk::Text(text),
+                    Some(Step::Say(text)) => Chunk::Text(text.into()),
                     Some(Step::Call) => Chunk::Call(ModelCall {
                         id: "call".to_owned(),
                         name: TOOL.to_owned(),

@@ -28,6 +28,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("duologue-observer", OBSERVED, &[]),
     ("duologue-simulation", SIMULATED, &[]),
     ("duologue-torture", TORTURE, &[]),
+    ("duologue-bench", &[], &[]),
     ("xtask", &[], &[]),
 ];
 const INNER: &[&str] = &["duologue-protocol", "duologue-engine"];
@@ -77,7 +78,7 @@ const APPARATUS: &[&str] = &["duologue-conformance", "duologue-doubles", "duolog
 pub(super) fn check(tree: &Tree) -> Vec<Violation> {
     let manifests = tree.0.iter().filter(|text| {
         text.path.ends_with("/Cargo.toml")
-            && ["crates/", "testing/", "xtask/"]
+            && ["bench/", "crates/", "testing/", "xtask/"]
                 .iter()
                 .any(|folder| text.path.starts_with(folder))
     });

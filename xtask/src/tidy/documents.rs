@@ -79,7 +79,7 @@ pub(super) fn paths(tree: &Tree) -> Vec<Violation> {
 /// Whether it looks like a path from the root of the project.
 fn is_path(code: &str) -> bool {
     let folders = [
-        "config/", "crates/", "deploy/", "docs/", "testing/", "web/", "xtask/",
+        "bench/", "config/", "crates/", "deploy/", "docs/", "testing/", "web/", "xtask/",
     ];
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
     folders.iter().any(|folder| code.starts_with(folder))

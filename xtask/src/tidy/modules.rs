@@ -40,7 +40,7 @@ pub(super) struct UsedPath {
     pub(super) line: usize,
 }
 
-/// Reads the modules, the root first, of every crate under `crates/`, `testing/` and `xtask/`. Programs, examples and test programs
+/// Reads the modules, the root first, of every crate under `bench/`, `crates/`, `testing/` and `xtask/`. Programs, examples and test programs
 /// of a package are crates of their own. A file that is not Rust is a violation.
 pub(super) fn crates(tree: &Tree) -> (Vec<Vec<Module>>, Vec<Violation>) {
     let mut crates = Vec::new();
@@ -65,7 +65,9 @@ pub(super) fn crates(tree: &Tree) -> (Vec<Vec<Module>>, Vec<Violation>) {
 /// Whether a crate begins with this Rust file.
 fn is_root(path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').collect();
-    let (["crates" | "testing", _, inside @ ..] | ["xtask", inside @ ..]) = parts.as_slice() else {
+    let (["crates" | "testing", _, inside @ ..] | ["bench" | "xtask", inside @ ..]) =
+        parts.as_slice()
+    else {
         return false;
     };
     matches!(

@@ -21,12 +21,13 @@ use futures_util::{
     StreamExt,
     stream::{self, BoxStream},
 };
-use tokio::time::{Duration, Instant, sleep, timeout_at};
+use tokio::time::{Duration, Instant, sleep};
 use tracing::warn;
 
 use crate::{
     limits::GenerationLimits,
     provider::{Chunk, Provider, ProviderError, Request},
+    rearmed_timer::RearmedTimer,
 };
 
 /// Asks `provider` for an answer within `limits`.
@@ -58,6 +59,7 @@ struct Generation {
     stage: Stage,
     /// The running attempt's stream. Dropping it closes the upstream connection.
     answer: Option<BoxStream<'static, Result<Chunk, ProviderError>>>,
+    timer: RearmedTimer,
 }
 
 /// How far the answer has come. It never goes back, except to `Silent` for another attempt.
@@ -89,6 +91,7 @@ impl Generation {
             deadline: None,
             stage: Stage::Silent,
             answer: None,
+            timer: RearmedTimer::default(),
         }
     }
 
@@ -130,13 +133,13 @@ impl Generation {
         let answer = self
             .answer
             .get_or_insert_with(|| self.provider.generate(self.request.clone()));
-        match timeout_at(deadline.min(now + limit), answer.next()).await {
-            Ok(Some(item)) => item,
-            Ok(None) => {
+        tokio::select! {
+            biased;
+            item = answer.next() => item.unwrap_or_else(|| {
                 let cause = "the answer ended without saying why".into();
                 Err(ProviderError::Unavailable(cause))
-            }
-            Err(_) => Err(ProviderError::TimedOut),
+            }),
+            () = self.timer.wait_until(deadline.min(now + limit)) => Err(ProviderError::TimedOut),
         }
     }
 

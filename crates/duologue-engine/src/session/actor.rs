@@ -12,7 +12,7 @@ mod storage;
 mod termination;
 mod turn;
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use duologue_protocol::{
     ClientFrame, ConnectionId, EndReason, ErrorCode, FinishReason, ServerFrame,
@@ -24,6 +24,7 @@ use crate::{
     context::Context,
     error_frames::refusal,
     leases::LeaseGuard,
+    rearmed_timer::RearmedTimer,
     session::{
         budget::SessionBudget,
         exit::SessionExit,
@@ -49,6 +50,8 @@ pub(super) struct Session {
     readers: Readers,
     turn: TurnSlot,
     lifecycle: Lifecycle,
+    /// For whatever the task waits for.
+    timer: RearmedTimer,
     facts: SessionFacts,
     /// Whether the session had ended, and the next reader reopens it.
     reopened: bool,
@@ -76,6 +79,7 @@ impl Session {
             readers: Readers::default(),
             turn: TurnSlot::default(),
             lifecycle: Lifecycle::new(times, grace, Instant::now()),
+            timer: RearmedTimer::default(),
             facts: SessionFacts {
                 agent: claimed.session.agent,
                 log_id: claimed.session.log_id,
@@ -97,21 +101,24 @@ impl Session {
 
     /// Runs until the session ends or is released. Everything that can happen to it is an arm below.
     async fn run(&mut self) -> SessionExit {
-        let drain = self.context.drain.clone();
-        let stop = self.context.stop.clone();
+        // Each poll of a signal locks its token, so the session has its own, and waits for them once.
+        let drain = self.context.drain.child_token();
+        let stop = self.context.stop.child_token();
         let lost = self.lease_guard.lost();
+        let (mut drained, mut stopped) = (pin!(drain.cancelled()), pin!(stop.cancelled()));
+        let mut lost = pin!(lost.cancelled());
         loop {
             let deadline = self.lifecycle.next_deadline(self.turn.is_running());
             let result = tokio::select! {
                 biased;
-                () = lost.cancelled() => Err(SessionExit::Failed(StoreError::Conflict)),
-                () = stop.cancelled(), if !self.turn.is_interrupted() => self.interrupt(),
-                () = drain.cancelled(), if !self.lifecycle.is_draining() => self.start_draining(),
+                () = &mut lost => Err(SessionExit::Failed(StoreError::Conflict)),
+                () = &mut stopped, if !self.turn.is_interrupted() => self.interrupt(),
+                () = &mut drained, if !self.lifecycle.is_draining() => self.start_draining(),
                 input = self.inputs.next(&mut self.inbox, &mut self.turn) => match input {
                     Input::Command(command) => self.handle_command(command).await,
                     Input::Turn(event) => self.handle_turn_event(event).await,
                 },
-                deadline = elapsed(deadline) => self.handle_deadline(deadline).await,
+                deadline = elapsed(&mut self.timer, deadline) => self.handle_deadline(deadline).await,
             };
             if let Err(exit) = result {
                 return exit;
@@ -185,10 +192,10 @@ impl Session {
 }
 
 /// Waits for a deadline; forever if there is none.
-async fn elapsed(deadline: Option<(Instant, Deadline)>) -> Deadline {
+async fn elapsed(timer: &mut RearmedTimer, deadline: Option<(Instant, Deadline)>) -> Deadline {
     match deadline {
         Some((at, deadline)) => {
-            tokio::time::sleep_until(at).await;
+            timer.wait_until(at).await;
             deadline
         }
         None => std::future::pending().await,

@@ -1,17 +1,19 @@
 //! What is stored in one commit, and what readers receive once it is stored.
 
 use duologue_protocol::{
-    Event, EventBody, Role, ServerFrame, ToolCall, ToolOutcome, ToolResult, TurnId, UserMessage,
+    Event, EventBody, Role, ServerFrame, TokenFrames, ToolCall, ToolOutcome, ToolResult, TurnId,
+    UserMessage,
 };
 use tokio::sync::oneshot;
 
-use crate::log::NewEvent;
+use crate::{log::NewEvent, reader::Delivery};
 
 /// What readers receive, in order.
 enum Outgoing {
     /// The next event of the commit.
     Event,
     Frame(ServerFrame),
+    Tokens(TokenFrames),
 }
 
 /// Events for one commit, with the frames between them and the turn's barriers.
@@ -32,6 +34,11 @@ impl Batch {
     /// Adds a frame that is not stored.
     pub(super) fn frame(&mut self, frame: ServerFrame) {
         self.outgoing.push(Outgoing::Frame(frame));
+    }
+
+    /// Adds pieces of the answer.
+    pub(super) fn tokens(&mut self, tokens: TokenFrames) {
+        self.outgoing.push(Outgoing::Tokens(tokens));
     }
 
     /// Adds the start of a turn: its message is stored before anything else of it.
@@ -70,22 +77,24 @@ impl Batch {
         std::mem::take(&mut self.entries)
     }
 
-    /// The frames for readers, given the stored events, and the barriers to open.
-    pub(super) fn into_frames(
+    /// What readers receive, given the stored events, and the barriers to open.
+    pub(super) fn into_deliveries(
         self,
         events: Vec<Event>,
-    ) -> (impl Iterator<Item = ServerFrame>, Vec<oneshot::Sender<()>>) {
+    ) -> (impl Iterator<Item = Delivery>, Vec<oneshot::Sender<()>>) {
         let mut events = events.into_iter();
-        let frames = self
+        let deliveries = self
             .outgoing
             .into_iter()
             .map(move |outgoing| match outgoing {
-                Outgoing::Frame(frame) => frame,
+                Outgoing::Frame(frame) => frame.into(),
+                Outgoing::Tokens(tokens) => tokens.into(),
                 Outgoing::Event => {
-                    ServerFrame::Event(events.next().expect("each entry has become an event"))
+                    let event = events.next().expect("each entry has become an event");
+                    ServerFrame::Event(event).into()
                 }
             });
-        (frames, self.barriers)
+        (deliveries, self.barriers)
     }
 }
 

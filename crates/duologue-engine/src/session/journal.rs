@@ -38,7 +38,7 @@ impl Journal {
             clock: Arc::clone(&context.clock),
             lease,
             retry_timeout: context.limits.session.storage_retry_timeout,
-            stop: context.stop.clone(),
+            stop: context.stop.child_token(),
             transcript,
             is_degraded: false,
         }

@@ -1,10 +1,8 @@
 //! The readers attached to one session.
 
-use std::sync::Arc;
-
 use duologue_protocol::{CloseCode, ConnectionId, ErrorFrame, Event, ServerFrame};
 
-use crate::reader::{ReaderSink, SharedFrame};
+use crate::reader::{Delivery, ReaderSink};
 
 /// The sinks of a session's readers. Sending never waits: a reader that does not keep up is cut off,
 /// and reports its departure itself.
@@ -32,7 +30,7 @@ impl Readers {
     pub(super) fn send(&self, connection: ConnectionId, frame: ServerFrame) {
         let mut sinks = self.0.iter();
         if let Some(sink) = sinks.find(|sink| sink.connection() == connection) {
-            sink.send(&SharedFrame::new(frame));
+            sink.send(&frame.into());
         }
     }
 
@@ -44,14 +42,14 @@ impl Readers {
     /// Sends a frame to all readers.
     pub(super) fn broadcast(&self, frame: ServerFrame) {
         if !self.is_empty() {
-            self.broadcast_shared(&SharedFrame::new(frame));
+            self.deliver(&frame.into());
         }
     }
 
-    /// Sends a frame to all readers, which share it with others.
-    pub(super) fn broadcast_shared(&self, frame: &Arc<SharedFrame>) {
+    /// Sends a delivery to all readers.
+    pub(super) fn deliver(&self, delivery: &Delivery) {
         for sink in &self.0 {
-            sink.send(frame);
+            sink.send(delivery);
         }
     }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use duologue_protocol::{
-    AssistantMessage, ErrorCode, FinishReason, ServerFrame, Timestamp, TurnId, Usage, UserMessage,
+    AssistantMessage, ErrorCode, FinishReason, ServerFrame, TextPieces, Timestamp, TokenFrames,
+    TurnId, Usage, UserMessage,
 };
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -156,7 +157,7 @@ impl TurnSlot {
         for output in outputs {
             match output {
                 Output::Event(body) => batch.event(Some(turn.id), body),
-                Output::Text(text) => batch.frame(turn.extend(text, draft_interval)),
+                Output::Text(pieces) => batch.tokens(turn.extend(pieces, draft_interval)),
                 Output::Barrier(barrier) => batch.barrier(barrier),
                 Output::Done(outcome) => return Some((turn.id, outcome)),
             }
@@ -225,17 +226,17 @@ impl TurnSlot {
 }
 
 impl RunningTurn {
-    /// Adds a piece to the answer, and returns its frame.
-    fn extend(&mut self, text: String, draft_interval: Duration) -> ServerFrame {
+    /// Adds pieces to the answer, and returns their frames.
+    fn extend(&mut self, pieces: TextPieces, draft_interval: Duration) -> TokenFrames {
         self.ttft.get_or_insert_with(|| self.started.elapsed());
         self.drafts.changed(draft_interval);
-        self.text.push_str(&text);
-        let index = self.next_index;
-        self.next_index += 1;
-        ServerFrame::Token {
+        self.text.push_str(&pieces);
+        let first_index = self.next_index;
+        self.next_index += pieces.count() as u64;
+        TokenFrames {
             turn_id: self.id,
-            text,
-            index,
+            first_index,
+            pieces,
         }
     }
 }
@@ -256,7 +257,7 @@ pub(super) mod tests {
             reservation: None,
         });
         let speak = move || {
-            let word = Output::Text("word ".to_owned());
+            let word = Output::Text("word ".into());
             sender.try_send(word).expect("the turn has room");
         };
         (slot, speak)

@@ -38,6 +38,30 @@ pub trait OperatorStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<StoredEvent>, StoreError>;
 
+    /// Reads the sessions after `after` in the order of [`session_ids`](Self::session_ids), each as it was at one
+    /// moment, up to the limits of a page. Empty means that there are no more.
+    async fn stored_page(
+        &self,
+        after: Option<&SessionId>,
+        limits: PageLimits,
+    ) -> Result<Vec<PagedSession>, StoreError> {
+        let ids = self.session_ids(after, limits.sessions).await?;
+        let mut page = Vec::with_capacity(ids.len());
+        for session_id in ids {
+            let head = match self.stored_session(&session_id).await {
+                Ok(head) => head,
+                Err(StoreError::Corrupt(_)) => None,
+                Err(error) => return Err(error),
+            };
+            page.push(PagedSession {
+                session_id,
+                head,
+                log: Vec::new(),
+            });
+        }
+        Ok(page)
+    }
+
     /// Up to `limit` jobs whose ids come after `after`, oldest first. Empty means that there are no
     /// more.
     async fn jobs(&self, which: Jobs, after: i64, limit: u32)
@@ -55,6 +79,28 @@ pub trait OperatorStore: Send + Sync + 'static {
     ///
     /// Returns the number of sessions. A repetition does it again.
     async fn restored(&self) -> Result<u64, StoreError>;
+}
+
+/// How much [`OperatorStore::stored_page`] reads. A page has at least one session.
+#[derive(Clone, Copy, Debug)]
+pub struct PageLimits {
+    /// Sessions.
+    pub sessions: u32,
+    /// Rows of logs, of all sessions together.
+    pub rows: u32,
+    /// Payloads, of all sessions together. The last row read may exceed it.
+    pub bytes: u32,
+}
+
+/// A session as a page of [`OperatorStore::stored_page`] has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PagedSession {
+    /// Which one.
+    pub session_id: SessionId,
+    /// All but its log. `None`: it cannot be read, or was deleted meanwhile.
+    pub head: Option<StoredSession>,
+    /// The first rows of its log. Where they end before `log_end`, [`OperatorStore::rows`] has the rest.
+    pub log: Vec<StoredEvent>,
 }
 
 /// What is stored of a session besides its log.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use duologue_protocol::{EventBody, FinishReason, ToolCall, ToolOutcome, ToolResult};
+use duologue_protocol::{EventBody, FinishReason, TextPieces, ToolCall, ToolOutcome, ToolResult};
 use futures_util::{StreamExt, stream::BoxStream};
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     turn::{Node, Output, Turn, TurnError, sanitize},
 };
 
-/// Whether a piece of text was cut at the longest answer.
+/// Whether text was cut at the longest answer.
 struct PutText {
     is_cut: bool,
 }
@@ -121,17 +121,18 @@ impl Turn {
         attempt::generate(provider, request, self.context.limits.generation.clone())
     }
 
-    /// Puts out a piece of the answer, up to the longest answer.
-    async fn put_text(&mut self, text: String) -> Result<PutText, TurnError> {
-        let text = sanitize::text(text);
+    /// Puts out pieces of the answer, up to the longest answer.
+    async fn put_text(&mut self, pieces: TextPieces) -> Result<PutText, TurnError> {
+        let mut pieces = sanitize::pieces(pieces);
         let bytes_max = self.context.limits.turn.answer_bytes_max as usize;
-        let fitting = sanitize::beginning(&text, bytes_max - self.answer_bytes);
+        let bytes = pieces.len();
+        pieces.truncate(bytes_max - self.answer_bytes);
         let put = PutText {
-            is_cut: fitting.len() < text.len(),
+            is_cut: pieces.len() < bytes,
         };
-        if !fitting.is_empty() {
-            self.answer_bytes += fitting.len();
-            self.put(Output::Text(fitting.to_owned())).await?;
+        if !pieces.is_empty() {
+            self.answer_bytes += pieces.len();
+            self.put(Output::Text(pieces)).await?;
         }
         Ok(put)
     }

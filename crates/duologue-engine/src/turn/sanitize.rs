@@ -3,6 +3,7 @@
 //! Stores replace NUL by U+FFFD. What is sent must equal what is read back later, so NUL is replaced
 //! before either.
 
+use duologue_protocol::TextPieces;
 use serde_json::Value;
 
 use crate::store::normalize::stored_text;
@@ -13,6 +14,15 @@ pub(super) fn text(text: String) -> String {
         stored_text(&text).into_owned()
     } else {
         text
+    }
+}
+
+/// Pieces of text as they are stored.
+pub(super) fn pieces(pieces: TextPieces) -> TextPieces {
+    if pieces.contains('\0') {
+        pieces.iter().map(stored_text).collect()
+    } else {
+        pieces
     }
 }
 

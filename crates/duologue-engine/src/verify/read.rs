@@ -8,7 +8,10 @@ use super::{
     snapshot::SessionSnapshot,
     violations,
 };
-use crate::store::{StoreError, operators::OperatorStore};
+use crate::store::{
+    StoreError,
+    operators::{OperatorStore, PagedSession, StoredEvent, StoredSession},
+};
 
 /// Rows of a log that are read at a time.
 const PAGE_ROWS: u32 = 500;
@@ -24,8 +27,17 @@ pub async fn read(
     let Some(head) = store.stored_session(session).await? else {
         return Ok(None);
     };
-    let mut log = Vec::new();
-    let mut after = Seq::ZERO;
+    complete(store, session, head, Vec::new()).await.map(Some)
+}
+
+/// Reads what is missing from a log.
+async fn complete(
+    store: &dyn OperatorStore,
+    session: &SessionId,
+    head: StoredSession,
+    mut log: Vec<StoredEvent>,
+) -> Result<SessionSnapshot, StoreError> {
+    let mut after = log.last().map_or(Seq::ZERO, |row| row.seq);
     while after < head.log_end {
         let page = store.rows(session, after, PAGE_ROWS).await?;
         let Some(last) = page.last() else {
@@ -34,7 +46,7 @@ pub async fn read(
         after = last.seq;
         log.extend(page.into_iter().filter(|row| row.seq <= head.log_end));
     }
-    Ok(Some(SessionSnapshot { head, log }))
+    Ok(SessionSnapshot { head, log })
 }
 
 /// Checks a session that may be live.
@@ -49,6 +61,25 @@ pub async fn check(
         return Ok(Vec::new());
     }
     look(store, session).await
+}
+
+/// The same for a session that has been read with others.
+pub async fn check_paged(
+    store: &dyn OperatorStore,
+    session: PagedSession,
+) -> Result<Vec<Violation>, StoreError> {
+    let PagedSession {
+        session_id,
+        head,
+        log,
+    } = session;
+    if let Some(head) = head {
+        let snapshot = complete(store, &session_id, head, log).await?;
+        if violations(&snapshot).is_empty() {
+            return Ok(Vec::new());
+        }
+    }
+    look(store, &session_id).await
 }
 
 async fn look(

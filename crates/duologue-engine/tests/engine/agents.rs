@@ -6,7 +6,7 @@ use duologue_doubles::scripted::Step as Scripted;
 use duologue_engine::{
     agent::{Agent, Checked, ModelTools, Plan, Situation, Step},
     provider::ModelCall,
-    tool::{Tool, ToolDefinition},
+    tool::{OfferedTool, Tool},
 };
 use duologue_protocol::{ErrorCode, EventBody, FinishReason, Routed};
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ impl Agent for Permissive {
             route: "anything".to_owned(),
             tool: None,
             step: Step::Generate {
-                tools: self.definitions(),
+                tools: self.offered(),
             },
         }
     }
@@ -65,9 +65,9 @@ impl Agent for Permissive {
 }
 
 impl Permissive {
-    fn definitions(&self) -> Vec<ToolDefinition> {
-        let tools = self.0.iter();
-        tools.map(|tool| tool.definition().clone()).collect()
+    fn offered(&self) -> Vec<Arc<OfferedTool>> {
+        let definitions = self.0.iter().map(|tool| tool.definition().clone());
+        definitions.map(OfferedTool::new).map(Arc::new).collect()
     }
 }
 

@@ -173,7 +173,7 @@ async fn a_silent_endpoint_is_given_up_and_asked_again() {
     assert_eq!(provider.streams_open(), 0);
     assert_eq!(provider.streams_dropped(), 1);
     let first = chunks.next().await.unwrap().unwrap();
-    assert_eq!(first, Chunk::Text("hello".to_owned()));
+    assert_eq!(first, Chunk::Text("hello".into()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,6 +15,7 @@ mod lifecycle;
 mod limits;
 mod logs;
 mod messages;
+mod mid_answer;
 mod model_tools;
 mod opening;
 mod outage;

@@ -248,7 +248,7 @@ impl Provider for Flood {
         stream::iter(0..5000)
             .map(move |_| {
                 drawn.fetch_add(1, Ordering::Relaxed);
-                Ok(Chunk::Text("piece ".to_owned()))
+                Ok(Chunk::Text("piece ".into()))
             })
             .chain(stream::iter([Ok(finished)]))
             .boxed()

@@ -52,7 +52,7 @@ async fn leave_slowly(mut client: Client) -> usize {
     let mut count = 0;
     loop {
         match client.receive().await {
-            Delivery::Frame(_) => count += 1,
+            Delivery::Frame(_) | Delivery::Tokens(_) => count += 1,
             Delivery::Close(code) => {
                 assert_eq!(code, CloseCode::Slow);
                 client.leave(DisconnectReason::Slow);

@@ -104,10 +104,7 @@ fn recordings() -> Vec<Recording> {
 impl Recording {
     /// The chunks that it must decode to, besides [`Chunk::Progress`].
     fn chunks(&self) -> Vec<Chunk> {
-        let texts = self
-            .texts
-            .iter()
-            .map(|text| Chunk::Text((*text).to_owned()));
+        let texts = self.texts.iter().map(|text| Chunk::Text((*text).into()));
         let calls = self.calls.iter().cloned().map(Chunk::Call);
         let usage = self.usage.map(|(input_tokens, output_tokens)| Usage {
             input_tokens,
@@ -127,7 +124,16 @@ fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Chunk>, Result
     let mut answer = StreamedAnswer::new(BYTES_MAX);
     let read = pieces.into_iter().try_for_each(|piece| answer.bytes(piece));
     let end = read.and_then(|()| answer.end());
-    (std::iter::from_fn(|| answer.next_chunk()).collect(), end)
+    let chunks = std::iter::from_fn(|| answer.next_chunk());
+    (chunks.flat_map(one_by_one).collect(), end)
+}
+
+/// A chunk's pieces of text, one by one.
+fn one_by_one(chunk: Chunk) -> Vec<Chunk> {
+    match chunk {
+        Chunk::Text(pieces) => pieces.iter().map(text).collect(),
+        other => vec![other],
+    }
 }
 
 fn without_progress(chunks: Vec<Chunk>) -> Vec<Chunk> {
@@ -238,7 +244,7 @@ fn events(data: &[&str]) -> (Vec<Chunk>, Result<(), AnswerError>) {
 }
 
 fn text(text: &str) -> Chunk {
-    Chunk::Text(text.to_owned())
+    Chunk::Text(text.into())
 }
 
 fn finished(reason: StopReason) -> Chunk {

@@ -7,7 +7,7 @@ use reqwest::{StatusCode, header::ACCEPT};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{Inner, OpenAi, read, unavailable};
+use super::{Inner, OpenAi, authorized, read, unavailable};
 use crate::failure;
 
 /// How long the endpoint may take, connecting included.
@@ -59,7 +59,7 @@ impl Inner {
     async fn list(&self) -> Result<Option<Vec<String>>, CheckError> {
         let url = self.config.url_of(&["models"]);
         let url = url.map_err(|error| CheckError::Unreachable(error.into()))?;
-        let get = self.authorized(self.client.get(url));
+        let get = authorized(self.client.get(url), self.authorization.as_ref());
         let get = get.header(ACCEPT, "application/json");
         let mut response = get.send().await.map_err(lost)?;
         let mut body = Vec::new();

@@ -8,15 +8,16 @@ use super::*;
 fn decode<'a>(
     pieces: impl IntoIterator<Item = &'a [u8]>,
     bytes_max: usize,
-) -> (Vec<Event>, Result<(), TooLong>) {
+) -> (Vec<String>, Result<(), TooLong>) {
     let mut decoder = SseDecoder::new(bytes_max);
     let mut events = Vec::new();
-    for piece in pieces {
-        if let Err(error) = decoder.decode(piece, &mut events) {
-            return (events, Err(error));
-        }
-    }
-    let end = decoder.finish(&mut events);
+    let mut give = |event: &str| {
+        events.push(event.to_owned());
+        Ok(())
+    };
+    let mut pieces = pieces.into_iter();
+    let decoded = pieces.try_for_each(|piece| decoder.decode(piece, &mut give));
+    let end = decoded.and_then(|()| decoder.finish(&mut give));
     (events, end)
 }
 
@@ -33,6 +34,10 @@ fn a_stream_is_read_as_the_standard_says() {
         ("data: a\ndata: b\n\n", &["a\nb"]),
         ("data\ndata\n\n", &["\n"]),
         ("data:\n\n", &[""]),
+        (
+            "data: a\n\r\ndata: b\n\ndata: c\r\n\ndata: d\n\n",
+            &["a", "b", "c", "d"],
+        ),
         ("data:a\n\ndata:  b\n\n", &["a", " b"]),
         ("event: error\nid: 7\nretry: 10\ndata: a\n\n", &["a"]),
         ("event: ping\n\n\n\n", &[]),

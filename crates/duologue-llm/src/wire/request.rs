@@ -5,10 +5,10 @@ mod tests;
 
 use duologue_engine::{
     provider::{Message, ModelCall, Request},
-    tool::ToolDefinition,
+    tool::OfferedTool,
 };
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::config::{OpenAiConfig, OutputTokensField};
 
@@ -81,7 +81,7 @@ struct ChatTool<'a> {
 struct OfferedFunction<'a> {
     name: &'a str,
     description: &'a str,
-    parameters: &'a Value,
+    parameters: &'a RawValue,
 }
 
 impl<'a> ChatRequest<'a> {
@@ -100,7 +100,7 @@ impl<'a> ChatRequest<'a> {
                 .into_iter()
                 .chain(request.messages.iter().map(message))
                 .collect(),
-            tools: request.tools.iter().map(tool).collect(),
+            tools: request.tools.iter().map(|offered| tool(offered)).collect(),
             max_completion_tokens,
             max_tokens,
             stream: true,
@@ -139,11 +139,11 @@ fn call(call: &ModelCall) -> ChatCall<'_> {
     }
 }
 
-fn tool(tool: &ToolDefinition) -> ChatTool<'_> {
+fn tool(tool: &OfferedTool) -> ChatTool<'_> {
     let function = OfferedFunction {
         name: &tool.name,
         description: &tool.description,
-        parameters: &tool.parameters,
+        parameters: tool.parameters_json(),
     };
     ChatTool {
         kind: "function",

@@ -1,8 +1,13 @@
 //! What we read, leniently: every field may be missing or null, values that we do not know stay
 //! strings, and what is only nice to have is dropped where its shape is unknown.
 
+use std::borrow::Cow;
+
 use duologue_protocol::Usage;
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::Value;
 
 /// One event of a stream, or a whole answer.
@@ -181,6 +186,73 @@ impl FunctionPiece {
     }
 }
 
+/// The text of an event that brings text and nothing else, as nearly all do. `None` for every event that
+/// may mean something else, which [`Completion::read`] reads.
+pub(crate) fn plain_text(json: &str) -> Option<Cow<'_, str>> {
+    let event: PlainEvent<'_> = serde_json::from_str(json).ok()?;
+    let [choice] = event.choices;
+    let delta = choice.delta;
+    let others = [
+        event.usage,
+        event.x_groq,
+        event.error,
+        event.message,
+        choice.message,
+        delta.refusal,
+        delta.reasoning,
+        delta.reasoning_content,
+        delta.tool_calls,
+    ];
+    let is_plain = choice.index == 0
+        && choice.finish_reason.is_none_or(str::is_empty)
+        && event.object != Some("error")
+        && others.iter().all(Option::is_none);
+    is_plain.then_some(delta.content)
+}
+
+/// An event of which only one text is read. The other fields are those that [`Completion`] has; each must
+/// be missing or null.
+#[derive(Deserialize)]
+struct PlainEvent<'a> {
+    #[serde(borrow)]
+    choices: [PlainChoice<'a>; 1],
+    #[serde(default)]
+    usage: Option<IgnoredAny>,
+    #[serde(default)]
+    x_groq: Option<IgnoredAny>,
+    #[serde(default)]
+    error: Option<IgnoredAny>,
+    #[serde(default)]
+    object: Option<&'a str>,
+    #[serde(default)]
+    message: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct PlainChoice<'a> {
+    #[serde(default)]
+    index: u64,
+    delta: PlainDelta<'a>,
+    #[serde(default)]
+    message: Option<IgnoredAny>,
+    #[serde(default)]
+    finish_reason: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+struct PlainDelta<'a> {
+    #[serde(borrow)]
+    content: Cow<'a, str>,
+    #[serde(default)]
+    refusal: Option<IgnoredAny>,
+    #[serde(default)]
+    reasoning: Option<IgnoredAny>,
+    #[serde(default)]
+    reasoning_content: Option<IgnoredAny>,
+    #[serde(default)]
+    tool_calls: Option<IgnoredAny>,
+}
+
 /// Null counts as missing.
 fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
@@ -198,4 +270,65 @@ where
 {
     let value = Value::deserialize(deserializer)?;
     Ok(serde_json::from_value(value).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The text of an event, as the reader of all events finds it; none where the event says more.
+    fn text_of_any(json: &str) -> Option<String> {
+        let mut completion = Completion::read(json.as_bytes()).ok()?;
+        if completion.take_error().is_some() || completion.usage().is_some() {
+            return None;
+        }
+        let mut choice = completion.choices.into_iter().find(Choice::is_first)?;
+        let delta = choice.take_delta();
+        let says_more = choice.finish_reason().is_some()
+            || delta.refusal.is_some()
+            || delta.is_reasoning()
+            || !delta.tool_calls.is_empty();
+        (!says_more).then(|| delta.content.map(Content::into_text))?
+    }
+
+    #[test]
+    fn the_usual_event_is_read_without_the_reader_of_all_events() {
+        for json in [
+            r#"{"choices":[{"delta":{"content":"a"}}]}"#,
+            r#"{"id":"1","object":"chat.completion.chunk","created":1,"model":"m","service_tier":null,
+                "choices":[{"index":0,"delta":{"role":"assistant","content":"a","refusal":null},
+                "logprobs":null,"finish_reason":null}],"usage":null,"obfuscation":"x"}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":"a\n\"\u00e9\ud83d\udc4b"},"finish_reason":""}]}"#,
+            r#"{"choices":[{"delta":{"content":"","reasoning":null,"tool_calls":null}}],"error":null}"#,
+        ] {
+            let text = plain_text(json).expect(json);
+            assert_eq!(Some(text.into_owned()), text_of_any(json), "{json}");
+        }
+    }
+
+    /// Each means something besides its text, or something else.
+    #[test]
+    fn an_unusual_event_is_left_to_the_reader_of_all_events() {
+        for json in [
+            r#"{"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}"#,
+            r#"{"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":1}}"#,
+            r#"{"choices":[{"delta":{"content":"a"}}],"x_groq":{"usage":{}}}"#,
+            r#"{"choices":[{"delta":{"content":"a"}}],"error":{"message":"no"}}"#,
+            r#"{"choices":[{"delta":{"content":"a"}}],"object":"error","message":"no"}"#,
+            r#"{"choices":[{"delta":{"content":"a"}},{"index":1,"delta":{"content":"b"}}]}"#,
+            r#"{"choices":[{"index":1,"delta":{"content":"b"}}]}"#,
+            r#"{"choices":[{"delta":{"content":"a","refusal":"no"}}]}"#,
+            r#"{"choices":[{"delta":{"content":"a","reasoning":"hm"}}]}"#,
+            r#"{"choices":[{"delta":{"content":"a","reasoning_content":"hm"}}]}"#,
+            r#"{"choices":[{"delta":{"content":"a","tool_calls":[{}]}}]}"#,
+            r#"{"choices":[{"delta":{"content":[{"text":"a"}]}}]}"#,
+            r#"{"choices":[{"delta":{"content":null}}]}"#,
+            r#"{"choices":[{"message":{"content":"a"}}]}"#,
+            r#"{"choices":[]}"#,
+            "{}",
+            "[DONE]",
+        ] {
+            assert_eq!(plain_text(json), None, "{json}");
+        }
+    }
 }

@@ -27,6 +27,8 @@ pub(crate) fn config(base_url: &str) -> OpenAiConfig {
         usage_in_stream: true,
         output_tokens_field: OutputTokensField::MaxCompletionTokens,
         connect_timeout: Duration::from_secs(5),
+        connections_max: 100,
+        idle_connections_max: 10,
         sse_line_bytes_max: 64 * 1024,
     }
 }
@@ -56,6 +58,10 @@ pub(crate) async fn ask(provider: &impl Provider, request: Request) -> Outcome {
             assert!(error.is_none(), "nothing follows an error");
             match item {
                 Ok(Chunk::Progress) => {}
+                Ok(Chunk::Text(pieces)) => {
+                    // What comes together is a matter of the network.
+                    chunks.extend(pieces.iter().map(|piece| Chunk::Text(piece.into())));
+                }
                 Ok(chunk) => chunks.push(chunk),
                 Err(failure) => error = Some(failure),
             }
@@ -71,7 +77,7 @@ impl Outcome {
     /// The text of all pieces together.
     pub(crate) fn text(&self) -> String {
         let texts = self.chunks.iter().filter_map(|chunk| match chunk {
-            Chunk::Text(text) => Some(text.as_str()),
+            Chunk::Text(text) => Some(&**text),
             _ => None,
         });
         texts.collect()

@@ -7,7 +7,7 @@ use duologue_engine::{Delivery, Reader};
 use duologue_protocol::{
     ClientFrame, CloseCode, DisconnectReason, ErrorCode, ErrorFrame, ServerFrame, SessionOpened,
 };
-use futures_util::{StreamExt, stream::SplitSink};
+use futures_util::StreamExt;
 
 use crate::{
     api_error::ApiError,
@@ -35,8 +35,6 @@ pub(crate) struct AttachedSocket {
     rate_limiter: FrameRateLimiter,
 }
 
-type SocketSink = SplitSink<WebSocket, Message>;
-
 impl AttachedSocket {
     /// Attaches a reader for a caller who is authenticated.
     pub(crate) async fn attach(
@@ -63,22 +61,27 @@ impl AttachedSocket {
     }
 
     /// Serves the connection until either side closes it; `raw` is the stream beneath it.
-    pub(crate) async fn run(mut self, connection: WebSocket, raw: SharedStream) {
-        let (mut sink, mut stream) = connection.split();
+    pub(crate) async fn run(mut self, mut connection: WebSocket, raw: SharedStream) {
         let mut heartbeat = Heartbeat::start(&self.config);
         let mut batch = Vec::new();
         let end = loop {
             let handled = tokio::select! {
                 biased;
-                message = stream.next() => {
+                message = connection.next() => {
                     heartbeat.received();
-                    self.handle_message(message, &mut sink).await
+                    self.handle_message(message, &mut connection).await
                 }
-                event = heartbeat.next() => self.handle_heartbeat(event, &mut sink).await,
+                event = heartbeat.next() => self.handle_heartbeat(event, &mut connection).await,
                 event = next_token_event(&mut self.token) => {
-                    self.handle_token_event(event, &mut sink).await
+                    self.handle_token_event(event, &mut connection).await
                 }
-                () = self.reader.receive(&mut batch) => self.deliver(&mut batch, &mut sink).await,
+                () = self.reader.receive(&mut batch) => {
+                    // Other tasks run first. Under load they produce more frames meanwhile, which are
+                    // written by the same system call; without load there is nothing to wait for.
+                    tokio::task::yield_now().await;
+                    self.reader.receive_ready(&mut batch);
+                    self.deliver(&mut batch, &mut connection).await
+                }
             };
             if let Err(end) = handled {
                 break end;
@@ -86,14 +89,14 @@ impl AttachedSocket {
         };
         // The session is notified before the close handshake, which may take the client some time.
         self.reader.leave(end.reason());
-        finish_close(&mut sink, &mut stream, &end, raw).await;
+        finish_close(&mut connection, &end, raw).await;
     }
 
     /// Handles what the client sent.
     async fn handle_message(
         &mut self,
         message: Option<Result<Message, axum::Error>>,
-        sink: &mut SocketSink,
+        connection: &mut WebSocket,
     ) -> Result<(), ConnectionEnd> {
         let handled = match message {
             Some(Ok(Message::Text(text))) => self.handle_text(&text),
@@ -116,7 +119,7 @@ impl AttachedSocket {
             return Ok(());
         };
         self.outgoing.error(error);
-        self.write(sink).await?;
+        self.write(connection).await?;
         if self.rate_limiter.is_flooding() {
             let (code, reason) = (CloseCode::Flooding, DisconnectReason::Lost);
             return Err(ConnectionEnd::Close(code, reason));
@@ -149,7 +152,7 @@ impl AttachedSocket {
     async fn handle_token_event(
         &mut self,
         event: TokenEvent,
-        sink: &mut SocketSink,
+        connection: &mut WebSocket,
     ) -> Result<(), ConnectionEnd> {
         match event {
             TokenEvent::ExpiresSoon { expires_at } => {
@@ -168,13 +171,13 @@ impl AttachedSocket {
                 return Err(ConnectionEnd::Close(code, reason));
             }
         }
-        self.write(sink).await
+        self.write(connection).await
     }
 
     async fn handle_heartbeat(
         &mut self,
         event: HeartbeatEvent,
-        sink: &mut SocketSink,
+        connection: &mut WebSocket,
     ) -> Result<(), ConnectionEnd> {
         match event {
             HeartbeatEvent::Ping => self.outgoing.ping(),
@@ -188,14 +191,14 @@ impl AttachedSocket {
                 return Err(ConnectionEnd::Close(code, reason));
             }
         }
-        self.write(sink).await
+        self.write(connection).await
     }
 
     /// Serialises and sends what the session has for this reader.
     async fn deliver(
         &mut self,
         batch: &mut Vec<Delivery>,
-        sink: &mut SocketSink,
+        connection: &mut WebSocket,
     ) -> Result<(), ConnectionEnd> {
         let mut closing = None;
         for delivery in batch.drain(..) {
@@ -204,11 +207,12 @@ impl AttachedSocket {
                     ServerFrame::Opened(opened) => self.open(opened.clone()),
                     _ => self.outgoing.frame(&frame),
                 },
+                Delivery::Tokens(tokens) => self.outgoing.tokens(&tokens),
                 Delivery::Close(code) => closing = Some(code),
             }
         }
         if closing != Some(CloseCode::Slow) {
-            self.write(sink).await?;
+            self.write(connection).await?;
         }
         match closing {
             None => Ok(()),
@@ -225,8 +229,10 @@ impl AttachedSocket {
         }));
     }
 
-    async fn write(&mut self, sink: &mut SocketSink) -> Result<(), ConnectionEnd> {
-        let written = self.outgoing.write_to(sink, self.config.write_timeout);
+    async fn write(&mut self, connection: &mut WebSocket) -> Result<(), ConnectionEnd> {
+        let written = self
+            .outgoing
+            .write_to(connection, self.config.write_timeout);
         written.await.map_err(|error| match error {
             WriteError::Failed(error) => ConnectionEnd::of_error(error),
             WriteError::TimedOut => too_slow(),

@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use duologue_protocol::{CloseCode, DisconnectReason};
-use futures_util::{
-    SinkExt, StreamExt,
-    stream::{SplitSink, SplitStream},
-};
+use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite;
 
 use crate::shared_stream::SharedStream;
@@ -66,16 +63,15 @@ pub(super) fn disconnect_reason(frame: Option<&CloseFrame>) -> DisconnectReason 
 
 /// Completes the close handshake that the end requires.
 pub(super) async fn finish_close(
-    sink: &mut SplitSink<WebSocket, Message>,
-    stream: &mut SplitStream<WebSocket>,
+    connection: &mut WebSocket,
     end: &ConnectionEnd,
     raw: SharedStream,
 ) {
     match end {
-        ConnectionEnd::Close(code, _) => close(sink, stream, *code, raw).await,
+        ConnectionEnd::Close(code, _) => close(connection, *code, raw).await,
         // tungstenite has queued the answer to a close frame, and sends it with the next flush.
         ConnectionEnd::Disconnected(_) => {
-            match tokio::time::timeout(CLOSE_TIMEOUT, sink.flush()).await {
+            match tokio::time::timeout(CLOSE_TIMEOUT, connection.flush()).await {
                 Ok(Ok(())) => {}
                 // A client that disconnected without a close frame receives no answer either.
                 Ok(Err(error)) => tracing::debug!(%error, "close_answer.failed"),
@@ -87,20 +83,15 @@ pub(super) async fn finish_close(
 
 /// Sends a close frame and waits a moment for the answer, so that earlier frames arrive. Where the
 /// WebSocket cannot read the answer, since it has failed, the stream beneath it is drained.
-pub(super) async fn close(
-    sink: &mut SplitSink<WebSocket, Message>,
-    stream: &mut SplitStream<WebSocket>,
-    code: CloseCode,
-    raw: SharedStream,
-) {
+pub(super) async fn close(connection: &mut WebSocket, code: CloseCode, raw: SharedStream) {
     let frame = CloseFrame {
         code: code.number(),
         reason: code.reason().into(),
     };
     let handshake = async {
-        sink.send(Message::Close(Some(frame))).await?;
+        connection.send(Message::Close(Some(frame))).await?;
         let mut is_answered = false;
-        while let Some(Ok(message)) = stream.next().await {
+        while let Some(Ok(message)) = connection.next().await {
             is_answered |= matches!(message, Message::Close(_));
         }
         Ok::<_, axum::Error>(is_answered)

@@ -5,6 +5,7 @@
 
 use std::{future, sync::Arc, time::Duration};
 
+use duologue_engine::rearmed_timer::RearmedTimer;
 use duologue_protocol::{ErrorCode, ErrorFrame, Timestamp, UserId};
 use futures_util::future::BoxFuture;
 use jiff::SignedDuration;
@@ -35,6 +36,7 @@ pub(super) struct ConnectionToken {
     term: Term,
     checking: Option<BoxFuture<'static, Result<Identity, AuthError>>>,
     failures: u32,
+    timer: RearmedTimer,
 }
 
 /// The times at which a token expires.
@@ -57,6 +59,7 @@ impl ConnectionToken {
             term: Term::new(expires_at, authenticator),
             checking: None,
             failures: 0,
+            timer: RearmedTimer::default(),
         })
     }
 
@@ -86,7 +89,7 @@ impl ConnectionToken {
         let checked = tokio::select! {
             biased;
             checked = checked => checked,
-            () = tokio::time::sleep_until(at) => {
+            () = self.timer.wait_until(at) => {
                 if due != TokenEvent::Expired {
                     self.term.notice = None;
                 }

@@ -11,13 +11,13 @@ use crate::{
 };
 
 /// Serves the connection until either side closes it.
-pub(crate) async fn run(connection: WebSocket, raw: SharedStream) {
-    let (mut sink, mut stream) = connection.split();
+pub(crate) async fn run(mut connection: WebSocket, raw: SharedStream) {
     let end = loop {
-        let handled = match stream.next().await {
-            Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
-                sink.send(message).await.map_err(ConnectionEnd::of_error)
-            }
+        let handled = match connection.next().await {
+            Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => connection
+                .send(message)
+                .await
+                .map_err(ConnectionEnd::of_error),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
             Some(Ok(Message::Close(frame))) => {
                 let reason = disconnect_reason(frame.as_ref());
@@ -30,5 +30,5 @@ pub(crate) async fn run(connection: WebSocket, raw: SharedStream) {
             break end;
         }
     };
-    finish_close(&mut sink, &mut stream, &end, raw).await;
+    finish_close(&mut connection, &end, raw).await;
 }

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use duologue_engine::rearmed_timer::RearmedTimer;
 use tokio::time::Instant;
 
 use crate::config::SocketConfig;
@@ -33,6 +34,7 @@ pub(super) struct Heartbeat {
     dead_at: Option<Instant>,
     notice_at: Option<Instant>,
     close_at: Instant,
+    timer: RearmedTimer,
 }
 
 impl Heartbeat {
@@ -46,6 +48,7 @@ impl Heartbeat {
             dead_at: None,
             notice_at: Some(close_at - config.age_notice.min(config.age_max)),
             close_at,
+            timer: RearmedTimer::default(),
         }
     }
 
@@ -57,7 +60,7 @@ impl Heartbeat {
     /// Waits for the next event. Safe to cancel.
     pub(super) async fn next(&mut self) -> HeartbeatEvent {
         let (at, event) = self.due();
-        tokio::time::sleep_until(at).await;
+        self.timer.wait_until(at).await;
         match event {
             HeartbeatEvent::Ping => {
                 let now = Instant::now();

@@ -6,7 +6,7 @@ use axum::{
     body::Bytes,
     extract::ws::{Message, Utf8Bytes},
 };
-use duologue_engine::SharedFrame;
+use duologue_engine::{SharedFrame, SharedTokens};
 use duologue_protocol::{ErrorFrame, GoAwayReason, ServerFrame, TextFrames};
 use futures_util::{Sink, SinkExt};
 
@@ -50,15 +50,23 @@ impl Outgoing {
     /// A frame from the session.
     pub(super) fn frame(&mut self, frame: &SharedFrame) {
         match &mut self.serializer {
-            FrameSerializer::Json => {
-                let text = Utf8Bytes::try_from(frame.json()).expect("JSON is UTF-8");
-                self.messages.push(Message::Text(text));
-            }
+            FrameSerializer::Json => self.messages.push(json(frame.json())),
             FrameSerializer::Text(frames) => {
                 let texts = frames.spell(frame.frame()).into_iter().flatten();
                 self.messages
                     .extend(texts.map(|text| Message::Text(text.into())));
             }
+        }
+    }
+
+    /// Frames of pieces of an answer, from the session.
+    pub(super) fn tokens(&mut self, tokens: &SharedTokens) {
+        match &mut self.serializer {
+            FrameSerializer::Json => {
+                let texts = tokens.json().iter().cloned();
+                self.messages.extend(texts.map(json));
+            }
+            FrameSerializer::Text(_) => tokens.frames().for_each(|frame| self.frame(&frame)),
         }
     }
 
@@ -104,4 +112,8 @@ impl Outgoing {
             Err(_elapsed) => Err(WriteError::TimedOut),
         }
     }
+}
+
+fn json(frame: Bytes) -> Message {
+    Message::Text(Utf8Bytes::try_from(frame).expect("JSON is UTF-8"))
 }

@@ -164,8 +164,7 @@ impl PendingAuth {
                 return;
             }
         }
-        let (mut sink, mut stream) = connection.split();
-        close(&mut sink, &mut stream, code, raw).await;
+        close(&mut connection, code, raw).await;
     }
 }
 

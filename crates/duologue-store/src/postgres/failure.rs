@@ -1,49 +1,59 @@
-//! What Postgres's errors mean to the caller of the store.
+//! What Postgres's errors mean to the caller of a function.
 
-use duologue_engine::store::StoreError;
-
-use crate::sqlstate;
+use crate::{
+    functions::{CallFailure, Failure, Repetition},
+    sqlstate,
+};
 
 /// Why a call failed, by how far it came.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PostgresFailure {
+    #[error("too many calls wait for a connection to Postgres")]
+    Busy,
+    #[error("the store is closed")]
+    Closed,
     #[error("no connection to Postgres")]
     NoConnection(#[source] sqlx::Error),
-    #[error("Postgres did not begin a transaction")]
-    NotBegun(#[source] sqlx::Error),
+    /// It may have been carried out, unless Postgres says otherwise.
     #[error("Postgres did not complete a call")]
     Call(#[source] sqlx::Error),
+    /// It may have been carried out.
     #[error("Postgres did not answer in time")]
     TimedOut,
+    #[error("the answer of Postgres cannot be read")]
+    Unreadable(#[source] serde_json::Error),
 }
 
 impl PostgresFailure {
-    /// Whether Postgres gave up this transaction in favour of another: it may be repeated at once.
-    pub(super) fn is_broken_off(&self) -> bool {
-        self.sqlstate()
-            .is_some_and(|code| sqlstate::is_broken_off(&code))
-    }
-
-    /// Whether the connection had gone before we had a use for it.
-    pub(super) fn is_dead_connection(&self) -> bool {
-        let parting_words = match self.sqlstate() {
-            // It was shut down, and the server had the time to say so.
-            Some(code) => code.starts_with("57P"),
-            None => true,
-        };
-        matches!(self, Self::NotBegun(_)) && parting_words
-    }
-
-    /// Whether the connection itself cannot be trusted any more.
+    /// Whether the connection must not be used again.
     pub(super) fn is_of_connection(&self) -> bool {
         match self {
-            Self::NoConnection(_) | Self::NotBegun(_) | Self::TimedOut => true,
-            Self::Call(error) => !matches!(error, sqlx::Error::Database(_)),
+            Self::NoConnection(_) | Self::TimedOut => true,
+            Self::Call(error) => !matches!(error, sqlx::Error::Database(_)) || self.is_shut_down(),
+            Self::Busy | Self::Closed | Self::Unreadable(_) => false,
         }
     }
 
+    pub(super) fn for_store(self, repetition: Repetition) -> CallFailure {
+        if !self.may_pass() {
+            CallFailure::Rejected(self.into())
+        } else if repetition == Repetition::TakesMore
+            && self.is_brief()
+            && !self.is_without_effect()
+        {
+            CallFailure::Lost(self.into())
+        } else {
+            CallFailure::Unavailable(self.into())
+        }
+    }
+
+    /// Whether Postgres closed the connection, and had the time to say so.
+    fn is_shut_down(&self) -> bool {
+        self.sqlstate().is_some_and(|code| code.starts_with("57P"))
+    }
+
     fn sqlstate(&self) -> Option<String> {
-        let (Self::NoConnection(error) | Self::NotBegun(error) | Self::Call(error)) = self else {
+        let (Self::NoConnection(error) | Self::Call(error)) = self else {
             return None;
         };
         let code = error.as_database_error()?.code()?;
@@ -63,15 +73,38 @@ impl PostgresFailure {
                     | sqlx::Error::ColumnNotFound(_)
                     | sqlx::Error::RowNotFound
             ),
-            Self::NoConnection(_) | Self::NotBegun(_) | Self::TimedOut => true,
+            Self::Unreadable(_) => false,
+            Self::Busy | Self::Closed | Self::NoConnection(_) | Self::TimedOut => true,
         }
     }
 }
 
-pub(super) fn store_error(failure: PostgresFailure) -> StoreError {
-    if failure.may_pass() {
-        StoreError::Unavailable(failure.into())
-    } else {
-        StoreError::Corrupt(failure.into())
+impl Failure for PostgresFailure {
+    fn is_without_effect(&self) -> bool {
+        match self {
+            Self::Busy | Self::Closed | Self::NoConnection(_) => true,
+            Self::Call(_) => self
+                .sqlstate()
+                .is_some_and(|code| sqlstate::is_broken_off(&code)),
+            Self::TimedOut | Self::Unreadable(_) => false,
+        }
+    }
+
+    fn is_brief(&self) -> bool {
+        match self {
+            Self::Call(error) => {
+                let is_broken_off = self
+                    .sqlstate()
+                    .is_some_and(|code| sqlstate::is_broken_off(&code));
+                is_broken_off
+                    || self.is_shut_down()
+                    || matches!(error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_))
+            }
+            Self::Busy
+            | Self::Closed
+            | Self::NoConnection(_)
+            | Self::TimedOut
+            | Self::Unreadable(_) => false,
+        }
     }
 }

@@ -8,35 +8,29 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use super::{PostgresStore, calls::PostgresCalls};
+use super::PostgresCaller;
 use crate::{
     OpenError, StoreConfig,
     config::place,
-    functions::OriginCheck,
+    functions::FunctionStore,
     migrations::{self, Age, Found, SCHEMA},
 };
 
 /// How long a first connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-impl PostgresStore {
-    /// Makes sure that the database is there, durable, and migrated.
-    pub(crate) async fn open(
-        options: PgConnectOptions,
-        config: &StoreConfig,
-    ) -> Result<Self, OpenError> {
-        check(&options).await?;
-        let options = fit_for_poolers(options);
-        Ok(Self {
-            calls: PostgresCalls::new(options, config),
-        })
-    }
-
-    /// Compares the place of the rows with where they were last seen. See [`OriginCheck`].
-    pub(crate) async fn check_origin(&self) -> Result<OriginCheck, OpenError> {
-        let check = self.calls.long_call("select duologue_check_origin()::text");
-        check.await.map_err(OpenError::Origin)
-    }
+/// Makes sure that the database is there, durable, and migrated, and opens the store in it.
+pub(crate) async fn open(
+    options: PgConnectOptions,
+    config: &StoreConfig,
+) -> Result<FunctionStore<PostgresCaller>, OpenError> {
+    check(&options).await?;
+    // Statements contain what users wrote.
+    let options = fit_for_poolers(options).disable_statement_logging();
+    Ok(FunctionStore::new(
+        PostgresCaller::new(options, config),
+        config,
+    ))
 }
 
 /// Makes sure that the database is there, durable, and migrated, and says which version its tables
@@ -85,7 +79,7 @@ pub(crate) async fn migrate(options: &PgConnectOptions) -> Result<Vec<String>, O
     let applied = apply(&mut transaction).await;
     let applied = applied.map_err(|source| OpenError::Migration {
         place: place.clone(),
-        source,
+        source: source.into(),
     })?;
     transaction
         .execute("deallocate all")

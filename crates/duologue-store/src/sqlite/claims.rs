@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use duologue_engine::store::{Claim, Claimed, Lease, ServerId, SessionRecord, StoreError};
+use duologue_engine::store::{Claim, Claimed, Lease, ServerId, SessionRecord};
 use duologue_protocol::{SessionId, UserId};
-use sqlx::{SqliteConnection, SqlitePool, query, query_scalar};
+use rusqlite::{Connection, OptionalExtension as _};
 
-use super::failure::{SqliteFailure, store_error};
+use super::failure::SqliteFailure;
 use crate::stored::{ClaimedRow, LostRows, from_json, integer, text_of_time};
 
 /// A session's row as JSON.
@@ -36,53 +36,58 @@ pub(super) use {in_seconds, session_json};
 
 /// Takes back what the file's last process held when it was lost: the holder of the file's lock is
 /// alone, so nobody else can be at work on it. The grace of those sessions begins now.
-pub(super) async fn take_back(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    query(concat!(
-        "update sessions set owner = null, lease_until = ",
-        in_seconds!("0"),
-        " where status = 'active' and owner is not null"
-    ))
-    .execute(&mut *connection)
-    .await?;
-    query(concat!(
-        "update session_jobs set worker = null, due_at = ",
-        in_seconds!("0"),
-        " where outcome is null and worker is not null"
-    ))
-    .execute(connection)
-    .await?;
+pub(super) fn take_back(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute(
+        concat!(
+            "update sessions set owner = null, lease_until = ",
+            in_seconds!("0"),
+            " where status = 'active' and owner is not null"
+        ),
+        (),
+    )?;
+    connection.execute(
+        concat!(
+            "update session_jobs set worker = null, due_at = ",
+            in_seconds!("0"),
+            " where outcome is null and worker is not null"
+        ),
+        (),
+    )?;
     Ok(())
 }
 
 /// Makes the history that is in the file now a new one: gives every log a new id, and takes every lease and
 /// job from its holder. Returns the number of sessions.
-pub(super) async fn restored(connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
-    query("update duologue_installation set generation = generation + 1")
-        .execute(&mut *connection)
-        .await?;
-    let renewed = query(concat!(
-        // Above every epoch that a server which still runs may have been given after the backup.
-        "update sessions set log_id = lower(hex(randomblob(16))), epoch = epoch + 1000000,
-            owner = null, lease_until = ",
-        in_seconds!("0")
-    ))
-    .execute(&mut *connection)
-    .await?;
-    query(concat!(
-        "update session_jobs set worker = null, due_at = min(due_at, ",
-        in_seconds!("0"),
-        ") where outcome is null and worker is not null"
-    ))
-    .execute(connection)
-    .await?;
-    Ok(renewed.rows_affected())
+pub(super) fn restored(connection: &Connection) -> rusqlite::Result<usize> {
+    connection.execute(
+        "update duologue_installation set generation = generation + 1",
+        (),
+    )?;
+    let renewed = connection.execute(
+        concat!(
+            // Above every epoch that a server which still runs may have been given after the backup.
+            "update sessions set log_id = lower(hex(randomblob(16))), epoch = epoch + 1000000,
+                owner = null, lease_until = ",
+            in_seconds!("0")
+        ),
+        (),
+    )?;
+    connection.execute(
+        concat!(
+            "update session_jobs set worker = null, due_at = min(due_at, ",
+            in_seconds!("0"),
+            ") where outcome is null and worker is not null"
+        ),
+        (),
+    )?;
+    Ok(renewed)
 }
 
-pub(super) async fn claim(
-    connection: &mut SqliteConnection,
-    claim: Claim,
+pub(super) fn claim(
+    connection: &Connection,
+    claim: &Claim,
 ) -> Result<Option<Claimed>, SqliteFailure> {
-    let claimed = query(concat!(
+    let mut statement = connection.prepare_cached(concat!(
         "insert into sessions (session_id, user_id, start_time, agent, owner, lease_until)
         values (?1, ?2, ?3, ?4, ?5, ",
         in_seconds!("?6"),
@@ -91,31 +96,29 @@ pub(super) async fn claim(
             summary_status = null, epoch = epoch + 1, owner = excluded.owner,
             lease_until = excluded.lease_until
         where user_id = excluded.user_id"
-    ))
-    .bind(claim.session_id.as_str())
-    .bind(claim.user_id.as_str())
-    .bind(text_of_time(claim.now))
-    .bind(claim.agent)
-    .bind(claim.server.0)
-    .bind(claim.lease_duration.as_secs_f64())
-    .execute(&mut *connection)
-    .await?;
-    if claimed.rows_affected() == 0 {
+    ))?;
+    let claimed = statement.execute((
+        claim.session_id.as_str(),
+        claim.user_id.as_str(),
+        text_of_time(claim.now),
+        &*claim.agent,
+        &*claim.server.0,
+        claim.lease_duration.as_secs_f64(),
+    ))?;
+    if claimed == 0 {
         return Ok(None);
     }
-    read_claimed(connection, claim.session_id.as_str())
-        .await
-        .map(Some)
+    read_claimed(connection, claim.session_id.as_str()).map(Some)
 }
 
-pub(super) async fn claim_lapsed(
-    connection: &mut SqliteConnection,
-    server: ServerId,
+pub(super) fn claim_lapsed(
+    connection: &Connection,
+    server: &ServerId,
     lease_duration: Duration,
     grace: Duration,
     limit: u32,
 ) -> Result<Vec<Claimed>, SqliteFailure> {
-    let ids: Vec<String> = query_scalar(concat!(
+    let mut statement = connection.prepare_cached(concat!(
         "update sessions set epoch = epoch + 1, owner = ?1, lease_until = ",
         in_seconds!("?2"),
         " where session_id in (
@@ -123,25 +126,16 @@ pub(super) async fn claim_lapsed(
         in_seconds!("-?3"),
         " order by lease_until limit ?4
         ) returning session_id"
-    ))
-    .bind(server.0)
-    .bind(lease_duration.as_secs_f64())
-    .bind(grace.as_secs_f64())
-    .bind(limit)
-    .fetch_all(&mut *connection)
-    .await?;
-    let mut claimed = Vec::with_capacity(ids.len());
-    for id in ids {
-        claimed.push(read_claimed(connection, &id).await?);
-    }
-    Ok(claimed)
+    ))?;
+    let server = &*server.0;
+    let (lease, grace) = (lease_duration.as_secs_f64(), grace.as_secs_f64());
+    let ids = statement.query_map((server, lease, grace, limit), |row| row.get(0))?;
+    let ids: Vec<String> = ids.collect::<Result<_, _>>()?;
+    ids.iter().map(|id| read_claimed(connection, id)).collect()
 }
 
-async fn read_claimed(
-    connection: &mut SqliteConnection,
-    id: &str,
-) -> Result<Claimed, SqliteFailure> {
-    let json: String = query_scalar(concat!(
+fn read_claimed(connection: &Connection, id: &str) -> Result<Claimed, SqliteFailure> {
+    let mut statement = connection.prepare_cached(concat!(
         "select json_object(
             'session', ",
         session_json!(),
@@ -156,80 +150,67 @@ async fn read_claimed(
                 from session_drafts as d where d.session_id = s.session_id
             ))
         ) from sessions as s where s.session_id = ?1"
-    ))
-    .bind(id)
-    .fetch_one(connection)
-    .await?;
+    ))?;
+    let json: String = statement.query_row((id,), |row| row.get(0))?;
     let row: ClaimedRow = from_json(&json)?;
     Ok(row.into())
 }
 
-pub(super) async fn renew(
-    connection: &mut SqliteConnection,
-    server: ServerId,
-    leases: String,
+pub(super) fn renew(
+    connection: &Connection,
+    server: &ServerId,
+    leases: &str,
     lease_duration: Duration,
 ) -> Result<LostRows, SqliteFailure> {
-    query(concat!(
+    let server = &*server.0;
+    let mut renew = connection.prepare_cached(concat!(
         "update sessions set lease_until = ",
         in_seconds!("?3"),
         " where owner = ?1 and status = 'active' and (session_id, epoch) in (
             select value ->> 'session_id', value ->> 'epoch' from json_each(?2)
         )"
-    ))
-    .bind(&*server.0)
-    .bind(&*leases)
-    .bind(lease_duration.as_secs_f64())
-    .execute(&mut *connection)
-    .await?;
-    let lost: String = query_scalar(
+    ))?;
+    renew.execute((server, leases, lease_duration.as_secs_f64()))?;
+    let mut lost = connection.prepare_cached(
         "select json_group_array(json(value)) from json_each(?1)
         where not exists (
             select 1 from sessions as s
             where s.session_id = value ->> 'session_id' and s.epoch = value ->> 'epoch'
                 and coalesce(s.owner, ?2) = ?2
         )",
-    )
-    .bind(leases)
-    .bind(server.0)
-    .fetch_one(connection)
-    .await?;
+    )?;
+    let lost: String = lost.query_row((leases, server), |row| row.get(0))?;
     Ok(from_json(&lost)?)
 }
 
-pub(super) async fn release(
-    connection: &mut SqliteConnection,
-    lease: Lease,
-) -> Result<(), SqliteFailure> {
-    query(concat!(
+pub(super) fn release(connection: &Connection, lease: &Lease) -> Result<(), SqliteFailure> {
+    let mut statement = connection.prepare_cached(concat!(
         "update sessions set owner = null, lease_until = ",
         in_seconds!("0"),
         " where session_id = ?1 and user_id = ?2 and epoch = ?3 and owner = ?4
             and status = 'active'"
-    ))
-    .bind(lease.session_id.as_str())
-    .bind(lease.user_id.as_str())
-    .bind(integer(lease.epoch))
-    .bind(&*lease.server.0)
-    .execute(connection)
-    .await?;
+    ))?;
+    statement.execute((
+        lease.session_id.as_str(),
+        lease.user_id.as_str(),
+        integer(lease.epoch),
+        &*lease.server.0,
+    ))?;
     Ok(())
 }
 
-pub(super) async fn session(
-    readers: &SqlitePool,
+pub(super) fn session(
+    connection: &Connection,
     user: &UserId,
     session: &SessionId,
-) -> Result<Option<SessionRecord>, StoreError> {
-    let json: Option<String> = query_scalar(concat!(
+) -> Result<Option<SessionRecord>, SqliteFailure> {
+    let mut statement = connection.prepare_cached(concat!(
         "select ",
         session_json!(),
         " from sessions as s where s.session_id = ?1 and s.user_id = ?2"
-    ))
-    .bind(session.as_str())
-    .bind(user.as_str())
-    .fetch_optional(readers)
-    .await
-    .map_err(store_error)?;
-    json.as_deref().map(from_json).transpose()
+    ))?;
+    let json: Option<String> = statement
+        .query_row((session.as_str(), user.as_str()), |row| row.get(0))
+        .optional()?;
+    Ok(json.as_deref().map(from_json).transpose()?)
 }

@@ -7,14 +7,13 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{
-    ConnectOptions, SqliteConnection,
-    migrate::MigrateError,
-    query_scalar,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
-};
+use duologue_engine::BoxError;
+use rusqlite::{Connection, OpenFlags};
 
 use crate::OpenError;
+
+/// Statements that a connection keeps prepared: more than there are.
+const STATEMENTS_MAX: usize = 64;
 
 /// A database file that belongs to this process for as long as this value lives.
 pub(super) struct DatabaseFile {
@@ -50,21 +49,29 @@ impl DatabaseFile {
         }
     }
 
-    /// Connects for writing, and makes sure that what is committed will survive a power failure.
-    pub(super) async fn connect(&self) -> Result<SqliteConnection, OpenError> {
+    /// Connects for writing, and makes sure that what is committed will survive a power failure. Creates the
+    /// file if there is none.
+    pub(super) fn connect(&self) -> Result<Connection, OpenError> {
         self.create_private()?;
+        self.connect_existing()
+    }
+
+    /// The same, but does not create the file.
+    pub(super) fn connect_existing(&self) -> Result<Connection, OpenError> {
         let unusable = |source| self.unusable(source);
-        let mut connection = self.read_write().connect().await.map_err(unusable)?;
+        let connection = self.existing()?;
         // A filesystem without shared memory has no WAL, and SQLite then silently keeps another
         // mode.
-        let journal_mode: String = query_scalar("pragma journal_mode")
-            .fetch_one(&mut connection)
-            .await
+        let journal_mode: String = connection
+            .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
             .map_err(unusable)?;
         self.expect("journal_mode", &journal_mode, "wal")?;
-        let synchronous: i64 = query_scalar("pragma synchronous")
-            .fetch_one(&mut connection)
-            .await
+        // In WAL mode anything less loses the last commits when the power fails.
+        connection
+            .pragma_update(None, "synchronous", "full")
+            .map_err(unusable)?;
+        let synchronous: i64 = connection
+            .pragma_query_value(None, "synchronous", |row| row.get(0))
             .map_err(unusable)?;
         self.expect("synchronous", &synchronous.to_string(), "2")?;
         Ok(connection)
@@ -82,30 +89,20 @@ impl DatabaseFile {
         }
     }
 
-    /// How readers connect.
-    pub(super) fn read_only(&self) -> SqliteConnectOptions {
-        SqliteConnectOptions::new()
-            .filename(&self.path)
-            .read_only(true)
-            .busy_timeout(self.busy_timeout)
+    /// Connects to the file as it is: it is not created, and none of its settings change.
+    pub(super) fn existing(&self) -> Result<Connection, OpenError> {
+        open(&self.path, Access::ReadWrite, self.busy_timeout)
     }
 
-    /// How to connect to the file as it is: it is not created, and none of its settings change.
-    pub(super) fn existing(&self) -> SqliteConnectOptions {
-        SqliteConnectOptions::new()
-            .filename(&self.path)
-            .busy_timeout(self.busy_timeout)
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
-    fn read_write(&self) -> SqliteConnectOptions {
-        SqliteConnectOptions::new()
-            .filename(&self.path)
-            .create_if_missing(true)
-            .busy_timeout(self.busy_timeout)
-            .journal_mode(SqliteJournalMode::Wal)
-            // In WAL mode anything less loses the last commits when the power fails.
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
+    /// A file beside it that SQLite names after it.
+    pub(super) fn companion(&self, suffix: &str) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(suffix);
+        path.into()
     }
 
     fn expect(&self, setting: &'static str, value: &str, wanted: &str) -> Result<(), OpenError> {
@@ -119,11 +116,11 @@ impl DatabaseFile {
         })
     }
 
-    pub(super) fn unusable(&self, source: sqlx::Error) -> OpenError {
+    pub(super) fn unusable(&self, source: rusqlite::Error) -> OpenError {
         unusable(&self.path, source)
     }
 
-    pub(super) fn not_migrated(&self, source: MigrateError) -> OpenError {
+    pub(super) fn not_migrated(&self, source: BoxError) -> OpenError {
         OpenError::Migration {
             place: self.path.display().to_string(),
             source,
@@ -140,7 +137,36 @@ fn private() -> OpenOptions {
     options
 }
 
-pub(super) fn unusable(path: &Path, source: sqlx::Error) -> OpenError {
+/// What a connection may do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    ReadOnly,
+    ReadWrite,
+}
+
+/// Connects to a file that exists. Its settings stay as they are.
+pub(super) fn open(
+    path: &Path,
+    access: Access,
+    busy_timeout: Duration,
+) -> Result<Connection, OpenError> {
+    let access = match access {
+        Access::ReadOnly => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        Access::ReadWrite => OpenFlags::SQLITE_OPEN_READ_WRITE,
+    };
+    // Each connection stays on one thread at a time, so SQLite's own mutex is not needed.
+    let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connect = || {
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(busy_timeout)?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        Ok(connection)
+    };
+    connect().map_err(|source| unusable(path, source))
+}
+
+pub(super) fn unusable(path: &Path, source: rusqlite::Error) -> OpenError {
     OpenError::Sqlite {
         file: path.to_owned(),
         source,
@@ -177,6 +203,8 @@ fn lock_path(path: &Path) -> io::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::types::Value;
+
     use super::*;
 
     const SOON: Duration = Duration::from_millis(10);
@@ -190,16 +218,15 @@ mod tests {
 
     /// Conversations are private: the file and its companions are readable by their owner alone.
     #[cfg(unix)]
-    #[tokio::test]
-    async fn files_are_created_for_their_owner_alone() {
+    #[test]
+    fn files_are_created_for_their_owner_alone() {
         use std::os::unix::fs::PermissionsExt as _;
 
         let folder = tempfile::tempdir().unwrap();
         let file = DatabaseFile::lock(&folder.path().join("d.db"), SOON).unwrap();
-        let mut connection = file.connect().await.unwrap();
-        sqlx::query("create table written (id integer)")
-            .execute(&mut connection)
-            .await
+        let connection = file.connect().unwrap();
+        connection
+            .execute_batch("create table written (id integer)")
             .unwrap();
         for name in ["d.db", "d.db-wal", "d.db-shm", "d.db.lock"] {
             let mode = folder.path().join(name).metadata().unwrap().permissions();
@@ -233,30 +260,29 @@ mod tests {
     }
 
     /// What is acknowledged survives a power failure only with both of these.
-    #[tokio::test]
-    async fn a_writer_waits_for_the_disk() {
+    #[test]
+    fn a_writer_waits_for_the_disk() {
         let folder = tempfile::tempdir().unwrap();
         let file = DatabaseFile::lock(&folder.path().join("d.db"), SOON).unwrap();
-        let mut connection = file.connect().await.unwrap();
-        let journal_mode = query_scalar::<_, String>("pragma journal_mode");
-        assert_eq!(
-            journal_mode.fetch_one(&mut connection).await.unwrap(),
-            "wal"
-        );
-        let synchronous = query_scalar::<_, i64>("pragma synchronous");
+        let connection = file.connect().unwrap();
+        let setting = |name: &str| -> Value {
+            let value = connection.pragma_query_value(None, name, |row| row.get(0));
+            value.unwrap()
+        };
+        assert_eq!(setting("journal_mode"), Value::Text("wal".to_owned()));
         let full = 2;
-        assert_eq!(synchronous.fetch_one(&mut connection).await.unwrap(), full);
+        assert_eq!(setting("synchronous"), Value::Integer(full));
     }
 
     /// A file that is something else is left alone.
-    #[tokio::test]
-    async fn a_file_that_is_no_database_is_refused() {
+    #[test]
+    fn a_file_that_is_no_database_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("letter.txt");
         let letter = "Dear reader, this is not a database. ".repeat(100);
         std::fs::write(&path, &letter).unwrap();
         let file = DatabaseFile::lock(&path, SOON).unwrap();
-        let Err(error) = file.connect().await else {
+        let Err(error) = file.connect() else {
             panic!("a letter was taken for a database");
         };
         assert!(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use duologue_engine::store::{Job, JobEnd, JobRelease, ServerId, normalize::stored_text};
 use duologue_protocol::SessionSummarized;
-use sqlx::{SqliteConnection, query, query_scalar};
+use rusqlite::{Connection, OptionalExtension as _};
 
 use super::{
     claims::in_seconds,
@@ -13,12 +13,12 @@ use super::{
 };
 use crate::stored::{JobRow, corrupt, from_json, integer};
 
-pub(super) async fn claim(
-    connection: &mut SqliteConnection,
-    worker: ServerId,
+pub(super) fn claim(
+    connection: &Connection,
+    worker: &ServerId,
     lease_duration: Duration,
 ) -> Result<Option<Job>, SqliteFailure> {
-    let json: Option<String> = query_scalar(concat!(
+    let mut statement = connection.prepare_cached(concat!(
         "update session_jobs set worker = ?1, attempt = attempt + 1, due_at = ",
         in_seconds!("?2"),
         " where id = (
@@ -29,129 +29,118 @@ pub(super) async fn claim(
             'id', id, 'session_id', session_id, 'user_id', user_id, 'last_seq', last_seq,
             'worker', worker, 'attempt', attempt, 'uncounted', uncounted
         )"
-    ))
-    .bind(worker.0)
-    .bind(lease_duration.as_secs_f64())
-    .fetch_optional(connection)
-    .await?;
+    ))?;
+    let json: Option<String> = statement
+        .query_row((&*worker.0, lease_duration.as_secs_f64()), |row| row.get(0))
+        .optional()?;
     let row: Option<JobRow> = json.as_deref().map(from_json).transpose()?;
     Ok(row.map(Job::from))
 }
 
-pub(super) async fn renew(
-    connection: &mut SqliteConnection,
-    job: Job,
+pub(super) fn renew(
+    connection: &Connection,
+    job: &Job,
     lease_duration: Duration,
 ) -> Result<(), SqliteFailure> {
-    let renewed = query(concat!(
+    let mut statement = connection.prepare_cached(concat!(
         "update session_jobs set due_at = ",
         in_seconds!("?4"),
         " where id = ?1 and worker = ?2 and attempt = ?3 and outcome is null"
-    ))
-    .bind(job.id)
-    .bind(job.worker.0)
-    .bind(job.attempt)
-    .bind(lease_duration.as_secs_f64())
-    .execute(connection)
-    .await?;
-    conflict_unless(renewed.rows_affected() == 1)
+    ))?;
+    let lease = lease_duration.as_secs_f64();
+    let renewed = statement.execute((job.id, &*job.worker.0, job.attempt, lease))?;
+    conflict_unless(renewed == 1)
 }
 
-pub(super) async fn release(
-    connection: &mut SqliteConnection,
-    job: Job,
-    release: JobRelease,
+pub(super) fn release(
+    connection: &Connection,
+    job: &Job,
+    release: &JobRelease,
 ) -> Result<(), SqliteFailure> {
-    let given_back = query(concat!(
+    let mut statement = connection.prepare_cached(concat!(
         "update session_jobs set worker = null, last_error = ?5, uncounted = uncounted + ?6, due_at = ",
         in_seconds!("?4"),
         " where id = ?1 and worker = ?2 and attempt = ?3 and outcome is null"
-    ))
-    .bind(job.id)
-    .bind(job.worker.0)
-    .bind(job.attempt)
-    .bind(release.delay.as_secs_f64())
-    .bind(stored_text(&release.reason))
-    .bind(i64::from(!release.is_counted))
-    .execute(&mut *connection)
-    .await?;
-    if given_back.rows_affected() == 1 {
+    ))?;
+    let released = statement.execute((
+        job.id,
+        &*job.worker.0,
+        job.attempt,
+        release.delay.as_secs_f64(),
+        stored_text(&release.reason),
+        !release.is_counted,
+    ))?;
+    if released == 1 {
         return Ok(());
     }
     // Without a worker it was given back by this very attempt: a repetition.
-    let repeated: bool = query_scalar(
+    let mut statement = connection.prepare_cached(
         "select exists (
             select 1 from session_jobs
             where id = ?1 and worker is null and attempt = ?2 and outcome is null
         )",
-    )
-    .bind(job.id)
-    .bind(job.attempt)
-    .fetch_one(connection)
-    .await?;
+    )?;
+    let repeated = statement.query_row((job.id, job.attempt), |row| row.get(0))?;
     conflict_unless(repeated)
 }
 
-pub(super) async fn finish(
-    connection: &mut SqliteConnection,
-    job: Job,
-    event: NewEvents,
-    result: SessionSummarized,
+pub(super) fn finish(
+    connection: &Connection,
+    job: &Job,
+    event: &NewEvents,
+    result: &SessionSummarized,
 ) -> Result<JobEnd, SqliteFailure> {
-    let held: Option<Option<String>> = query_scalar(
+    let mut statement = connection.prepare_cached(
         "select outcome from session_jobs where id = ?1 and worker = ?2 and attempt = ?3",
-    )
-    .bind(job.id)
-    .bind(job.worker.0.as_str())
-    .bind(job.attempt)
-    .fetch_optional(&mut *connection)
-    .await?;
+    )?;
+    let held: Option<Option<String>> = statement
+        .query_row((job.id, &*job.worker.0, job.attempt), |row| row.get(0))
+        .optional()?;
     match held {
         None => conflict_unless(false)?,
         Some(Some(outcome)) => return job_end(&outcome),
         Some(None) => {}
     }
-    let applied = apply(connection, &job, &event, &result).await?;
-    let (end, outcome) = if applied {
+    let (end, outcome) = if apply(connection, job, event, result)? {
         (JobEnd::Applied, "applied")
     } else {
         (JobEnd::Superseded, "superseded")
     };
-    query(concat!(
+    let mut statement = connection.prepare_cached(concat!(
         "update session_jobs set outcome = ?2, finished_at = ",
         in_seconds!("0"),
         " where id = ?1"
-    ))
-    .bind(job.id)
-    .bind(outcome)
-    .execute(connection)
-    .await?;
+    ))?;
+    statement.execute((job.id, outcome))?;
     Ok(end)
 }
 
 /// Completes the session, unless it has gone on since the ending that the job is about.
-async fn apply(
-    connection: &mut SqliteConnection,
+fn apply(
+    connection: &Connection,
     job: &Job,
     event: &NewEvents,
     result: &SessionSummarized,
 ) -> Result<bool, SqliteFailure> {
-    let epoch: Option<i64> = query_scalar(
+    let mut statement = connection.prepare_cached(
         "update sessions
         set status = 'completed', summary = ?3, summary_status = ?4, last_seq = last_seq + 1
         where session_id = ?1 and status = 'ended' and last_seq = ?2
         returning epoch",
-    )
-    .bind(job.session_id.as_str())
-    .bind(integer(job.last_seq.0))
-    .bind(result.summary.as_deref().map(stored_text))
-    .bind(result.status.as_str())
-    .fetch_optional(&mut *connection)
-    .await?;
+    )?;
+    let completed = (
+        job.session_id.as_str(),
+        integer(job.last_seq.0),
+        result.summary.as_deref().map(stored_text),
+        result.status.as_str(),
+    );
+    let epoch: Option<i64> = statement
+        .query_row(completed, |row| row.get(0))
+        .optional()?;
     let Some(epoch) = epoch else {
         return Ok(false);
     };
-    insert(connection, job.session_id.as_str(), epoch, event).await?;
+    insert(connection, job.session_id.as_str(), epoch, event)?;
     Ok(true)
 }
 

@@ -5,42 +5,40 @@ use duologue_engine::store::{
     normalize::{Ending, stored_payload, stored_text},
 };
 use duologue_protocol::{Event, EventBody, Seq, SessionId, Timestamp, UserId};
-use sqlx::{SqliteConnection, SqlitePool, query, query_as, query_scalar};
+use rusqlite::{Connection, OptionalExtension as _, Row};
 
-use super::{
-    claims::in_seconds,
-    failure::{SqliteFailure, store_error},
-};
+use super::{claims::in_seconds, failure::SqliteFailure};
 use crate::stored::{EventRow, corrupt, from_json, integer, text_of_time};
 
 /// Events on their way into the log.
 pub(super) struct NewEvents {
     after: i64,
     last: i64,
-    /// `[[event_type, payload, occurred_at], …]`, where the payload is JSON in a string. One
-    /// parameter for all of them, so that the statement is the same, and prepared once, whatever
-    /// their number.
-    rows: String,
+    rows: Vec<NewEvent>,
     completes_answer: bool,
+}
+
+struct NewEvent {
+    seq: i64,
+    event_type: String,
+    payload: String,
+    occurred_at: String,
 }
 
 impl NewEvents {
     pub(super) fn new(after: Seq, events: &[Event]) -> Self {
-        let rows: Vec<_> = events
-            .iter()
-            .map(|event| {
-                let time = text_of_time(event.occurred_at);
-                [
-                    event.body.event_type().to_owned(),
-                    stored_payload(event),
-                    time,
-                ]
-            })
-            .collect();
+        let after = integer(after.0);
+        let rows = (after + 1..).zip(events).map(|(seq, event)| NewEvent {
+            seq,
+            event_type: event.body.event_type().to_owned(),
+            payload: stored_payload(event),
+            occurred_at: text_of_time(event.occurred_at),
+        });
+        let rows: Vec<_> = rows.collect();
         Self {
-            after: integer(after.0),
-            last: integer(after.0 + events.len() as u64),
-            rows: serde_json::to_string(&rows).expect("strings are JSON"),
+            after,
+            last: rows.last().map_or(after, |event| event.seq),
+            rows,
             completes_answer: events
                 .iter()
                 .any(|event| matches!(event.body, EventBody::AssistantMessage(_))),
@@ -48,80 +46,65 @@ impl NewEvents {
     }
 }
 
-pub(super) async fn append(
-    connection: &mut SqliteConnection,
-    lease: Lease,
-    events: NewEvents,
+pub(super) fn append(
+    connection: &Connection,
+    lease: &Lease,
+    events: &NewEvents,
 ) -> Result<(), SqliteFailure> {
-    if !advance(connection, &lease, &events).await? {
-        return must_be_repeated(connection, &lease, &events).await;
+    if !advance(connection, lease, events)? {
+        return must_be_repeated(connection, lease, events);
     }
-    insert(
-        connection,
-        lease.session_id.as_str(),
-        integer(lease.epoch),
-        &events,
-    )
-    .await?;
+    let session = lease.session_id.as_str();
+    insert(connection, session, integer(lease.epoch), events)?;
     if events.completes_answer {
-        delete_draft(connection, &lease.session_id).await?;
+        delete_draft(connection, &lease.session_id)?;
     }
     Ok(())
 }
 
-pub(super) async fn end(
-    connection: &mut SqliteConnection,
-    lease: Lease,
-    events: NewEvents,
-    ending: Ending,
+pub(super) fn end(
+    connection: &Connection,
+    lease: &Lease,
+    events: &NewEvents,
+    ending: &Ending,
 ) -> Result<(), SqliteFailure> {
-    if !advance(connection, &lease, &events).await? {
-        return must_be_repeated(connection, &lease, &events).await;
+    if !advance(connection, lease, events)? {
+        return must_be_repeated(connection, lease, events);
     }
-    insert(
-        connection,
-        lease.session_id.as_str(),
-        integer(lease.epoch),
-        &events,
-    )
-    .await?;
-    delete_draft(connection, &lease.session_id).await?;
-    let start_time: String = query_scalar("select start_time from sessions where session_id = ?1")
-        .bind(lease.session_id.as_str())
-        .fetch_one(&mut *connection)
-        .await?;
+    let session = lease.session_id.as_str();
+    insert(connection, session, integer(lease.epoch), events)?;
+    delete_draft(connection, &lease.session_id)?;
+    let mut started =
+        connection.prepare_cached("select start_time from sessions where session_id = ?1")?;
+    let start_time: String = started.query_row((session,), |row| row.get(0))?;
     let start_time: Timestamp = start_time.parse().map_err(corrupt)?;
-    query(concat!(
+    let mut end = connection.prepare_cached(concat!(
         "update sessions set status = 'ended', end_time = ?2, duration_seconds = ?3,
             end_reason = ?4, summary_status = 'pending', owner = null, lease_until = ",
         in_seconds!("0"),
         " where session_id = ?1"
-    ))
-    .bind(lease.session_id.as_str())
-    .bind(text_of_time(ending.time))
-    .bind(ending.duration_seconds(start_time))
-    .bind(ending.reason.as_str())
-    .execute(&mut *connection)
-    .await?;
-    query(concat!(
+    ))?;
+    end.execute((
+        session,
+        text_of_time(ending.time),
+        ending.duration_seconds(start_time),
+        ending.reason.as_str(),
+    ))?;
+    let mut job = connection.prepare_cached(concat!(
         "insert into session_jobs (session_id, user_id, last_seq, due_at) values (?1, ?2, ?3, ",
         in_seconds!("0"),
         ")"
-    ))
-    .bind(lease.session_id.as_str())
-    .bind(lease.user_id.as_str())
-    .bind(events.last)
-    .execute(connection)
-    .await?;
+    ))?;
+    job.execute((session, lease.user_id.as_str(), events.last))?;
     Ok(())
 }
 
-pub(super) async fn save_draft(
-    connection: &mut SqliteConnection,
-    lease: Lease,
-    draft: Draft,
+pub(super) fn save_draft(
+    connection: &Connection,
+    lease: &Lease,
+    draft: &Draft,
 ) -> Result<(), SqliteFailure> {
-    let saved = query(concat!(
+    let mut statement = connection.prepare_cached(concat!(
         "insert into session_drafts (session_id, turn_id, text, saved_at)
         select session_id, ?4, ?5, ",
         in_seconds!("0"),
@@ -129,58 +112,57 @@ pub(super) async fn save_draft(
         where session_id = ?1 and user_id = ?2 and epoch = ?3 and owner = ?6 and status = 'active'
         on conflict (session_id) do update set
             turn_id = excluded.turn_id, text = excluded.text, saved_at = excluded.saved_at"
-    ))
-    .bind(lease.session_id.as_str())
-    .bind(lease.user_id.as_str())
-    .bind(integer(lease.epoch))
-    .bind(draft.turn_id.to_string())
-    .bind(stored_text(&draft.text))
-    .bind(&*lease.server.0)
-    .execute(connection)
-    .await?;
-    conflict_unless(saved.rows_affected() == 1)
+    ))?;
+    let saved = statement.execute((
+        lease.session_id.as_str(),
+        lease.user_id.as_str(),
+        integer(lease.epoch),
+        draft.turn_id.to_string(),
+        stored_text(&draft.text),
+        &*lease.server.0,
+    ))?;
+    conflict_unless(saved == 1)
 }
 
-pub(super) async fn read(
-    readers: &SqlitePool,
+pub(super) fn read(
+    connection: &Connection,
     user: &UserId,
     session: &SessionId,
     after: Seq,
     limit: u32,
-) -> Result<Vec<Event>, StoreError> {
-    let rows: Vec<(i64, String, String, String)> = query_as(
+) -> Result<Vec<Event>, SqliteFailure> {
+    let mut statement = connection.prepare_cached(
         "select e.seq, e.occurred_at, e.event_type, e.payload
         from session_events as e join sessions as s on s.session_id = e.session_id
         where e.session_id = ?1 and s.user_id = ?2 and e.seq > ?3 order by e.seq limit ?4",
-    )
-    .bind(session.as_str())
-    .bind(user.as_str())
-    .bind(integer(after.0))
-    .bind(limit)
-    .fetch_all(readers)
-    .await
-    .map_err(store_error)?;
-    let events = rows
-        .into_iter()
-        .map(|(seq, occurred_at, event_type, payload)| {
-            let row = EventRow {
-                seq: Seq(u64::try_from(seq).map_err(corrupt)?),
-                occurred_at: occurred_at.parse().map_err(corrupt)?,
-                event_type,
-                payload: from_json(&payload)?,
-            };
-            row.event()
-        });
-    events.collect()
+    )?;
+    let mut rows = statement.query((session.as_str(), user.as_str(), integer(after.0), limit))?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next()? {
+        events.push(event(row)?);
+    }
+    Ok(events)
+}
+
+fn event(row: &Row<'_>) -> Result<Event, SqliteFailure> {
+    let (seq, occurred_at, payload): (i64, String, String) =
+        (row.get(0)?, row.get(1)?, row.get(3)?);
+    let row = EventRow {
+        seq: Seq(u64::try_from(seq).map_err(corrupt)?),
+        occurred_at: occurred_at.parse().map_err(corrupt)?,
+        event_type: row.get(2)?,
+        payload: from_json(&payload)?,
+    };
+    Ok(row.event()?)
 }
 
 /// A session that ended before the moment has no answers after it.
-pub(super) async fn tokens_spent(
-    readers: &SqlitePool,
+pub(super) fn tokens_spent(
+    connection: &Connection,
     user: &UserId,
     since: Timestamp,
-) -> Result<u64, StoreError> {
-    let spent: i64 = query_scalar(
+) -> Result<u64, SqliteFailure> {
+    let mut statement = connection.prepare_cached(
         "select coalesce(sum(
             coalesce(e.payload ->> '$.usage.input_tokens', 0)
                 + coalesce(e.payload ->> '$.usage.output_tokens', 0)
@@ -190,94 +172,92 @@ pub(super) async fn tokens_spent(
             on e.session_id = s.session_id and e.event_type = 'assistant_message'
                 and e.occurred_at >= ?2
         where s.user_id = ?1 and (s.end_time is null or s.end_time >= ?2)",
-    )
-    .bind(user.as_str())
-    .bind(text_of_time(since))
-    .fetch_one(readers)
-    .await
-    .map_err(store_error)?;
-    u64::try_from(spent).map_err(corrupt)
-}
-
-pub(super) async fn nothing(connection: &mut SqliteConnection) -> Result<(), SqliteFailure> {
-    query("select 1").execute(connection).await?;
-    Ok(())
+    )?;
+    let spent: i64 = statement.query_row((user.as_str(), text_of_time(since)), |row| row.get(0))?;
+    Ok(u64::try_from(spent).map_err(corrupt)?)
 }
 
 /// Writes the events themselves. The caller has made sure that they come next.
-pub(super) async fn insert(
-    connection: &mut SqliteConnection,
+pub(super) fn insert(
+    connection: &Connection,
     session: &str,
     epoch: i64,
     events: &NewEvents,
 ) -> Result<(), SqliteFailure> {
-    query(
+    let mut statement = connection.prepare_cached(
         "insert into session_events (session_id, seq, epoch, event_type, payload, occurred_at)
-        select ?1, ?2 + 1 + key, ?3, value ->> 0, value ->> 1, value ->> 2 from json_each(?4)",
-    )
-    .bind(session)
-    .bind(events.after)
-    .bind(epoch)
-    .bind(events.rows.as_str())
-    .execute(connection)
-    .await?;
+        values (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    for event in &events.rows {
+        let NewEvent {
+            seq,
+            event_type,
+            payload,
+            occurred_at,
+        } = event;
+        statement.execute((session, seq, epoch, event_type, payload, occurred_at))?;
+    }
     Ok(())
 }
 
 /// Advances the end of the log, if the lease is valid and the log ends where the caller expects.
-async fn advance(
-    connection: &mut SqliteConnection,
+fn advance(
+    connection: &Connection,
     lease: &Lease,
     events: &NewEvents,
 ) -> Result<bool, SqliteFailure> {
-    let advanced = query(
+    let mut statement = connection.prepare_cached(
         "update sessions set last_seq = ?5
         where session_id = ?1 and user_id = ?2 and epoch = ?3 and owner = ?6
             and status = 'active' and last_seq = ?4",
-    )
-    .bind(lease.session_id.as_str())
-    .bind(lease.user_id.as_str())
-    .bind(integer(lease.epoch))
-    .bind(events.after)
-    .bind(events.last)
-    .bind(&*lease.server.0)
-    .execute(connection)
-    .await?;
-    Ok(advanced.rows_affected() == 1)
+    )?;
+    let advanced = statement.execute((
+        lease.session_id.as_str(),
+        lease.user_id.as_str(),
+        integer(lease.epoch),
+        events.after,
+        events.last,
+        &*lease.server.0,
+    ))?;
+    Ok(advanced == 1)
 }
 
 /// A write that does not fit is accepted if it is a repetition under the same epoch.
-async fn must_be_repeated(
-    connection: &mut SqliteConnection,
+fn must_be_repeated(
+    connection: &Connection,
     lease: &Lease,
     events: &NewEvents,
 ) -> Result<(), SqliteFailure> {
-    let stored: i64 = query_scalar(
-        "select count(*)
-        from json_each(?5) as new
-        join session_events as e on e.session_id = ?1 and e.seq = ?4 + 1 + new.key
-        join sessions as s on s.session_id = e.session_id
-        where s.user_id = ?2 and e.epoch = ?3 and e.event_type = new.value ->> 0
-            and e.payload = new.value ->> 1 and e.occurred_at = new.value ->> 2",
-    )
-    .bind(lease.session_id.as_str())
-    .bind(lease.user_id.as_str())
-    .bind(integer(lease.epoch))
-    .bind(events.after)
-    .bind(events.rows.as_str())
-    .fetch_one(connection)
-    .await?;
-    conflict_unless(stored > 0 && stored == events.last - events.after)
+    let mut statement = connection.prepare_cached(
+        "select 1 from session_events as e join sessions as s on s.session_id = e.session_id
+        where e.session_id = ?1 and s.user_id = ?2 and e.epoch = ?3 and e.seq = ?4
+            and e.event_type = ?5 and e.payload = ?6 and e.occurred_at = ?7",
+    )?;
+    let mut is_stored = |event: &NewEvent| {
+        let found = statement.query_row(
+            (
+                lease.session_id.as_str(),
+                lease.user_id.as_str(),
+                integer(lease.epoch),
+                event.seq,
+                &event.event_type,
+                &event.payload,
+                &event.occurred_at,
+            ),
+            |_| Ok(()),
+        );
+        found.optional().map(|found| found.is_some())
+    };
+    for event in &events.rows {
+        conflict_unless(is_stored(event)?)?;
+    }
+    conflict_unless(!events.rows.is_empty())
 }
 
-async fn delete_draft(
-    connection: &mut SqliteConnection,
-    session: &SessionId,
-) -> Result<(), SqliteFailure> {
-    query("delete from session_drafts where session_id = ?1")
-        .bind(session.as_str())
-        .execute(connection)
-        .await?;
+fn delete_draft(connection: &Connection, session: &SessionId) -> Result<(), SqliteFailure> {
+    let mut statement =
+        connection.prepare_cached("delete from session_drafts where session_id = ?1")?;
+    statement.execute((session.as_str(),))?;
     Ok(())
 }
 

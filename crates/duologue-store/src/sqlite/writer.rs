@@ -7,28 +7,26 @@
 //! Each operation has a savepoint of its own: one that fails is undone without the others. If the
 //! commit fails, all fail, and the connection is replaced by a new one, since after a failed write
 //! to the disk nobody knows what the old one believes.
+//!
+//! After each commit, and before anything is acknowledged, the writer makes sure that the file is still the
+//! one at its path. If it is not, nothing is acknowledged until it is again.
 
 use std::{sync::Arc, time::Duration};
 
 use duologue_engine::store::StoreError;
-use futures_util::future::BoxFuture;
-use sqlx::{Connection, SqliteConnection};
+use rusqlite::{Connection, Savepoint, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     failure::{SqliteFailure, may_pass},
     file::DatabaseFile,
+    identity::{FileChanged, OpenFile},
+    queue::Queue,
 };
 use crate::OpenError;
 
-/// A handle on the writer's task.
-pub(super) struct Writer {
-    queue: mpsc::Sender<Box<dyn Operation>>,
-    queue_timeout: Duration,
-    closing: CancellationToken,
-    tasks: TaskTracker,
-}
+/// A handle on the writer's thread.
+pub(super) struct Writer(Queue<Box<dyn Operation>>);
 
 /// What bounds the writer.
 #[derive(Clone, Copy)]
@@ -42,29 +40,20 @@ pub(super) struct WriterLimits {
 }
 
 impl Writer {
-    /// Starts the task. It keeps the file for this process until it ends.
-    pub(super) fn start(
-        file: DatabaseFile,
-        connection: SqliteConnection,
-        limits: WriterLimits,
-    ) -> Self {
-        let (queue, waiting) = mpsc::channel(limits.queue_max);
-        let closing = CancellationToken::new();
-        let task = Task {
+    /// Starts the thread. It keeps the file for this process until it ends.
+    pub(super) fn start(file: DatabaseFile, connection: Connected, limits: WriterLimits) -> Self {
+        let (queue, waiting) = Queue::new(limits.queue_max, limits.queue_timeout);
+        let main = connection.main.clone();
+        let thread = Thread {
             waiting,
             batch_max: limits.batch_max,
-            closing: closing.clone(),
-            connection: Some(connection),
+            connected: Some(connection),
+            main,
+            is_changed: false,
             file,
         };
-        let tasks = TaskTracker::new();
-        tasks.spawn(task.run());
-        Self {
-            queue,
-            queue_timeout: limits.queue_timeout,
-            closing,
-            tasks,
-        }
+        queue.start("sqlite-writer", move || thread.run());
+        Self(queue)
     }
 
     /// Runs `change` in the next commit, and answers when that is on the disk.
@@ -73,9 +62,7 @@ impl Writer {
     pub(super) async fn write<T, F>(&self, change: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, SqliteFailure>>
-            + Send
-            + 'static,
+        F: FnOnce(&Savepoint<'_>) -> Result<T, SqliteFailure> + Send + 'static,
     {
         let (caller, answer) = oneshot::channel();
         let operation = Box::new(Queued {
@@ -83,34 +70,19 @@ impl Writer {
             outcome: None,
             caller,
         });
-        match tokio::time::timeout(self.queue_timeout, self.queue.send(operation)).await {
-            Ok(Ok(())) => answer
-                .await
-                .unwrap_or_else(|_| Err(unavailable("the writer is gone"))),
-            Ok(Err(_)) => Err(unavailable("the store is closed")),
-            Err(_) => Err(unavailable("too many operations wait for the disk")),
-        }
+        self.0.ask(operation, answer).await
     }
 
     /// Finishes what is queued, and releases the file.
     pub(super) async fn close(&self) {
-        self.closing.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.0.close().await;
     }
-}
-
-fn unavailable(why: &'static str) -> StoreError {
-    StoreError::Unavailable(why.into())
 }
 
 /// Something that waits for the writer.
 trait Operation: Send {
     /// Runs it in a savepoint. An error is about the whole transaction.
-    fn run<'a>(
-        &'a mut self,
-        connection: &'a mut SqliteConnection,
-    ) -> BoxFuture<'a, Result<(), sqlx::Error>>;
+    fn run(&mut self, transaction: &mut Transaction<'_>) -> Result<(), BatchError>;
 
     /// Tells the caller how it went. With `lost`, nothing of the transaction is on the disk, or
     /// nobody knows.
@@ -126,24 +98,25 @@ struct Queued<T, F> {
 impl<T, F> Operation for Queued<T, F>
 where
     T: Send,
-    F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, SqliteFailure>> + Send,
+    F: FnOnce(&Savepoint<'_>) -> Result<T, SqliteFailure> + Send,
 {
-    fn run<'a>(
-        &'a mut self,
-        connection: &'a mut SqliteConnection,
-    ) -> BoxFuture<'a, Result<(), sqlx::Error>> {
-        Box::pin(async move {
-            let change = self.change.take().expect("an operation runs once");
-            let mut savepoint = connection.begin().await?;
-            let outcome = change(&mut savepoint).await;
-            if outcome.is_ok() {
-                savepoint.commit().await?;
-            } else {
-                savepoint.rollback().await?;
+    fn run(&mut self, transaction: &mut Transaction<'_>) -> Result<(), BatchError> {
+        let change = self.change.take().expect("an operation runs once");
+        let mut savepoint = transaction.savepoint()?;
+        let outcome = change(&savepoint);
+        match outcome {
+            Ok(_) => savepoint.commit()?,
+            // After some errors, such as a full disk, SQLite has undone the whole transaction.
+            Err(SqliteFailure(error)) if savepoint.is_autocommit() => {
+                return Err(BatchError::Undone(error));
             }
-            self.outcome = Some(outcome);
-            Ok(())
-        })
+            Err(_) => {
+                savepoint.rollback()?;
+                savepoint.commit()?;
+            }
+        }
+        self.outcome = Some(outcome);
+        Ok(())
     }
 
     fn answer(self: Box<Self>, lost: Option<StoreError>) {
@@ -157,12 +130,47 @@ where
     }
 }
 
-struct Task {
+/// An open connection, and the files behind it.
+pub(super) struct Connected {
+    connection: Connection,
+    main: OpenFile,
+    /// The write-ahead log and its index. They live as long as a connection to the file.
+    companions: [OpenFile; 2],
+}
+
+impl Connected {
+    /// Notes which files a connection that has been used has open.
+    pub(super) fn new(connection: Connection, file: &DatabaseFile) -> Result<Self, OpenError> {
+        Ok(Self {
+            connection,
+            main: OpenFile::at(file.path().to_owned())?,
+            companions: [
+                OpenFile::at(file.companion("-wal"))?,
+                OpenFile::at(file.companion("-shm"))?,
+            ],
+        })
+    }
+
+    /// The database file itself.
+    pub(super) fn main(&self) -> &OpenFile {
+        &self.main
+    }
+
+    fn check_files(&self) -> Result<(), FileChanged> {
+        self.main.check()?;
+        self.companions.iter().try_for_each(OpenFile::check)
+    }
+}
+
+struct Thread {
     waiting: mpsc::Receiver<Box<dyn Operation>>,
     batch_max: usize,
-    closing: CancellationToken,
     /// None after a failure.
-    connection: Option<SqliteConnection>,
+    connected: Option<Connected>,
+    /// The file that was opened at the start. No other one is ever written to.
+    main: OpenFile,
+    /// Whether the file at the path was another one at the last commit.
+    is_changed: bool,
     file: DatabaseFile,
 }
 
@@ -172,54 +180,82 @@ enum BatchError {
     #[error("the file cannot be opened again")]
     Open(#[from] OpenError),
     #[error("the transaction failed")]
-    Transaction(#[from] sqlx::Error),
+    Transaction(#[from] rusqlite::Error),
+    #[error("SQLite has undone the transaction")]
+    Undone(#[source] StoreError),
+    #[error(transparent)]
+    Changed(#[from] FileChanged),
 }
 
-impl Task {
-    async fn run(mut self) {
+impl Thread {
+    fn run(mut self) {
         let mut batch = Vec::with_capacity(self.batch_max);
-        while self.next(&mut batch).await {
-            let lost = self.commit(&mut batch).await.err().map(Arc::new);
-            if let Some(error) = &lost {
-                tracing::warn!(error = %chain(error), operations = batch.len(), "store.commit_failed");
-                self.connection = None;
-            }
+        // 0: the store is closed, and all are done.
+        while self.waiting.blocking_recv_many(&mut batch, self.batch_max) > 0 {
+            let lost = self.commit(&mut batch).err().map(Arc::new);
+            self.log(lost.as_deref(), batch.len());
             for operation in batch.drain(..) {
                 operation.answer(lost.clone().map(store_error));
             }
         }
-        if let Some(connection) = self.connection.take() {
+        if let Some(connected) = self.connected.take() {
             // The last connection to close folds the WAL into the file.
-            if let Err(error) = connection.close().await {
+            if let Err((_, error)) = connected.connection.close() {
                 tracing::warn!(error = %chain(&error), "store.close_failed");
             }
         }
     }
 
-    /// Waits for operations. False: the store is closed, and all are done.
-    async fn next(&mut self, batch: &mut Vec<Box<dyn Operation>>) -> bool {
-        tokio::select! {
-            biased;
-            () = self.closing.cancelled(), if !self.waiting.is_closed() => self.waiting.close(),
-            count = self.waiting.recv_many(batch, self.batch_max) => return count > 0,
+    fn commit(&mut self, batch: &mut [Box<dyn Operation>]) -> Result<(), BatchError> {
+        let connected = match &mut self.connected {
+            Some(connected) => connected,
+            none => none.insert(reconnect(&self.file, &self.main)?),
+        };
+        if self.is_changed {
+            connected.check_files()?;
         }
-        self.waiting.recv_many(batch, self.batch_max).await > 0
+        let result = commit(&mut connected.connection, batch);
+        if let Err(error) = result {
+            self.connected = None;
+            return Err(error);
+        }
+        Ok(connected.check_files()?)
     }
 
-    async fn commit(&mut self, batch: &mut [Box<dyn Operation>]) -> Result<(), BatchError> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            none => none.insert(self.file.connect().await?),
-        };
-        // Not deferred: a transaction that reads first and then wants to write is refused at once
-        // when another process writes, instead of waiting for it.
-        let mut transaction = connection.begin_with("begin immediate").await?;
-        for operation in batch {
-            operation.run(&mut transaction).await?;
+    fn log(&mut self, lost: Option<&BatchError>, operations: usize) {
+        let is_changed = matches!(lost, Some(BatchError::Changed(_)));
+        match lost {
+            Some(error) if is_changed && !self.is_changed => {
+                tracing::error!(error = %chain(error), operations, "store.file_changed");
+            }
+            Some(error) => {
+                tracing::warn!(error = %chain(error), operations, "store.commit_failed");
+            }
+            None if self.is_changed => tracing::warn!("store.file_restored"),
+            None => {}
         }
-        transaction.commit().await?;
-        Ok(())
+        self.is_changed = is_changed;
     }
+}
+
+/// Opens the file again, if it is the one that was opened at the start.
+fn reconnect(file: &DatabaseFile, main: &OpenFile) -> Result<Connected, BatchError> {
+    main.check()?;
+    let connected = Connected::new(file.connect_existing()?, file)?;
+    main.check()?;
+    Ok(connected)
+}
+
+/// Commits all operations that succeed.
+fn commit(connection: &mut Connection, batch: &mut [Box<dyn Operation>]) -> Result<(), BatchError> {
+    // Not deferred: a transaction that reads first and then wants to write is refused at once
+    // when another process writes, instead of waiting for it.
+    let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for operation in batch {
+        operation.run(&mut transaction)?;
+    }
+    transaction.commit()?;
+    Ok(())
 }
 
 fn store_error(error: Arc<BatchError>) -> StoreError {

@@ -1,19 +1,14 @@
 //! How a function is called over HTTP.
 //!
 //! A call is one request over a connection that is kept. When its outcome stays unknown it is
-//! repeated, at most [`REPETITIONS_MAX`] times and within the time of the one call: the contract
-//! makes that harmless, and a caller that can wait longer calls again. An interface that asks for a
-//! pause gets it from all calls together.
+//! repeated within the time of the one call. An interface that asks for a pause gets it from all
+//! calls together.
 
-use std::{fmt::Write as _, sync::Mutex, time::Duration};
+use std::{sync::Mutex, time::Duration};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
-use duologue_engine::{
-    lock::lock,
-    store::{Job, Lease, StoreError},
-};
+use duologue_engine::lock::lock;
 use reqwest::{Client, Request, Response, redirect, retry};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use tokio::{
     sync::Semaphore,
     time::{Instant, sleep_until, timeout, timeout_at},
@@ -23,13 +18,10 @@ use super::{
     failure::{Refusal, RestFailure},
     target::Target,
 };
-use crate::{OpenError, StoreConfig, functions::attempt};
-
-/// How often a call is repeated within its time.
-const REPETITIONS_MAX: usize = 2;
-
-/// The wait before the first repetition, doubled for the second, each with jitter.
-const REPETITION_DELAY: Duration = Duration::from_millis(50);
+use crate::{
+    OpenError, StoreConfig,
+    functions::{Call, CallFailure, FunctionCaller, Lane, repeat},
+};
 
 /// What the answer may take on top of what the database may take, before we hang up.
 const NETWORK_ALLOWANCE: Duration = Duration::from_secs(1);
@@ -52,7 +44,7 @@ const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Calls functions, a limited number at a time.
-pub(super) struct RestCalls {
+pub(crate) struct RestCaller {
     client: Client,
     target: Target,
     places: Semaphore,
@@ -63,68 +55,7 @@ pub(super) struct RestCalls {
     paused_until: Mutex<Instant>,
 }
 
-/// What happens if a call is made again that was carried out unnoticed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Repetition {
-    /// Nothing.
-    Harmless,
-    /// It takes the next jobs or sessions, and the first ones lie idle until their lease expires.
-    TakesMore,
-}
-
-/// A call in the making.
-pub(super) struct Call {
-    function: &'static str,
-    repetition: Repetition,
-    /// A JSON object that lacks its closing brace.
-    arguments: String,
-}
-
-impl Call {
-    pub(super) fn new(function: &'static str, repetition: Repetition) -> Self {
-        Self {
-            function,
-            repetition,
-            arguments: "{".to_owned(),
-        }
-    }
-
-    pub(super) fn with(self, name: &str, value: impl Serialize) -> Self {
-        let json = serde_json::to_string(&value).expect("texts and numbers can be written");
-        self.with_json(name, &json)
-    }
-
-    /// Adds an argument that is JSON already.
-    pub(super) fn with_json(mut self, name: &str, json: &str) -> Self {
-        let comma = if self.arguments.len() > 1 { "," } else { "" };
-        write!(self.arguments, "{comma}\"{name}\":{json}").expect("a string takes everything");
-        self
-    }
-
-    /// A write by the holder of a session.
-    pub(super) fn under(function: &'static str, lease: &Lease) -> Self {
-        Self::new(function, Repetition::Harmless)
-            .with("for_session", &lease.session_id)
-            .with("for_user", &lease.user_id)
-            .with("by_server", &lease.server.0)
-            .with("at_epoch", lease.epoch)
-    }
-
-    /// A write by the worker of a job.
-    pub(super) fn of(function: &'static str, job: &Job) -> Self {
-        Self::new(function, Repetition::Harmless)
-            .with("of_job", job.id)
-            .with("by_worker", &job.worker.0)
-            .with("at_attempt", attempt(job))
-    }
-
-    /// Asks for the version of the tables.
-    pub(super) fn version() -> Self {
-        Self::new("duologue_version", Repetition::Harmless)
-    }
-}
-
-impl RestCalls {
+impl RestCaller {
     /// Connects to nothing yet.
     pub(super) fn new(target: Target, config: &StoreConfig) -> Result<Self, OpenError> {
         let connections_max = config.connections_max.get();
@@ -155,46 +86,34 @@ impl RestCalls {
         &self.target
     }
 
-    /// Calls a function and reads its answer. SQL's null is JSON's.
-    pub(super) async fn call<T: DeserializeOwned>(&self, call: Call) -> Result<T, StoreError> {
-        Ok(self.try_call(call).await?)
-    }
-
-    /// The same, for callers to whom the cause matters.
-    pub(super) async fn try_call<T: DeserializeOwned>(&self, call: Call) -> Result<T, RestFailure> {
-        let place = timeout(self.acquire_timeout, self.places.acquire()).await;
-        let Ok(Ok(_place)) = place else {
-            return Err(RestFailure::Busy);
+    /// The same as [`FunctionCaller::call`], for callers to whom the cause matters.
+    pub(super) async fn try_call<T: DeserializeOwned>(
+        &self,
+        call: &Call,
+    ) -> Result<T, RestFailure> {
+        let place = match call.lane {
+            Lane::Writer => None,
+            Lane::Shared | Lane::Long => {
+                let place = timeout(self.acquire_timeout, self.places.acquire()).await;
+                let Ok(Ok(place)) = place else {
+                    return Err(RestFailure::Busy);
+                };
+                Some(place)
+            }
         };
         let deadline = Instant::now() + self.call_timeout;
-        let mut delays = ExponentialBuilder::default()
-            .with_min_delay(REPETITION_DELAY)
-            .with_max_times(REPETITIONS_MAX)
-            .with_jitter()
-            .build();
-        let repetition = call.repetition;
         let request = self.request(call);
-        loop {
-            let failure = match self.attempt(&request, deadline).await {
-                Ok(answer) => return Ok(answer),
-                Err(failure) => failure,
-            };
-            let may_repeat = repetition == Repetition::Harmless || failure.is_without_effect();
-            match delays.next().map(|delay| Instant::now() + delay) {
-                Some(at) if may_repeat && failure.is_brief() && at < deadline => {
-                    tracing::debug!(error = &failure as &dyn std::error::Error, "store.repeat");
-                    sleep_until(at).await;
-                }
-                _ => return Err(failure),
-            }
-        }
+        let attempt = || self.attempt(&request, deadline);
+        let answer = repeat(call.repetition, deadline, attempt).await;
+        drop(place);
+        answer
     }
 
-    fn request(&self, call: Call) -> Request {
+    fn request(&self, call: &Call) -> Request {
         let request = self.client.post(self.target.url(call.function));
         let request = request
             .headers(self.target.headers().clone())
-            .body(call.arguments + "}");
+            .body(call.arguments_json());
         request.build().expect("its parts have been checked")
     }
 
@@ -247,9 +166,19 @@ impl RestCalls {
     fn lock_pause(&self) -> std::sync::MutexGuard<'_, Instant> {
         lock(&self.paused_until)
     }
+}
 
-    /// Waits for the calls that are under way, and takes no more.
-    pub(super) async fn close(&self) {
+impl FunctionCaller for RestCaller {
+    async fn call<T>(&self, call: &Call) -> Result<T, CallFailure>
+    where
+        T: DeserializeOwned + Send,
+    {
+        self.try_call(call)
+            .await
+            .map_err(|failure| failure.for_store(call.repetition))
+    }
+
+    async fn close(&self) {
         drop(self.places.acquire_many(self.places_max).await);
         self.places.close();
     }

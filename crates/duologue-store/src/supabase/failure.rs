@@ -2,14 +2,16 @@
 
 use std::{fmt, time::Duration};
 
-use duologue_engine::store::StoreError;
 use reqwest::{
     StatusCode,
     header::{HeaderMap, RETRY_AFTER},
 };
 use serde::Deserialize;
 
-use crate::sqlstate;
+use crate::{
+    functions::{CallFailure, Failure, Repetition},
+    sqlstate,
+};
 
 /// How much of the interface's own words is kept, in characters.
 const MESSAGE_CHARS_MAX: usize = 300;
@@ -117,36 +119,18 @@ impl RestFailure {
         }
     }
 
-    /// Whether it is certain that the call had no effect.
-    pub(super) fn is_without_effect(&self) -> bool {
-        match self {
-            Self::Busy | Self::Paused(_) | Self::NotConnected(_) => true,
-            Self::Refused(refusal) => {
-                refusal.status == StatusCode::TOO_MANY_REQUESTS
-                    || sqlstate::is_broken_off(&refusal.code)
-                    // PostgREST had no connection to the database to spare.
-                    || refusal.code == "PGRST003"
-            }
-            Self::Lost(_) | Self::TimedOut | Self::Half | Self::TooLarge | Self::Unreadable(_) => {
-                false
-            }
-        }
-    }
-
-    /// Whether it is worth trying again at once, or almost.
-    pub(super) fn is_brief(&self) -> bool {
-        match self {
-            Self::NotConnected(_) | Self::Lost(_) | Self::Half => true,
-            Self::Refused(refusal) => match refusal.status.as_u16() {
-                _ if refusal.is_of_postgres() => sqlstate::may_pass(&refusal.code),
-                408 | 425 | 429 | 500.. => true,
-                _ => false,
-            },
-            Self::Busy
-            | Self::Paused(_)
-            | Self::TimedOut
-            | Self::TooLarge
-            | Self::Unreadable(_) => false,
+    pub(super) fn for_store(self, repetition: Repetition) -> CallFailure {
+        if matches!(self, Self::TooLarge) {
+            CallFailure::TooLarge(self.into())
+        } else if !self.may_pass() {
+            CallFailure::Rejected(self.into())
+        } else if repetition == Repetition::TakesMore
+            && self.is_brief()
+            && !self.is_without_effect()
+        {
+            CallFailure::Lost(self.into())
+        } else {
+            CallFailure::Unavailable(self.into())
         }
     }
 
@@ -171,12 +155,37 @@ impl RestFailure {
     }
 }
 
-impl From<RestFailure> for StoreError {
-    fn from(failure: RestFailure) -> Self {
-        if failure.may_pass() {
-            Self::Unavailable(failure.into())
-        } else {
-            Self::Corrupt(failure.into())
+impl Failure for RestFailure {
+    /// Whether it is certain that the call had no effect.
+    fn is_without_effect(&self) -> bool {
+        match self {
+            Self::Busy | Self::Paused(_) | Self::NotConnected(_) => true,
+            Self::Refused(refusal) => {
+                refusal.status == StatusCode::TOO_MANY_REQUESTS
+                    || sqlstate::is_broken_off(&refusal.code)
+                    // PostgREST had no connection to the database to spare.
+                    || refusal.code == "PGRST003"
+            }
+            Self::Lost(_) | Self::TimedOut | Self::Half | Self::TooLarge | Self::Unreadable(_) => {
+                false
+            }
+        }
+    }
+
+    /// Whether it is worth trying again at once, or almost.
+    fn is_brief(&self) -> bool {
+        match self {
+            Self::NotConnected(_) | Self::Lost(_) | Self::Half => true,
+            Self::Refused(refusal) => match refusal.status.as_u16() {
+                _ if refusal.is_of_postgres() => sqlstate::may_pass(&refusal.code),
+                408 | 425 | 429 | 500.. => true,
+                _ => false,
+            },
+            Self::Busy
+            | Self::Paused(_)
+            | Self::TimedOut
+            | Self::TooLarge
+            | Self::Unreadable(_) => false,
         }
     }
 }

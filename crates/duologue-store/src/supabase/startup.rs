@@ -1,40 +1,30 @@
 //! Calling for the first time, and what a failure then means for the operator.
 
-use super::{
-    SupabaseStore, Target,
-    calls::{Call, Repetition, RestCalls},
-    failure::RestFailure,
-};
+use super::{Target, calls::RestCaller, failure::RestFailure};
 use crate::{
     OpenError, StoreConfig,
-    functions::OriginCheck,
+    functions::{Call, FunctionStore},
     migrations::{self, Age},
 };
 
-impl SupabaseStore {
-    /// Makes sure that the project is there, lets us in, and has what this build needs.
-    pub(crate) async fn open(target: Target, config: &StoreConfig) -> Result<Self, OpenError> {
-        let calls = RestCalls::new(target, config)?;
-        check_tables(&calls).await?;
-        Ok(Self { calls })
-    }
-
-    /// Compares the place of the rows with where they were last seen. See [`OriginCheck`].
-    pub(crate) async fn check_origin(&self) -> Result<OriginCheck, OpenError> {
-        let call = Call::new("duologue_check_origin", Repetition::Harmless);
-        let answer: Result<OriginCheck, _> = self.calls.try_call(call).await;
-        answer.map_err(|failure| open_error(self.calls.target(), failure))
-    }
+/// Makes sure that the project is there, admits us, and has what this build needs, and opens the store in it.
+pub(crate) async fn open(
+    target: Target,
+    config: &StoreConfig,
+) -> Result<FunctionStore<RestCaller>, OpenError> {
+    let caller = RestCaller::new(target, config)?;
+    check_tables(&caller).await?;
+    Ok(FunctionStore::new(caller, config))
 }
 
 /// Makes sure of the same, and says which version the tables are of. Changes nothing.
 pub(crate) async fn check(target: Target, config: &StoreConfig) -> Result<i64, OpenError> {
-    check_tables(&RestCalls::new(target, config)?).await
+    check_tables(&RestCaller::new(target, config)?).await
 }
 
-async fn check_tables(calls: &RestCalls) -> Result<i64, OpenError> {
+async fn check_tables(calls: &RestCaller) -> Result<i64, OpenError> {
     let target = calls.target();
-    let answer: Result<Option<i64>, _> = calls.try_call(Call::version()).await;
+    let answer: Result<Option<i64>, _> = calls.try_call(&Call::version()).await;
     let version = answer.map_err(|failure| open_error(target, failure))?;
     let version = version.unwrap_or(0);
     match migrations::age(version) {

@@ -95,10 +95,10 @@ async fn summaries_have_scripts_of_their_own() {
         ..request(vec![user("sum this up")])
     };
     let first = provider.generate(summary).next().await.unwrap().unwrap();
-    assert_eq!(first, Chunk::Text(SUMMARY.to_owned()));
+    assert_eq!(first, Chunk::Text(SUMMARY.into()));
     let turn = request(vec![user("hi")]);
     let first = provider.generate(turn).next().await.unwrap().unwrap();
-    assert_eq!(first, Chunk::Text("for the user".to_owned()));
+    assert_eq!(first, Chunk::Text("for the user".into()));
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn an_answer_holds_until_it_is_released() {
     assert_eq!(provider.streams_open(), 1);
     provider.release("gate");
     let first = chunks.next().await.unwrap().unwrap();
-    assert_eq!(first, Chunk::Text("through".to_owned()));
+    assert_eq!(first, Chunk::Text("through".into()));
     assert!(matches!(
         chunks.next().await,
         Some(Ok(Chunk::Finished { .. }))

@@ -22,7 +22,8 @@ use proptest::{
     collection::vec,
     test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
 };
-use sqlx::{ConnectOptions, Executor, sqlite::SqliteConnectOptions};
+use rusqlite::Connection;
+use sqlx::Executor;
 use tokio::runtime::Runtime;
 
 use self::{
@@ -99,13 +100,10 @@ fn every_mutant_is_found() {
 fn sqlite_agrees_with_the_model() {
     let runtime = Runtime::new().unwrap();
     let (store, inspect) = runtime.block_on(async { OpenStore::sqlite().await.inspected().await });
-    let other = SqliteConnectOptions::new()
-        .filename(store.ground.path().join("duologue.db"))
-        .foreign_keys(true);
-    let other = RefCell::new(runtime.block_on(other.connect()).unwrap());
+    let other = Connection::open(store.ground.path().join("duologue.db")).unwrap();
+    other.pragma_update(None, "foreign_keys", true).unwrap();
     let fresh = || {
-        let emptied = runtime.block_on(other.borrow_mut().execute("delete from sessions"));
-        emptied.unwrap();
+        other.execute("delete from sessions", ()).unwrap();
         (store.handle(), Arc::clone(&inspect))
     };
     assert_agrees(40, fresh, &runtime);

@@ -12,7 +12,7 @@ use duologue_integration::store::{OpenStore, config};
 use duologue_protocol::Seq;
 use duologue_store::StoreConfig;
 use futures_util::future::join_all;
-use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection, sqlite::SqliteConnectOptions};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tempfile::TempDir;
 
 use crate::scene::{assert_unavailable, claim, ended, log, refusal, said};
@@ -29,9 +29,14 @@ fn config_in(folder: &TempDir) -> StoreConfig {
 }
 
 /// Another program, such as a viewer, on the same file.
-async fn other_program(folder: &TempDir) -> SqliteConnection {
-    let options = SqliteConnectOptions::new().filename(file(folder));
-    options.connect().await.unwrap()
+fn other_program(folder: &TempDir) -> Connection {
+    Connection::open(file(folder)).unwrap()
+}
+
+/// Keeps others from writing until it is dropped.
+fn locked(other: &mut Connection) -> Transaction<'_> {
+    let transaction = other.transaction_with_behavior(TransactionBehavior::Immediate);
+    transaction.unwrap()
 }
 
 /// How many commits the write-ahead log holds, by its documented format: a header of 32 bytes with
@@ -56,8 +61,8 @@ async fn operations_that_wait_together_are_committed_together() {
     for n in 0..40 {
         leases.push(claim(&*store, &format!("s{n}")).await);
     }
-    let mut other = other_program(&store.ground).await;
-    let lock = other.begin_with("begin immediate").await.unwrap();
+    let mut other = other_program(&store.ground);
+    let lock = locked(&mut other);
     let before = commits_in_wal(&store.ground);
 
     let event = [said(1, "hello")];
@@ -66,7 +71,7 @@ async fn operations_that_wait_together_are_committed_together() {
             .iter()
             .map(|lease| store.append(lease, Seq::ZERO, &event)),
     );
-    let (appended, unlocked) = tokio::join!(appends, lock.rollback());
+    let (appended, unlocked) = tokio::join!(appends, async { lock.rollback() });
 
     unlocked.unwrap();
     assert!(appended.iter().all(Result::is_ok), "{appended:?}");
@@ -88,11 +93,7 @@ async fn an_operation_that_fails_is_undone_without_its_neighbours() {
     }
     let trigger = "create trigger bad before insert on session_jobs when new.session_id = 'bad'
         begin select raise(abort, 'for a test'); end";
-    other_program(&store.ground)
-        .await
-        .execute(trigger)
-        .await
-        .unwrap();
+    other_program(&store.ground).execute_batch(trigger).unwrap();
 
     let events = [said(1, "bye"), ended(2)];
     let ends = leases
@@ -163,12 +164,12 @@ async fn a_file_that_another_program_holds_is_unavailable_until_it_lets_go() {
     };
     let store = duologue_store::open(&config).await.unwrap();
     let lease = claim(&*store, "s").await;
-    let mut other = other_program(&folder).await;
-    let lock = other.begin_with("begin immediate").await.unwrap();
+    let mut other = other_program(&folder);
+    let lock = locked(&mut other);
     assert_unavailable(&store.append(&lease, Seq::ZERO, &[said(1, "hello")]).await);
     assert_unavailable(&store.ping().await);
     assert_eq!(log(&*store, "s").await, []);
-    lock.rollback().await.unwrap();
+    lock.rollback().unwrap();
     store
         .append(&lease, Seq::ZERO, &[said(1, "hello")])
         .await
@@ -194,8 +195,8 @@ async fn operations_beyond_the_queue_are_sent_away() {
     for n in 0..6 {
         leases.push(claim(&*store, &format!("s{n}")).await);
     }
-    let mut other = other_program(&folder).await;
-    let lock = other.begin_with("begin immediate").await.unwrap();
+    let mut other = other_program(&folder);
+    let lock = locked(&mut other);
     let event = [said(1, "hello")];
     let refused = std::cell::Cell::new(0);
     let appends = join_all(leases.iter().map(async |lease| {
@@ -208,7 +209,7 @@ async fn operations_beyond_the_queue_are_sent_away() {
         while refused.get() < 4 {
             tokio::task::yield_now().await;
         }
-        lock.rollback().await.unwrap();
+        lock.rollback().unwrap();
     };
     let (appended, ()) = tokio::join!(appends, unlock);
     for (lease, appended) in leases.iter().zip(&appended) {
@@ -225,7 +226,7 @@ async fn migrating_says_what_it_did() {
     let folder = tempfile::tempdir().unwrap();
     let config = config_in(&folder);
     let applied = duologue_store::migrate(&config).await.unwrap();
-    let all = ["0001_schema"];
+    let all = ["0001_schema", "0002_batches"];
     assert_eq!(applied, all);
     let applied = duologue_store::migrate(&config).await.unwrap();
     assert_eq!(applied, [""; 0]);

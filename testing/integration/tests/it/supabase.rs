@@ -1,13 +1,15 @@
 //! A server whose sessions are in a Supabase project, through its REST interface; and what
 //! Supabase's own client shows of them to whom.
 
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
 use duologue_integration::{
     DEADLINE, TestServer,
+    fault_proxy::Fault,
     server::ServerBuilder,
     supabase::{PUBLISHABLE_KEY, Project, SECRET_KEY},
 };
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -45,6 +47,37 @@ async fn a_turn_makes_as_few_requests_as_it_has_moments() {
     let appends = seen.iter().filter(|call| call.path.ends_with("_append"));
     let appends = appends.count();
     assert!(appends <= 3, "{appends} requests for one turn");
+    server.stop().await;
+}
+
+/// Goal: sessions that talk at the same time share their requests, so that the distance to the project limits
+/// each of them and not all together. Method: 50 sessions with a turn after the other, and a gateway that
+/// delays each request by 20 ms.
+#[tokio::test]
+async fn sessions_share_their_requests() {
+    const SESSIONS: usize = 50;
+    const TURNS: usize = 10;
+    let project = Project::new().await;
+    let server = server_of(&project).start().await;
+    let mut clients = Vec::new();
+    for number in 0..SESSIONS {
+        let name = format!("shared-{number}");
+        let mut client = server.connect(&name, &name).await;
+        client.until("client_connected").await;
+        clients.push(client);
+    }
+    let delay = Fault::Delay(Duration::from_millis(20));
+    project.gateway.will(vec![delay; SESSIONS * TURNS * 10]);
+    let talking = clients.iter_mut().map(async |client| {
+        for _ in 0..TURNS {
+            client.ask("mock:words=1").await;
+        }
+    });
+    join_all(talking).await;
+    let seen = project.gateway.seen().len();
+    let turns = SESSIONS * TURNS;
+    println!("{seen} requests for {turns} turns");
+    assert!(seen * 5 <= turns, "{seen} requests for {turns} turns");
     server.stop().await;
 }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::{
     log::NewEvent,
-    reader::{self, CatchUp, SharedFrame, Welcome},
+    reader::{self, CatchUp, Delivery, SharedFrame, Welcome},
     session::{
         actor::Session,
         exit::SessionExit,
@@ -43,7 +43,7 @@ impl Session {
             .collect();
         // The other readers see that it connected.
         for frame in &arrival {
-            self.readers.broadcast_shared(frame);
+            self.readers.deliver(&Delivery::Frame(Arc::clone(frame)));
         }
         let welcome = self.welcome(attach.position, last_seq, arrival);
         self.lifecycle.reader_attached(Instant::now());

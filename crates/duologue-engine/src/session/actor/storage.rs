@@ -11,6 +11,7 @@ use std::{
 };
 
 use duologue_protocol::{ClientFrame, DegradedReason, ErrorCode, Event, ServerFrame};
+use tokio::time::Instant;
 
 use crate::{
     error_frames::refusal,
@@ -47,9 +48,9 @@ impl Session {
         } else {
             self.append(entries).await?
         };
-        let (frames, barriers) = batch.into_frames(events);
-        for frame in frames {
-            self.readers.broadcast(frame);
+        let (deliveries, barriers) = batch.into_deliveries(events);
+        for delivery in deliveries {
+            self.readers.deliver(&delivery);
         }
         for barrier in barriers {
             if barrier.send(()).is_err() {
@@ -65,10 +66,11 @@ impl Session {
         operation: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
         let mut operation = pin!(operation);
+        let patience_ends = Instant::now() + PATIENCE;
         let result = tokio::select! {
             biased;
             result = &mut operation => result,
-            () = tokio::time::sleep(PATIENCE) => {
+            () = self.timer.wait_until(patience_ends) => {
                 self.set_degraded(true);
                 self.handle_commands_until(operation).await
             }

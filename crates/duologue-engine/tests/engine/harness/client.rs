@@ -75,7 +75,7 @@ impl Client {
             let mut batch = Vec::new();
             within("a delivery", self.reader.receive(&mut batch)).await;
             assert!(!batch.is_empty(), "a reader receives at least one delivery");
-            self.queue.extend(batch);
+            self.queue.extend(batch.into_iter().flat_map(one_by_one));
         }
         self.queue.pop_front().expect("it is not empty")
     }
@@ -83,6 +83,7 @@ impl Client {
     pub(crate) async fn shared(&mut self) -> Arc<SharedFrame> {
         match self.receive().await {
             Delivery::Frame(frame) => frame,
+            Delivery::Tokens(_) => unreachable!("the queue has single frames"),
             Delivery::Close(code) => panic!("closed with {code:?} instead of a frame"),
         }
     }
@@ -100,6 +101,7 @@ impl Client {
             };
             match delivery {
                 Delivery::Frame(frame) => frames.push(frame.frame().clone()),
+                Delivery::Tokens(_) => unreachable!("the queue has single frames"),
                 Delivery::Close(code) => panic!("closed with {code:?}"),
             }
         }
@@ -141,14 +143,23 @@ impl Client {
         loop {
             match self.receive().await {
                 Delivery::Frame(frame) => frames.push(frame.frame().clone()),
+                Delivery::Tokens(_) => unreachable!("the queue has single frames"),
                 Delivery::Close(code) => return (frames, code),
             }
         }
     }
 }
 
+/// Frames that came together, one by one.
+fn one_by_one(delivery: Delivery) -> Vec<Delivery> {
+    match delivery {
+        Delivery::Tokens(tokens) => tokens.frames().map(Delivery::Frame).collect(),
+        other => vec![other],
+    }
+}
+
 impl Answer {
-    fn of(frames: Vec<ServerFrame>) -> Self {
+    pub(crate) fn of(frames: Vec<ServerFrame>) -> Self {
         let Some(ServerFrame::Event(Event {
             turn_id,
             body: EventBody::AssistantMessage(done),
@@ -228,7 +239,8 @@ pub(crate) fn names(frames: &[ServerFrame]) -> Vec<&'static str> {
     frames.iter().map(name).collect()
 }
 
-fn name(frame: &ServerFrame) -> &'static str {
+/// The short name of a frame.
+pub(crate) fn name(frame: &ServerFrame) -> &'static str {
     match frame {
         ServerFrame::Event(event) => event.body.event_type(),
         ServerFrame::Opened(opened) if opened.resumed => "resumed",

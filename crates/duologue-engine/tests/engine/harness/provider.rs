@@ -39,7 +39,7 @@ impl Provider for Paced {
         stream::iter(0..pieces)
             .then(move |number| async move {
                 tokio::time::sleep(interval).await;
-                Ok(Chunk::Text(format!("piece-{number} ")))
+                Ok(Chunk::Text(format!("piece-{number} ").into()))
             })
             .chain(stream::iter([Ok(finished)]))
             .boxed()
@@ -67,6 +67,6 @@ impl Provider for PanicsOverPoison {
             reason: StopReason::Stop,
             usage: None,
         };
-        stream::iter([Ok(Chunk::Text("Fine.".to_owned())), Ok(finished)]).boxed()
+        stream::iter([Ok(Chunk::Text("Fine.".into())), Ok(finished)]).boxed()
     }
 }

@@ -1,8 +1,8 @@
 //! The request, field by field.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use duologue_engine::provider::Purpose;
+use duologue_engine::{provider::Purpose, tool::ToolDefinition};
 use serde_json::json;
 
 use super::*;
@@ -15,6 +15,8 @@ fn config() -> OpenAiConfig {
         usage_in_stream: true,
         output_tokens_field: OutputTokensField::MaxCompletionTokens,
         connect_timeout: Duration::from_secs(5),
+        connections_max: 100,
+        idle_connections_max: 10,
         sse_line_bytes_max: 1 << 20,
     }
 }
@@ -55,11 +57,11 @@ fn a_conversation_with_tools_is_spelled_as_the_protocol_has_it() {
             },
             Message::User("thanks".into()),
         ],
-        tools: vec![ToolDefinition {
+        tools: vec![Arc::new(OfferedTool::new(ToolDefinition {
             name: "get_order".to_owned(),
             description: "Looks an order up.".to_owned(),
             parameters: parameters.clone(),
-        }],
+        }))],
         ..hello()
     };
     let sent = serde_json::to_value(ChatRequest::new(&request, &config())).unwrap();

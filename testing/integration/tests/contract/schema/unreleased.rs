@@ -9,7 +9,6 @@ use duologue_integration::{
     store::{OpenStore, config},
 };
 use duologue_protocol::{Seq, SessionId, TurnId, UserId};
-use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
 
 use super::{LONG, SCHEMA, SHAPE, migrate, paste, run, supabase, texts};
 
@@ -79,7 +78,7 @@ async fn a_postgres_from_before_the_first_release_is_brought_over() {
             paste(&database, SCHEMA).await.unwrap();
             paste(&database, SCHEMA).await.unwrap();
         } else {
-            assert_eq!(migrate(&database).await, ["0001_schema"]);
+            assert_eq!(migrate(&database).await, ["0001_schema", "0002_batches"]);
         }
         assert_eq!(migrate(&database).await, [""; 0]);
         assert_eq!(texts(&mut database.connect().await, SHAPE).await, shape);
@@ -120,22 +119,21 @@ async fn an_unknown_postgres_is_refused_and_left_alone() {
     assert_eq!(texts(&mut connection, SHAPE).await, before);
 }
 
-async fn sqlite(sql: &[&'static str]) -> (tempfile::TempDir, String) {
+fn sqlite(sql: &[&str]) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("duologue.db");
-    let options = SqliteConnectOptions::new().filename(&path);
-    let mut connection = options.create_if_missing(true).connect().await.unwrap();
+    let connection = rusqlite::Connection::open(&path).unwrap();
     for sql in sql {
-        sqlx::raw_sql(*sql).execute(&mut connection).await.unwrap();
+        connection.execute_batch(sql).unwrap();
     }
-    connection.close().await.unwrap();
+    connection.close().unwrap();
     let url = format!("sqlite:{}", path.display());
     (folder, url)
 }
 
 #[tokio::test]
 async fn a_sqlite_file_from_before_the_first_release_is_brought_over() {
-    let (folder, url) = sqlite(&[UNRELEASED_SQLITE]).await;
+    let (folder, url) = sqlite(&[UNRELEASED_SQLITE]);
     let (store, inspect) = OpenStore::open(&url, folder).await.inspected().await;
     assert_complete(&*store, &*inspect).await;
     store.close().await;
@@ -146,7 +144,7 @@ async fn a_sqlite_file_from_before_the_first_release_is_brought_over() {
 #[tokio::test]
 async fn an_unknown_sqlite_file_is_refused_and_told_what_to_do() {
     let forget = "delete from duologue_migrations where version = 6";
-    let (_folder, url) = sqlite(&[UNRELEASED_SQLITE, forget]).await;
+    let (_folder, url) = sqlite(&[UNRELEASED_SQLITE, forget]);
     let refused = crate::scene::refusal(&config(&url)).await;
     assert!(refused.contains("does not know"), "{refused}");
     assert!(refused.contains("up to date with the build"), "{refused}");

@@ -1,0 +1,2 @@
+-- Nothing: functions that carry out writes in batches exist in Postgres only. SQLite's writer has batches of
+-- its own.

@@ -1,0 +1,304 @@
+//! The store: which function each operation calls.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use duologue_engine::store::{
+    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
+    SessionStore, Store, StoreError,
+    normalize::{stored_payload, stored_text},
+};
+use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
+use serde::de::DeserializeOwned;
+
+use super::{
+    batch::{Answer, Kind},
+    call::{Call, CallFailure, FunctionCaller, JsonObject},
+    origin::OriginCheck,
+    writer::{BatchLimits, BatchWriter},
+};
+use crate::{
+    StoreConfig,
+    stored::{ClaimedRow, EventRow, JobRow, LostRows, corrupt, leases_json, text_of_time},
+};
+
+/// See the module [`functions`](super).
+pub(crate) struct FunctionStore<C> {
+    pub(super) caller: Arc<C>,
+    writer: BatchWriter,
+}
+
+impl<C: FunctionCaller> FunctionStore<C> {
+    pub(crate) fn new(caller: C, config: &StoreConfig) -> Self {
+        let caller = Arc::new(caller);
+        Self {
+            writer: BatchWriter::start(Arc::clone(&caller), BatchLimits::of(config)),
+            caller,
+        }
+    }
+
+    /// Compares the place of the rows with where they were last seen. See [`OriginCheck`].
+    pub(crate) async fn check_origin(&self) -> Result<OriginCheck, CallFailure> {
+        self.caller.call(&Call::check_origin()).await
+    }
+
+    pub(super) async fn call<T>(&self, call: Call) -> Result<T, StoreError>
+    where
+        T: DeserializeOwned + Send,
+    {
+        Ok(self.caller.call(&call).await?)
+    }
+
+    /// Reads a page of at most `limit` rows. If they are too large for one answer, there are fewer of them: the
+    /// caller continues after the last one that it gets.
+    pub(super) async fn page<T>(
+        &self,
+        limit: u32,
+        call: impl Fn(u32) -> Call + Send,
+    ) -> Result<Vec<T>, StoreError>
+    where
+        T: DeserializeOwned + Send,
+    {
+        let mut limit = limit;
+        loop {
+            match self.caller.call(&call(limit)).await {
+                Err(CallFailure::TooLarge(_)) if limit > 1 => limit /= 2,
+                page => return Ok(page?),
+            }
+        }
+    }
+
+    /// A write under a lease.
+    async fn write_under(
+        &self,
+        kind: Kind,
+        lease: &Lease,
+        item: JsonObject,
+    ) -> Result<Answer, StoreError> {
+        let item = item
+            .with("session_id", &lease.session_id)
+            .with("user_id", &lease.user_id)
+            .with("server", &lease.server)
+            .with("epoch", lease.epoch);
+        let session = Some(&lease.session_id);
+        self.writer.write(kind, session, item.finish()).await
+    }
+
+    /// A write by the worker of a job.
+    async fn write_of(
+        &self,
+        kind: Kind,
+        job: &Job,
+        item: JsonObject,
+    ) -> Result<Answer, StoreError> {
+        let item = item
+            .with("id", job.id)
+            .with("worker", &job.worker)
+            .with("attempt", job.attempt);
+        let session = Some(&job.session_id);
+        self.writer.write(kind, session, item.finish()).await
+    }
+}
+
+#[async_trait]
+impl<C: FunctionCaller> SessionStore for FunctionStore<C> {
+    async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
+        let item = JsonObject::new()
+            .with("session_id", &claim.session_id)
+            .with("user_id", &claim.user_id)
+            .with("agent", stored_text(&claim.agent))
+            .with("server", &claim.server)
+            .with("lease_seconds", claim.lease_duration.as_secs_f64())
+            .with("started_at", text_of_time(claim.now));
+        let session = Some(&claim.session_id);
+        let answer = self.writer.write(Kind::Claims, session, item.finish());
+        let row: Option<ClaimedRow> = read(answer.await?)?;
+        Ok(row.map(Claimed::from))
+    }
+
+    async fn claim_lapsed(
+        &self,
+        server: &ServerId,
+        lease_duration: Duration,
+        grace: Duration,
+        limit: u32,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let call = Call::new("duologue_claim_lapsed")
+            .takes_more()
+            .text("by_server", &*server.0)
+            .plain("lease_seconds", lease_duration.as_secs_f64())
+            .plain("grace_seconds", grace.as_secs_f64())
+            .plain("at_most", rows(limit));
+        let rows: Vec<ClaimedRow> = self.call(call).await?;
+        Ok(rows.into_iter().map(Claimed::from).collect())
+    }
+
+    async fn renew(
+        &self,
+        server: &ServerId,
+        leases: &[Lease],
+        lease_duration: Duration,
+    ) -> Result<Vec<Lease>, StoreError> {
+        let call = Call::new("duologue_renew")
+            .text("by_server", &*server.0)
+            .json("leases", leases_json(leases))
+            .plain("lease_seconds", lease_duration.as_secs_f64());
+        let lost: LostRows = self.call(call).await?;
+        Ok(lost.of(leases))
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
+        let answer = self.write_under(Kind::Releases, lease, JsonObject::new());
+        fits(answer.await?)
+    }
+
+    async fn append(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        let answer = self.write_under(Kind::Appends, lease, log_item(after, events));
+        fits(answer.await?)
+    }
+
+    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+        let answer = self.write_under(Kind::Ends, lease, log_item(after, events));
+        fits(answer.await?)
+    }
+
+    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
+        let item = JsonObject::new()
+            .with("turn_id", draft.turn_id)
+            .with("text", stored_text(&draft.text));
+        fits(self.write_under(Kind::Drafts, lease, item).await?)
+    }
+
+    async fn read(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        after: Seq,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        let page = self.page(limit, |limit| {
+            Call::new("duologue_read")
+                .text("for_user", user.as_str())
+                .text("for_session", session.as_str())
+                .plain("after_seq", after)
+                .plain("at_most", rows(limit))
+        });
+        let rows: Vec<EventRow> = page.await?;
+        rows.into_iter().map(EventRow::event).collect()
+    }
+
+    async fn session(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+    ) -> Result<Option<SessionRecord>, StoreError> {
+        let call = Call::new("duologue_session")
+            .text("for_user", user.as_str())
+            .text("for_session", session.as_str());
+        self.call(call).await
+    }
+
+    async fn tokens_spent(&self, user: &UserId, since: Timestamp) -> Result<u64, StoreError> {
+        let call = Call::new("duologue_tokens_spent")
+            .text("for_user", user.as_str())
+            .text("since", text_of_time(since));
+        self.call(call).await
+    }
+}
+
+#[async_trait]
+impl<C: FunctionCaller> JobStore for FunctionStore<C> {
+    async fn claim_job(
+        &self,
+        worker: &ServerId,
+        lease_duration: Duration,
+    ) -> Result<Option<Job>, StoreError> {
+        let item = JsonObject::new()
+            .with("worker", worker)
+            .with("lease_seconds", lease_duration.as_secs_f64());
+        let answer = self.writer.write(Kind::JobClaims, None, item.finish());
+        let row: Option<JobRow> = read(answer.await?)?;
+        Ok(row.map(Job::from))
+    }
+
+    async fn renew_job(&self, job: &Job, lease_duration: Duration) -> Result<(), StoreError> {
+        let item = JsonObject::new().with("lease_seconds", lease_duration.as_secs_f64());
+        fits(self.write_of(Kind::Jobs, job, item).await?)
+    }
+
+    async fn finish_job(&self, job: &Job, summarized: &Event) -> Result<JobEnd, StoreError> {
+        let item = JsonObject::new().with_json("event", &event_json(summarized));
+        let answer = self.write_of(Kind::Results, job, item).await?;
+        if is_conflict(&answer) {
+            return Err(StoreError::Conflict);
+        }
+        read(answer)
+    }
+
+    async fn release_job(&self, job: &Job, release: &JobRelease) -> Result<(), StoreError> {
+        let item = JsonObject::new()
+            .with("delay_seconds", release.delay.as_secs_f64())
+            .with("why", stored_text(&release.reason))
+            .with("is_counted", release.is_counted);
+        fits(self.write_of(Kind::Jobs, job, item).await?)
+    }
+}
+
+#[async_trait]
+impl<C: FunctionCaller> Store for FunctionStore<C> {
+    async fn ping(&self) -> Result<(), StoreError> {
+        let _version: Option<i64> = self.call(Call::version()).await?;
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.writer.close().await;
+        self.caller.close().await;
+    }
+}
+
+/// Events that are appended after `after`.
+fn log_item(after: Seq, events: &[Event]) -> JsonObject {
+    let events: Vec<_> = events.iter().map(event_json).collect();
+    let events = format!("[{}]", events.join(","));
+    let item = JsonObject::new().with("after_seq", after);
+    item.with_json("events", &events)
+}
+
+/// An event as the functions take it. Its number follows from its place.
+fn event_json(event: &Event) -> String {
+    format!(
+        r#"{{"event_type":"{}","occurred_at":"{}","payload":{}}}"#,
+        event.body.event_type(),
+        text_of_time(event.occurred_at),
+        stored_payload(event),
+    )
+}
+
+/// A number of rows as an `integer`.
+pub(super) fn rows(limit: u32) -> i32 {
+    i32::try_from(limit).unwrap_or(i32::MAX)
+}
+
+/// Reads the answer to a write that is either carried out or rejected.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is passed on as it was received"
+)]
+fn fits(answer: Answer) -> Result<(), StoreError> {
+    if answer.is_null() {
+        Ok(())
+    } else if is_conflict(&answer) {
+        Err(StoreError::Conflict)
+    } else {
+        Err(corrupt(format!("a write was answered by {answer}")))
+    }
+}
+
+fn is_conflict(answer: &Answer) -> bool {
+    answer == "conflict"
+}
+
+fn read<T: DeserializeOwned>(answer: Answer) -> Result<T, StoreError> {
+    serde_json::from_value(answer).map_err(corrupt)
+}
