@@ -13,11 +13,11 @@ const VARIABLE: &str = "DUOLOGUE_TEST_DATABASE_DELAY_MS";
 /// Round trips in milliseconds: on the same machine, in the same region, and far away.
 const DELAYS: [&str; 3] = ["0", "20", "80"];
 
-/// The delay in CI.
-const CI_DELAY: &str = "20";
+/// The delay of the short run.
+const FAR_DELAY: &str = "20";
 
-/// What CI runs with a delay: turns, store, endings, jobs, limits, shutdown.
-const CI_TESTS: [&str; 7] = [
+/// What the short run has: turns, store, endings, jobs, limits, shutdown.
+const FAR_TESTS: [&str; 7] = [
     "busy::",
     "conversation::",
     "follow_ups::",
@@ -45,8 +45,8 @@ pub(crate) fn latency(root: &Path) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Runs the tests of CI.
-pub(crate) fn ci(root: &Path) -> anyhow::Result<Outcome> {
+/// Runs the tests of turns, endings, jobs, limits and shutdown.
+pub(crate) fn far(root: &Path) -> anyhow::Result<Outcome> {
     let mut tests = cargo(root, "test --package duologue-integration --test it --");
-    run(tests.args(CI_TESTS).env(VARIABLE, CI_DELAY)).map(|()| Outcome::Done)
+    run(tests.args(FAR_TESTS).env(VARIABLE, FAR_DELAY)).map(|()| Outcome::Done)
 }

@@ -8,6 +8,7 @@
 mod certificates;
 pub mod child;
 pub mod client;
+mod crypto;
 pub mod database_proxy;
 pub mod fault_proxy;
 pub mod issuer;

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use crate::crypto::install_crypto;
 use crate::{
     client::Client,
     latency::database_delay,
@@ -242,9 +243,4 @@ pub fn http() -> reqwest::Client {
         .no_proxy()
         .build()
         .expect("the client's settings are right")
-}
-
-/// Chooses the one crypto library for all TLS of the process. Repeating it changes nothing.
-pub fn install_crypto() {
-    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
 }
