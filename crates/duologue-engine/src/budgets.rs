@@ -82,6 +82,15 @@ pub(crate) struct Reservation {
     reserved: u64,
 }
 
+/// What has to be read from the store: what a user has used today, on all servers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SpendingQuery {
+    /// When the day began.
+    pub(crate) since: Timestamp,
+    now: Timestamp,
+    asked_at: Instant,
+}
+
 /// What a check considers besides the user's budget.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BudgetQuery {
@@ -102,23 +111,14 @@ impl Budgets {
         })
     }
 
-    /// The budget of a user, with what the user has used today.
-    pub(crate) async fn open(
-        &self,
-        store: &dyn Store,
-        user_id: &UserId,
-        now: Timestamp,
-    ) -> Result<Arc<UserBudget>, StoreError> {
+    /// The budget of a user. Nothing can be spent from it before its sum was read.
+    pub(crate) fn open(&self, user_id: &UserId) -> Arc<UserBudget> {
         let make = || UserBudget {
             user_id: user_id.clone(),
             turns: Rate::per_minute(self.user.turns_per_minute),
             state: Mutex::default(),
         };
-        let user_budget = self.users.entry(user_id.clone(), make);
-        if user_budget.is_outdated() {
-            user_budget.refresh(store, now).await?;
-        }
-        Ok(user_budget)
+        self.users.entry(user_id.clone(), make)
     }
 
     /// Reserves for a message whose turn starts now.
@@ -259,30 +259,40 @@ impl Budgets {
 }
 
 impl UserBudget {
-    /// Whether the sum should be read again. Returns `true` to one caller only, who then reads it.
-    pub(crate) fn is_outdated(&self) -> bool {
+    /// The query by which the sum should be read again, if it is outdated. An outdated sum is read by one
+    /// caller only; one that was never read, by all.
+    pub(crate) fn outdated(&self, now: Timestamp) -> Option<SpendingQuery> {
         let mut state = self.state();
-        let is_outdated = state
-            .asked_at
-            .is_none_or(|asked_at| asked_at.elapsed() >= REFRESH_INTERVAL);
-        if is_outdated && state.asked_at.is_some() {
-            state.asked_at = Some(Instant::now());
+        let asked_at = Instant::now();
+        if let Some(before) = state.asked_at {
+            if asked_at - before < REFRESH_INTERVAL {
+                return None;
+            }
+            state.asked_at = Some(asked_at);
         }
-        is_outdated
+        Some(SpendingQuery {
+            since: day_start(now),
+            now,
+            asked_at,
+        })
     }
 
     /// Reads from the store what the user has used today, on all servers.
     pub(crate) async fn refresh(
         &self,
         store: &dyn Store,
-        now: Timestamp,
+        query: SpendingQuery,
     ) -> Result<(), StoreError> {
-        let asked_at = Instant::now();
-        let spent = store.tokens_spent(&self.user_id, day_start(now)).await?;
-        let mut state = self.state();
-        state.daily.update(spent, now);
-        state.asked_at = Some(asked_at);
+        let spent = store.tokens_spent(&self.user_id, query.since).await?;
+        self.update(query, spent);
         Ok(())
+    }
+
+    /// Updates the sum with what was read.
+    pub(crate) fn update(&self, query: SpendingQuery, spent: u64) {
+        let mut state = self.state();
+        state.daily.update(spent, query.now);
+        state.asked_at = Some(query.asked_at);
     }
 
     fn take_turn(&self) -> Result<(), BudgetRefusal> {

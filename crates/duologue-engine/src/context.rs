@@ -12,7 +12,9 @@ use crate::{
     agent::Agent,
     budgets::Budgets,
     clock::Clock,
+    drafts::DraftBoard,
     drain_schedule::DrainSchedule,
+    free_workers::FreeWorkers,
     in_flight::InFlightBytes,
     leases::LeaseRegistry,
     limits::{
@@ -95,9 +97,13 @@ pub(crate) struct Context {
     pub(crate) stop: CancellationToken,
     /// The leases of the sessions on this server.
     pub(crate) leases: Arc<LeaseRegistry>,
+    /// The answers in progress on this server.
+    pub(crate) drafts: Arc<DraftBoard>,
     /// Since when the database has answered.
     pub(crate) health: StoreHealth,
-    /// Notified when a job was enqueued here.
+    /// The workers of this server that wait for a job.
+    pub(crate) free_workers: Arc<FreeWorkers>,
+    /// Notified when a job was enqueued here, and is not claimed yet.
     pub(crate) jobs_due: Notify,
 }
 
@@ -127,7 +133,9 @@ impl Context {
             drain_schedule: OnceLock::new(),
             stop: CancellationToken::new(),
             leases: Arc::default(),
+            drafts: Arc::default(),
             health: StoreHealth::default(),
+            free_workers: Arc::default(),
             jobs_due: Notify::new(),
         })
     }

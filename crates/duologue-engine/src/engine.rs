@@ -8,13 +8,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     context::{Context, Limits, Parts},
     drain_schedule::DrainSchedule,
-    jobs,
-    lease_renewer::{self, LeaseRenewer},
+    jobs, lease_renewer,
     reader::Reader,
     session::{AttachError, Position},
     sessions::Sessions,
     store::{SessionRecord, StoreError},
-    supervision::survive_panics,
+    supervision::{BackgroundTask, survive_panics},
 };
 
 /// How long closing the store may take. All writes are over by then, and a connection to a database
@@ -25,7 +24,8 @@ const STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Engine {
     context: Arc<Context>,
     sessions: Sessions,
-    lease_renewer: LeaseRenewer,
+    lease_renewer: BackgroundTask,
+    draft_saver: BackgroundTask,
 }
 
 impl fmt::Debug for Engine {
@@ -43,6 +43,7 @@ impl Engine {
         let context = Context::new(parts, limits);
         let sessions = Sessions::new(Arc::clone(&context));
         let lease_renewer = lease_renewer::start(Arc::clone(&context), sessions.clone());
+        let draft_saver = save_drafts(Arc::clone(&context));
         for number in 0..context.limits.jobs.workers {
             let worker = Arc::clone(&context);
             context.tasks.spawn(async move {
@@ -53,6 +54,7 @@ impl Engine {
             context,
             sessions,
             lease_renewer,
+            draft_saver,
         }
     }
 
@@ -115,13 +117,29 @@ impl Engine {
         }
         self.context.stop.cancel();
         self.context.tasks.wait().await;
-        // Leases were renewed until the last session was over.
+        // Leases were renewed, and drafts saved, until the last session was over.
         self.lease_renewer.stop().await;
+        self.draft_saver.stop().await;
         let closed = tokio::time::timeout(STORE_CLOSE_TIMEOUT, self.context.store.close()).await;
         if closed.is_err() {
             tracing::warn!("store.close_timed_out");
         }
     }
+}
+
+/// Starts the task that saves drafts.
+fn save_drafts(context: Arc<Context>) -> BackgroundTask {
+    BackgroundTask::start(async move {
+        let Context {
+            store,
+            drafts,
+            leases,
+            limits,
+            ..
+        } = &*context;
+        let interval = limits.session.draft_interval;
+        survive_panics("draft saver", || drafts.run(&**store, leases, interval)).await;
+    })
 }
 
 impl Drop for Engine {

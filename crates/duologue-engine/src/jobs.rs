@@ -15,6 +15,7 @@ use tracing::Instrument;
 
 use crate::{
     context::Context,
+    free_workers::AssignedJob,
     jobs::error::JobError,
     store::{Job, JobRelease, ServerId, StoreError, normalize::stored_time},
 };
@@ -25,40 +26,59 @@ pub(crate) async fn run(context: &Context, number: u16) {
     let limits = &context.limits.jobs;
     loop {
         // A claim counts an attempt, so no job is claimed that could only fail.
-        let claimed = if context.budgets.may_spend(context.clock.now()) {
+        let may_spend = context.budgets.may_spend(context.clock.now());
+        let claimed = if may_spend {
             context.store.claim_job(&worker, limits.lease).await
         } else {
             Ok(None)
         };
         match claimed {
             Ok(Some(job)) => {
-                let span = tracing::info_span!("job", job.id, job.kind = "summary");
-                work(context, &job).instrument(span).await;
+                let at_work = context.free_workers.start_work(&job.user_id);
+                work(context, AssignedJob { job, at_work }).await;
                 // There may be more; ask again at once.
-                if context.drain.is_cancelled() {
-                    return;
-                }
-                continue;
             }
-            Ok(None) => {}
+            Ok(None) if may_spend => {
+                let offer = context.free_workers.offer(worker.clone());
+                if let Some(assigned) = offer.wait(pause(context)).await {
+                    work(context, assigned).await;
+                }
+            }
+            Ok(None) => pause(context).await,
             Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "jobs.claim_failed"
                 );
+                pause(context).await;
             }
         }
-        tokio::select! {
-            biased;
-            () = context.drain.cancelled() => return,
-            () = context.jobs_due.notified() => {}
-            () = tokio::time::sleep(limits.poll_interval) => {}
+        if context.drain.is_cancelled() {
+            return;
         }
     }
 }
 
+/// The pause before the next look into the table.
+async fn pause(context: &Context) {
+    tokio::select! {
+        biased;
+        () = context.drain.cancelled() => {}
+        () = context.jobs_due.notified() => {}
+        () = tokio::time::sleep(context.limits.jobs.poll_interval) => {}
+    }
+}
+
+/// Does one job.
+async fn work(context: &Context, assigned: AssignedJob) {
+    let AssignedJob { job, at_work } = assigned;
+    let span = tracing::info_span!("job", job.id, job.kind = "summary");
+    attempt(context, &job).instrument(span).await;
+    drop(at_work);
+}
+
 /// Does one job, renewing its lease meanwhile.
-async fn work(context: &Context, job: &Job) {
+async fn attempt(context: &Context, job: &Job) {
     let attempt = AssertUnwindSafe(summarize(context, job)).catch_unwind();
     let result = tokio::select! {
         biased;

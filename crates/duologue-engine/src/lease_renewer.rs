@@ -11,11 +11,13 @@
 use std::sync::Arc;
 
 use tokio::time::{MissedTickBehavior, interval};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    context::Context, session_id_hash::SessionIdHash, sessions::Sessions, store::StoreError,
-    supervision::survive_panics,
+    context::Context,
+    session_id_hash::SessionIdHash,
+    sessions::Sessions,
+    store::StoreError,
+    supervision::{BackgroundTask, survive_panics},
 };
 
 /// Abandoned sessions taken over per sweep, so that many of them do not delay active sessions.
@@ -24,38 +26,11 @@ const SWEEP_SESSIONS_MAX: u32 = 32;
 /// Leases renewed by one store operation, so that each operation is short.
 const RENEWED_LEASES_MAX: usize = 1000;
 
-/// Stops the renewer. Dropping it does so as well, without waiting.
-pub(crate) struct LeaseRenewer {
-    task: TaskTracker,
-    stop: CancellationToken,
-}
-
-impl LeaseRenewer {
-    /// Stops the renewer, and waits until it has stopped.
-    pub(crate) async fn stop(&self) {
-        self.stop.cancel();
-        self.task.close();
-        self.task.wait().await;
-    }
-}
-
-impl Drop for LeaseRenewer {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
-}
-
-/// Starts the renewer.
-pub(crate) fn start(context: Arc<Context>, sessions: Sessions) -> LeaseRenewer {
-    let stop = CancellationToken::new();
-    let task = TaskTracker::new();
-    let stopped = stop.clone();
-    task.spawn(async move {
-        // It may stop at any point: its operations can be repeated, or their effects lapse.
-        let work = survive_panics("lease renewer", || run(&context, &sessions));
-        stopped.run_until_cancelled(work).await;
-    });
-    LeaseRenewer { task, stop }
+/// Starts the renewer. It may stop at any point: its operations can be repeated, or their effects lapse.
+pub(crate) fn start(context: Arc<Context>, sessions: Sessions) -> BackgroundTask {
+    BackgroundTask::start(async move {
+        survive_panics("lease renewer", || run(&context, &sessions)).await;
+    })
 }
 
 async fn run(context: &Context, sessions: &Sessions) {

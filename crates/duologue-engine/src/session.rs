@@ -13,7 +13,7 @@
 //! |---|---|
 //! | `inbox` | the queue of commands |
 //! | `readers` | the sinks of the attached readers |
-//! | `turn_slot`, `drafts` | the running turn, its reservation, its draft |
+//! | `turn_slot` | the running turn, its reservation, its text |
 //! | `lifecycle` | whether the session is active, draining or ending, and its deadlines |
 //! | `journal` | the log and its fold; the only writer |
 //! | `facts` | what the first frame of a connection states |
@@ -33,7 +33,6 @@
 mod actor;
 mod batch;
 mod budget;
-mod drafts;
 mod exit;
 mod facts;
 mod inbox;

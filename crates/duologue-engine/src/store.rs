@@ -23,7 +23,7 @@ use async_trait::async_trait;
 
 pub use self::{
     error::StoreError,
-    jobs::{Job, JobEnd, JobRelease, JobStore},
+    jobs::{Job, JobClaim, JobEnd, JobRelease, JobStore},
     server_id::ServerId,
     sessions::{Claim, Claimed, Draft, Lease, SessionRecord, SessionStatus, SessionStore},
 };

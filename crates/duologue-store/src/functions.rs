@@ -9,12 +9,14 @@
 //! |---|---|
 //! | `call` | a function with its arguments, what its failure means, and when it is repeated |
 //! | `store`, `operators` | the traits of the engine: which function each operation calls |
+//! | `items` | writes as the functions take them |
 //! | `writer` | the one task that sends the writes of all sessions, in batches |
 //! | `batch` | the writes that are sent together, and their answers |
 //! | `origin` | the check for a restore from a backup |
 
 mod batch;
 mod call;
+mod items;
 mod operators;
 mod origin;
 mod store;

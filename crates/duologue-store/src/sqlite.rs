@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
-    SessionStore, Store, StoreError,
+    Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
+    SessionRecord, SessionStore, Store, StoreError,
     normalize::{self, Ending},
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
@@ -45,7 +45,23 @@ impl SessionStore for SqliteStore {
     async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
         let claim = claim.clone();
         self.writer
-            .write(move |savepoint| claims::claim(savepoint, &claim))
+            .write(move |savepoint| {
+                let Some(mut claimed) = claims::claim(savepoint, &claim)? else {
+                    return Ok(None);
+                };
+                let events = &claim.first_events;
+                if claimed.session.last_seq == Seq::ZERO && !events.is_empty() {
+                    let events = NewEvents::new(Seq::ZERO, events);
+                    log::append(savepoint, &claimed.lease, &events)?;
+                    claimed.session.last_seq = events.last();
+                    claimed.started = true;
+                }
+                if let Some(since) = claim.spent_since {
+                    let spent = log::tokens_spent(savepoint, &claim.user_id, since)?;
+                    claimed.tokens_spent = Some(spent);
+                }
+                Ok(Some(claimed))
+            })
             .await
     }
 
@@ -92,18 +108,32 @@ impl SessionStore for SqliteStore {
             .await
     }
 
-    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+    async fn end(
+        &self,
+        lease: &Lease,
+        after: Seq,
+        events: &[Event],
+        claim: Option<&JobClaim>,
+    ) -> Result<Option<Job>, StoreError> {
         let (lease, ending) = (lease.clone(), Ending::of(events));
-        let events = NewEvents::new(after, events);
+        let (events, claim) = (NewEvents::new(after, events), claim.cloned());
         self.writer
-            .write(move |savepoint| log::end(savepoint, &lease, &events, &ending))
+            .write(move |savepoint| {
+                log::end(savepoint, &lease, &events, &ending, claim.as_ref())?;
+                match &claim {
+                    Some(claim) => {
+                        jobs::first_claim(savepoint, &lease.session_id, events.last(), claim)
+                    }
+                    None => Ok(None),
+                }
+            })
             .await
     }
 
-    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
-        let (lease, draft) = (lease.clone(), draft.clone());
+    async fn save_drafts(&self, drafts: &[(Lease, Draft)]) -> Result<Vec<Lease>, StoreError> {
+        let drafts = drafts.to_vec();
         self.writer
-            .write(move |savepoint| log::save_draft(savepoint, &lease, &draft))
+            .write(move |savepoint| log::save_drafts(savepoint, &drafts))
             .await
     }
 

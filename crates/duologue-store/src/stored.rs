@@ -22,6 +22,10 @@ pub(crate) struct ClaimedRow {
     owner: ServerId,
     reopened: bool,
     draft: Option<DraftRow>,
+    #[serde(default)]
+    started: bool,
+    #[serde(default)]
+    tokens_spent: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -152,6 +156,8 @@ impl From<ClaimedRow> for Claimed {
             draft: row
                 .draft
                 .map(|DraftRow { turn_id, text }| Draft { turn_id, text }),
+            started: row.started,
+            tokens_spent: row.tokens_spent,
         }
     }
 }

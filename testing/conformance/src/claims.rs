@@ -107,7 +107,7 @@ pub async fn a_foreign_user_gets_nothing_and_disturbs_nothing(store: &dyn Store)
     let mut stolen = lease.clone();
     stolen.user_id = mallory;
     assert_conflict(&store.append(&stolen, Seq(1), &[said(2, "mine")]).await);
-    assert_conflict(&store.end(&stolen, Seq(1), &[ended(2)]).await);
+    assert_conflict(&store.end(&stolen, Seq(1), &[ended(2)], None).await);
     store
         .append(&lease, Seq(1), &[said(2, "still Alice's")])
         .await
@@ -308,7 +308,7 @@ pub async fn a_log_keeps_its_id(store: &dyn Store) {
     let second = claim(store, "s", "there").await;
     assert_eq!(second.session.log_id, log_id);
     store
-        .end(&second.lease, Seq::ZERO, &[started("s"), ended(2)])
+        .end(&second.lease, Seq::ZERO, &[started("s"), ended(2)], None)
         .await
         .unwrap();
     let third = claim(store, "s", "here").await;
@@ -325,12 +325,13 @@ pub async fn another_server_cannot_write_under_the_same_epoch(store: &dyn Store)
         ..lease.clone()
     };
     assert_conflict(&store.append(&stale, Seq(1), &[said(2, "hello")]).await);
-    assert_conflict(&store.end(&stale, Seq(1), &[ended(2)]).await);
+    assert_conflict(&store.end(&stale, Seq(1), &[ended(2)], None).await);
     let draft = Draft {
         turn_id: TurnId(1),
         text: "so far".to_owned(),
     };
-    assert_conflict(&store.save_draft(&stale, &draft).await);
+    let saved = store.save_drafts(&[(stale.clone(), draft)]).await;
+    assert_eq!(saved.unwrap(), std::slice::from_ref(&stale));
     // Releases nothing, so the holder goes on.
     store.release(&stale).await.unwrap();
     let appended = store.append(&lease, Seq(1), &[said(2, "hello")]).await;

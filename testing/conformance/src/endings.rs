@@ -6,7 +6,7 @@ use duologue_protocol::{EndReason, Seq, SummaryStatus};
 
 use super::fixture::{
     LONG, alice, answered, assert_conflict, claim, claim_job, draft, ended, log, moment, record,
-    said, server, session_id, start, start_and_end, started, until,
+    said, save_draft, server, session_id, start, start_and_end, started, until,
 };
 use duologue_engine::store::{SessionStatus, Store};
 
@@ -14,7 +14,7 @@ use duologue_engine::store::{SessionStatus, Store};
 pub async fn an_end_writes_event_record_and_job(store: &dyn Store) {
     let lease = start(store, "s").await;
     let events = [answered(2, "interrupted"), ended(3)];
-    store.end(&lease, Seq(1), &events).await.unwrap();
+    store.end(&lease, Seq(1), &events, None).await.unwrap();
 
     let [answer, ending] = events;
     assert_eq!(log(store, "s").await, [started("s"), answer, ending]);
@@ -41,8 +41,8 @@ pub async fn an_end_writes_event_record_and_job(store: &dyn Store) {
 /// An end at the wrong position leaves the session active, and no job.
 pub async fn an_end_is_all_or_none(store: &dyn Store) {
     let lease = start(store, "s").await;
-    store.save_draft(&lease, &draft("Hel")).await.unwrap();
-    assert_conflict(&store.end(&lease, Seq(2), &[ended(3)]).await);
+    save_draft(store, &lease, &draft("Hel")).await;
+    assert_conflict(&store.end(&lease, Seq(2), &[ended(3)], None).await);
     assert_eq!(record(store, "s").await.status, SessionStatus::Active);
     assert_eq!(log(store, "s").await, [started("s")]);
     let job = store.claim_job(&server("worker"), LONG).await.unwrap();
@@ -53,9 +53,9 @@ pub async fn an_end_is_all_or_none(store: &dyn Store) {
 /// One event, one job; also when the job is in work already.
 pub async fn a_repeated_end_changes_nothing(store: &dyn Store) {
     let lease = start_and_end(store, "s").await;
-    store.end(&lease, Seq(1), &[ended(2)]).await.unwrap();
+    store.end(&lease, Seq(1), &[ended(2)], None).await.unwrap();
     claim_job(store, "worker", LONG).await;
-    store.end(&lease, Seq(1), &[ended(2)]).await.unwrap();
+    store.end(&lease, Seq(1), &[ended(2)], None).await.unwrap();
     assert_eq!(log(store, "s").await, [started("s"), ended(2)]);
     let second = store.claim_job(&server("worker"), LONG).await.unwrap();
     assert_eq!(second, None);
@@ -65,7 +65,7 @@ pub async fn a_repeated_end_changes_nothing(store: &dyn Store) {
 pub async fn an_old_epoch_cannot_end(store: &dyn Store) {
     let old = start(store, "s").await;
     claim(store, "s", "there").await;
-    assert_conflict(&store.end(&old, Seq(1), &[ended(2)]).await);
+    assert_conflict(&store.end(&old, Seq(1), &[ended(2)], None).await);
     assert_eq!(record(store, "s").await.status, SessionStatus::Active);
     let job = store.claim_job(&server("worker"), LONG).await.unwrap();
     assert_eq!(job, None);
@@ -75,13 +75,14 @@ pub async fn an_old_epoch_cannot_end(store: &dyn Store) {
 pub async fn an_ended_session_takes_no_writes(store: &dyn Store) {
     let lease = start_and_end(store, "s").await;
     assert_conflict(&store.append(&lease, Seq(2), &[said(3, "late")]).await);
-    assert_conflict(&store.end(&lease, Seq(2), &[ended(3)]).await);
-    assert_conflict(&store.save_draft(&lease, &draft("late")).await);
+    assert_conflict(&store.end(&lease, Seq(2), &[ended(3)], None).await);
+    save_draft(store, &lease, &draft("late")).await;
     store.release(&lease).await.unwrap();
-    let lost = store.renew(&server("here"), &[lease], LONG).await.unwrap();
-    assert_eq!(lost, [], "it has ended, and is not another's");
     assert_eq!(log(store, "s").await.len(), 2);
     assert_eq!(record(store, "s").await.status, SessionStatus::Ended);
+    let lost = store.renew(&server("here"), &[lease], LONG).await.unwrap();
+    assert_eq!(lost, [], "it has ended, and is not another's");
+    assert_eq!(claim(store, "s", "there").await.draft, None);
 }
 
 /// A sweep that finds another session, lapsed later, does not find one that had ended before.
@@ -106,7 +107,7 @@ pub async fn an_ended_session_does_not_lapse(store: &dyn Store) {
 /// An answer that never came must not be mistaken for one that is forming, after a reopening.
 pub async fn an_end_deletes_the_draft(store: &dyn Store) {
     let lease = start(store, "s").await;
-    store.save_draft(&lease, &draft("Hel")).await.unwrap();
-    store.end(&lease, Seq(1), &[ended(2)]).await.unwrap();
+    save_draft(store, &lease, &draft("Hel")).await;
+    store.end(&lease, Seq(1), &[ended(2)], None).await.unwrap();
     assert_eq!(claim(store, "s", "there").await.draft, None);
 }

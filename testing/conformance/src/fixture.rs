@@ -4,7 +4,8 @@ use std::{fmt::Debug, time::Duration};
 
 use duologue_protocol::{
     AssistantMessage, EndReason, Event, EventBody, FinishReason, Seq, SessionEnded, SessionId,
-    SessionStarted, SessionSummarized, SummaryStatus, Timestamp, TurnId, UserId, UserMessage,
+    SessionStarted, SessionSummarized, SummaryStatus, Timestamp, TurnId, Usage, UserId,
+    UserMessage,
 };
 
 use duologue_engine::store::{
@@ -53,6 +54,8 @@ pub(super) fn claim_of(session: &str, by: &str) -> Claim {
         server: server(by),
         lease_duration: LONG,
         now: moment(0),
+        first_events: Vec::new(),
+        spent_since: None,
     }
 }
 
@@ -75,7 +78,10 @@ pub(super) async fn start(store: &dyn Store, session: &str) -> Lease {
 /// Starts a session and ends it 90.5 seconds later: its log has two events, and it leaves a job.
 pub(super) async fn start_and_end(store: &dyn Store, session: &str) -> Lease {
     let lease = start(store, session).await;
-    store.end(&lease, Seq(1), &[ended(2)]).await.expect("ends");
+    store
+        .end(&lease, Seq(1), &[ended(2)], None)
+        .await
+        .expect("ends");
     lease
 }
 
@@ -126,6 +132,19 @@ pub(super) fn answered(seq: u64, text: &str) -> Event {
     event(seq, EventBody::AssistantMessage(answer))
 }
 
+/// An answer that used so many tokens, `seq` seconds after the start.
+pub(super) fn paid(seq: u64, input_tokens: u64, output_tokens: u64) -> Event {
+    let mut event = answered(seq, "text");
+    if let EventBody::AssistantMessage(AssistantMessage { usage, .. }) = &mut event.body {
+        *usage = Some(Usage {
+            input_tokens,
+            output_tokens,
+            estimated: seq.is_multiple_of(2),
+        });
+    }
+    event
+}
+
 /// A `session_ended`, 90.5 seconds after the start.
 pub(super) fn ended(seq: u64) -> Event {
     let reason = EndReason::Requested;
@@ -158,6 +177,12 @@ pub(super) fn draft(text: &str) -> Draft {
         turn_id: TurnId(1),
         text: text.to_owned(),
     }
+}
+
+/// Saves a draft under a lease that is valid.
+pub(super) async fn save_draft(store: &dyn Store, lease: &Lease, draft: &Draft) {
+    let lost = store.save_drafts(&[(lease.clone(), draft.clone())]).await;
+    assert_eq!(lost.expect("saves"), []);
 }
 
 /// The whole log, in one page.

@@ -56,7 +56,7 @@ pub async fn a_session_is_read_as_it_is_kept(store: &dyn Store, inspect: &dyn Op
     assert_eq!((head.log_end, head.jobs), (Seq(3), Vec::new()));
 
     let lease = claim(store, "s", "there").await.lease;
-    store.end(&lease, Seq(3), &[ended(4)]).await.unwrap();
+    store.end(&lease, Seq(3), &[ended(4)], None).await.unwrap();
     let kept = verify::read(inspect, &session_id("s")).await.unwrap();
     let kept = kept.unwrap();
     assert_eq!(kept.head.owner, None);

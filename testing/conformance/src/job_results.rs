@@ -83,7 +83,7 @@ pub async fn a_session_that_ended_twice_is_summarized_as_a_whole(store: &dyn Sto
     start_and_end(store, "s").await;
     let lease = claim(store, "s", "there").await.lease;
     store
-        .end(&lease, Seq(2), &[said(3, "again"), ended(4)])
+        .end(&lease, Seq(2), &[said(3, "again"), ended(4)], None)
         .await
         .unwrap();
     let first = claim_job(store, "worker", LONG).await;

@@ -10,6 +10,7 @@
     reason = "these are tests, though the compiler cannot know it"
 )]
 
+mod claimed_jobs;
 mod claims;
 mod drafts;
 mod endings;
@@ -19,11 +20,12 @@ mod job_leases;
 mod job_results;
 mod log;
 mod normalize;
+mod openings;
 mod tokens;
 
 pub use self::{
-    claims::*, drafts::*, endings::*, inspections::*, job_leases::*, job_results::*, log::*,
-    normalize::*, tokens::*,
+    claimed_jobs::*, claims::*, drafts::*, endings::*, inspections::*, job_leases::*,
+    job_results::*, log::*, normalize::*, openings::*, tokens::*,
 };
 
 /// Tests a store: one named test for each property of the contract.
@@ -54,6 +56,13 @@ macro_rules! store_conformance {
             a_released_session_takes_no_writes
             a_thousand_holds_are_renewed_at_once
             a_store_answers_a_ping
+
+            // claims that start a log
+            a_claim_starts_the_log_of_a_new_session
+            a_repeated_claim_starts_no_second_log
+            a_claim_leaves_a_log_as_it_is
+            a_foreign_claim_starts_no_log
+            a_claim_returns_what_its_user_has_used
 
             // the log
             events_are_read_back_in_order
@@ -87,6 +96,7 @@ macro_rules! store_conformance {
             an_answer_deletes_the_draft
             other_events_leave_the_draft
             an_old_epoch_cannot_save_a_draft
+            drafts_of_many_sessions_are_saved_at_once
 
             // endings
             an_end_writes_event_record_and_job
@@ -96,6 +106,13 @@ macro_rules! store_conformance {
             an_ended_session_takes_no_writes
             an_ended_session_does_not_lapse
             an_end_deletes_the_draft
+
+            // endings that claim their jobs
+            an_end_claims_its_job_for_a_worker
+            an_end_claims_no_other_job
+            a_repeated_end_returns_the_same_job
+            a_job_claimed_by_an_end_lapses
+            a_refused_end_claims_nothing
 
             // jobs: their results
             a_finished_job_completes_the_session

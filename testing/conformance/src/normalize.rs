@@ -10,8 +10,8 @@ use duologue_protocol::{
 use serde_json::json;
 
 use super::fixture::{
-    LONG, claim, draft, ended, event, log, moment, record, said, server, start, start_and_end,
-    started, summarized,
+    LONG, claim, draft, ended, event, log, moment, record, said, save_draft, server, start,
+    start_and_end, started, summarized,
 };
 use duologue_engine::store::{JobRelease, Store};
 
@@ -25,7 +25,10 @@ pub async fn every_kind_of_event_is_read_back_as_it_was(store: &dyn Store) {
     middle[0].turn_id = None;
     let last = Seq(1 + middle.len() as u64);
     store.append(&lease, Seq(1), &middle).await.unwrap();
-    store.end(&lease, last, &[ended(last.0 + 1)]).await.unwrap();
+    store
+        .end(&lease, last, &[ended(last.0 + 1)], None)
+        .await
+        .unwrap();
     let job = store
         .claim_job(&server("worker"), LONG)
         .await
@@ -128,12 +131,12 @@ pub async fn any_text_is_kept(store: &dyn Store) {
     assert_eq!(log(store, "s").await[1..], events);
 
     let all = texts.concat();
-    store.save_draft(&lease, &draft(&all)).await.unwrap();
+    save_draft(store, &lease, &draft(&all)).await;
     let lease = claim(store, "s", "there").await;
     assert_eq!(lease.draft, Some(draft(&all)));
 
     store
-        .end(&lease.lease, last, &[ended(last.0 + 1)])
+        .end(&lease.lease, last, &[ended(last.0 + 1)], None)
         .await
         .unwrap();
     let job = store
@@ -170,7 +173,7 @@ pub async fn a_nul_is_kept_as_a_replacement_character(store: &dyn Store) {
         .append(&lease, Seq(2), &[said(3, "a\0b")])
         .await
         .unwrap();
-    store.save_draft(&lease, &draft("c\0d")).await.unwrap();
+    save_draft(store, &lease, &draft("c\0d")).await;
     assert_eq!(log(store, "s").await[2..], [said(3, "a\u{FFFD}b")]);
     let claimed = claim(store, "s", "there").await;
     assert_eq!(claimed.draft, Some(draft("c\u{FFFD}d")));
@@ -184,7 +187,7 @@ pub async fn a_megabyte_is_kept(store: &dyn Store) {
         .append(&lease, Seq(1), &[said(2, &text)])
         .await
         .unwrap();
-    store.save_draft(&lease, &draft(&text)).await.unwrap();
+    save_draft(store, &lease, &draft(&text)).await;
     assert_eq!(log(store, "s").await[1..], [said(2, &text)]);
     assert_eq!(claim(store, "s", "there").await.draft, Some(draft(&text)));
 }

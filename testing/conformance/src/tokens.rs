@@ -1,22 +1,9 @@
 //! Properties of what is spent: a sum over the logs of a user's sessions.
 
-use duologue_protocol::{AssistantMessage, Event, EventBody, Seq, Usage, UserId};
+use duologue_protocol::{Event, Seq, UserId};
 
-use super::fixture::{alice, answered, claim, moment, said, start, start_and_end};
+use super::fixture::{alice, answered, claim, moment, paid, said, start, start_and_end};
 use duologue_engine::store::Store;
-
-/// An answer that used so many tokens, `seq` seconds after the start.
-fn paid(seq: u64, input_tokens: u64, output_tokens: u64) -> Event {
-    let mut event = answered(seq, "text");
-    if let EventBody::AssistantMessage(AssistantMessage { usage, .. }) = &mut event.body {
-        *usage = Some(Usage {
-            input_tokens,
-            output_tokens,
-            estimated: seq.is_multiple_of(2),
-        });
-    }
-    event
-}
 
 async fn spent(store: &dyn Store, user: &UserId, since_seconds: u64) -> u64 {
     let since = moment(since_seconds);

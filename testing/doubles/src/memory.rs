@@ -11,8 +11,8 @@ use std::{
 
 use async_trait::async_trait;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
-    SessionStore, Store, StoreError,
+    Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
+    SessionRecord, SessionStore, Store, StoreError,
     normalize::{Ending, stored_text},
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
@@ -95,7 +95,16 @@ impl SessionStore for MemoryStore {
                 return Ok(None);
             }
             session.reopen();
-            Ok(Some(session.claim(&claim.server, claim.lease_duration)))
+            let mut claimed = session.claim(&claim.server, claim.lease_duration);
+            if claimed.session.last_seq == Seq::ZERO && !claim.first_events.is_empty() {
+                session.append(Seq::ZERO, &claim.first_events)?;
+                claimed.session = session.record.clone();
+                claimed.started = true;
+            }
+            if let Some(since) = claim.spent_since {
+                claimed.tokens_spent = Some(state.tokens_spent(&claim.user_id, since)?);
+            }
+            Ok(Some(claimed))
         })
     }
 
@@ -128,21 +137,13 @@ impl SessionStore for MemoryStore {
         lease_duration: Duration,
     ) -> Result<Vec<Lease>, StoreError> {
         self.write(|state| {
-            let mut lost = Vec::new();
-            for held in leases {
-                match state.sessions.get_mut(&held.session_id) {
-                    Some(session)
-                        if session.epoch == held.epoch
-                            && session.owner.as_ref().is_none_or(|owner| owner == server) =>
-                    {
-                        if session.is_active() && session.owner.as_ref() == Some(server) {
-                            session.lease_until = Instant::now() + lease_duration;
-                        }
-                    }
-                    _ => lost.push(held.clone()),
+            for lease in leases.iter().filter(|lease| lease.server == *server) {
+                if let Ok(session) = state.held(lease) {
+                    session.lease_until = Instant::now() + lease_duration;
                 }
             }
-            Ok(lost)
+            let is_lost = |lease: &&Lease| lease.server != *server || state.is_lost(lease);
+            Ok(leases.iter().filter(is_lost).cloned().collect())
         })
     }
 
@@ -164,27 +165,45 @@ impl SessionStore for MemoryStore {
         })
     }
 
-    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+    async fn end(
+        &self,
+        lease: &Lease,
+        after: Seq,
+        events: &[Event],
+        claim: Option<&JobClaim>,
+    ) -> Result<Option<Job>, StoreError> {
         self.write(|state| {
             if state.has_events(lease, after, events) {
-                return Ok(());
+                return Ok(
+                    claim.and_then(|claim| state.first_claim(&lease.session_id, events, claim))
+                );
             }
             let session = state.held(lease)?;
             session.append(after, events)?;
             session.end(Ending::of(events));
-            let job = JobRow::new(session);
+            let mut job = JobRow::new(session);
+            if let Some(claim) = claim {
+                job.claim(&claim.worker, claim.lease_duration);
+            }
             state.jobs.push(job);
-            Ok(())
+            Ok(claim.and_then(|claim| state.first_claim(&lease.session_id, events, claim)))
         })
     }
 
-    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
+    async fn save_drafts(&self, drafts: &[(Lease, Draft)]) -> Result<Vec<Lease>, StoreError> {
         self.write(|state| {
-            state.held(lease)?.draft = Some(Draft {
-                turn_id: draft.turn_id,
-                text: stored_text(&draft.text).into_owned(),
-            });
-            Ok(())
+            let mut lost = Vec::new();
+            for (lease, draft) in drafts {
+                if let Ok(session) = state.held(lease) {
+                    session.draft = Some(Draft {
+                        turn_id: draft.turn_id,
+                        text: stored_text(&draft.text).into_owned(),
+                    });
+                } else if state.is_lost(lease) {
+                    lost.push(lease.clone());
+                }
+            }
+            Ok(lost)
         })
     }
 
@@ -218,14 +237,7 @@ impl SessionStore for MemoryStore {
     }
 
     async fn tokens_spent(&self, user: &UserId, since: Timestamp) -> Result<u64, StoreError> {
-        let state = self.state();
-        let sessions = state.sessions.values();
-        let of_user = sessions.filter(|session| session.record.user_id == *user);
-        let mut spent: u64 = 0;
-        for session in of_user {
-            spent = spent.saturating_add(session.tokens_spent(since)?);
-        }
-        Ok(spent)
+        self.state().tokens_spent(user, since)
     }
 }
 

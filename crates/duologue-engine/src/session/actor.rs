@@ -15,7 +15,7 @@ mod turn;
 use std::{pin::pin, sync::Arc};
 
 use duologue_protocol::{
-    ClientFrame, ConnectionId, EndReason, ErrorCode, FinishReason, ServerFrame,
+    ClientFrame, ConnectionId, EndReason, ErrorCode, Event, FinishReason, ServerFrame,
 };
 use tokio::time::Instant;
 
@@ -57,6 +57,8 @@ pub(super) struct Session {
     reopened: bool,
     /// What the last holder saved of an answer in progress.
     left_draft: Option<Draft>,
+    /// The events that started the log, until the first reader attaches: they include its arrival.
+    first_arrival: Option<Vec<Event>>,
 }
 
 impl Session {
@@ -67,6 +69,7 @@ impl Session {
             transcript,
             user_budget,
             grace,
+            first_arrival,
         } = opened;
         let limits = &context.limits.session;
         let times = (limits.resume_grace, limits.idle_timeout);
@@ -86,6 +89,7 @@ impl Session {
             },
             reopened: claimed.reopened,
             left_draft: claimed.draft,
+            first_arrival,
             context,
         }
     }
@@ -171,7 +175,11 @@ impl Session {
     async fn handle_turn_event(&mut self, event: TurnEvent) -> Result<(), SessionExit> {
         match event {
             TurnEvent::Outputs(outputs) => self.handle_turn_outputs(outputs).await,
-            TurnEvent::Draft(event) => self.handle_draft_event(event),
+            // The answer goes on, but its end will have to be stored.
+            TurnEvent::DraftsFailing(are_failing) => {
+                self.set_degraded(are_failing);
+                Ok(())
+            }
         }
     }
 

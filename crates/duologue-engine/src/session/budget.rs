@@ -56,13 +56,13 @@ impl SessionBudget {
 
     /// Reads again from the store what the user has used, if the last read is old. Does not wait.
     pub(super) fn refresh_if_outdated(&self) {
-        if !self.user.is_outdated() {
+        let now = self.context.clock.now();
+        let Some(query) = self.user.outdated(now) else {
             return;
-        }
+        };
         let (context, user) = (Arc::clone(&self.context), Arc::clone(&self.user));
         self.context.tasks.spawn(async move {
-            let now = context.clock.now();
-            if let Err(error) = user.refresh(&*context.store, now).await {
+            if let Err(error) = user.refresh(&*context.store, query).await {
                 // The last known sum counts until the next attempt; this server's part is exact.
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,

@@ -11,7 +11,7 @@ use crate::{
     clock::Clock,
     context::Context,
     log::{NewEvent, Receipt, receipt},
-    store::{Lease, Store, StoreError, normalize::stored_time},
+    store::{Job, JobClaim, Lease, Store, StoreError, normalize::stored_time},
     transcript::{MessagePosition, Transcript},
 };
 
@@ -92,13 +92,14 @@ impl Journal {
     /// Prepares `entries` to be stored as the next events, all in one commit.
     ///
     /// If the last one is `session_ended`, the same commit releases the session and enqueues the job
-    /// that summarises it.
-    pub(super) fn write(&self, entries: Vec<NewEvent>) -> Write {
+    /// that summarises it, for `claim` if that is given.
+    pub(super) fn write(&self, entries: Vec<NewEvent>, claim: Option<JobClaim>) -> Write {
         Write {
             store: Arc::clone(&self.store),
             lease: self.lease.clone(),
             after: self.transcript.last_seq,
             events: self.number(entries),
+            claim,
             bounds: self.bounds(),
         }
     }
@@ -187,18 +188,27 @@ pub(super) struct Write {
     lease: Lease,
     after: Seq,
     events: Vec<Event>,
+    claim: Option<JobClaim>,
     bounds: Bounds,
+}
+
+/// Events that are stored.
+pub(super) struct Written {
+    pub(super) events: Vec<Event>,
+    /// The job that the end of the session has enqueued, if it was claimed at once.
+    pub(super) job: Option<Job>,
 }
 
 impl Write {
     /// Stores the events, and returns them. Repeats the write until it succeeds, is refused, or the
     /// time is over. A repetition is safe: it changes nothing if the write had already succeeded.
-    pub(super) async fn store(self) -> Result<Vec<Event>, StoreError> {
-        self.bounds.apply(self.repeat()).await?;
-        Ok(self.events)
+    pub(super) async fn store(self) -> Result<Written, StoreError> {
+        let job = self.bounds.apply(self.repeat()).await?;
+        let events = self.events;
+        Ok(Written { events, job })
     }
 
-    async fn repeat(&self) -> Result<(), StoreError> {
+    async fn repeat(&self) -> Result<Option<Job>, StoreError> {
         let stop = &self.bounds.stop;
         let mut delays = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(50))
@@ -218,19 +228,21 @@ impl Write {
         }
     }
 
-    async fn attempt(&self) -> Result<(), StoreError> {
+    async fn attempt(&self) -> Result<Option<Job>, StoreError> {
         let Self {
             store,
             lease,
             after,
             events,
+            claim,
             ..
         } = self;
         let last = events.last().map(|event| &event.body);
         if matches!(last, Some(EventBody::SessionEnded(_))) {
-            store.end(lease, *after, events).await
+            store.end(lease, *after, events, claim.as_ref()).await
         } else {
-            store.append(lease, *after, events).await
+            store.append(lease, *after, events).await?;
+            Ok(None)
         }
     }
 }

@@ -4,7 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use duologue_protocol::{
-    AssistantMessage, EventBody, FinishReason, SessionId, Timestamp, TurnId, UserId,
+    AssistantMessage, ClientConnected, ConnectionId, Event, EventBody, FinishReason, Seq,
+    SessionId, SessionStarted, Timestamp, TurnId, UserId,
 };
 
 use crate::{
@@ -15,10 +16,13 @@ use crate::{
     leases::LeaseGuard,
     log::{NewEvent, fold},
     session::{batch::abandoned, inbox::AttachError},
-    store::{Claim, Claimed, Draft},
+    store::{Claim, Claimed, Draft, normalize::stored_time},
     transcript::{Transcript, size_bytes},
     turn::usage_meter::estimate,
 };
+
+/// The number of a session's first reader.
+pub(super) const FIRST_CONNECTION: ConnectionId = ConnectionId(1);
 
 /// Why a session is opened on this server.
 pub(crate) enum Opening {
@@ -49,9 +53,12 @@ pub(super) struct OpenedSession {
     pub(super) user_budget: Arc<UserBudget>,
     /// How long it waits for its first reader.
     pub(super) grace: Duration,
+    /// The whole log, if the claim started it. The last event is the arrival of the reader for which the
+    /// session was opened.
+    pub(super) first_arrival: Option<Vec<Event>>,
 }
 
-/// Claims a session and reads its log.
+/// Claims a session and reads its log. For a new session this is one store operation.
 pub(super) async fn open(
     context: &Arc<Context>,
     opening: Opening,
@@ -59,47 +66,75 @@ pub(super) async fn open(
     if context.drain.is_cancelled() {
         return Err(AttachError::ShuttingDown);
     }
-    let (claimed, grace) = match opening {
+    let user_budget = context.budgets.open(&opening.key().1);
+    let query = user_budget.outdated(context.clock.now());
+    let (claimed, grace, first_events) = match opening {
         Opening::Requested(session_id, user_id) => {
-            let claimed = claim(context, session_id, user_id).await?;
-            (claimed, context.limits.session.resume_grace)
+            let spent_since = query.map(|query| query.since);
+            let claim = claim(context, session_id, user_id, spent_since);
+            let claimed = context.store.claim(&claim).await?;
+            let claimed = claimed.ok_or(AttachError::NotFound)?;
+            let grace = context.limits.session.resume_grace;
+            (claimed, grace, claim.first_events)
         }
         // Its grace has passed.
-        Opening::Lapsed(claimed) => (*claimed, Duration::ZERO),
+        Opening::Lapsed(claimed) => (*claimed, Duration::ZERO, Vec::new()),
     };
     let lease_guard = context.leases.hold(claimed.lease.clone());
-    let empty = Transcript::new(context.limits.turn.prompt_bytes_max);
-    let transcript = match claimed.session.last_seq.0 {
-        0 => empty,
-        _ => fold(&*context.store, &claimed.lease, empty).await?,
-    };
-    let user_id = &claimed.lease.user_id;
-    let now = context.clock.now();
-    let user_budget = context.budgets.open(&*context.store, user_id, now).await?;
+    match (query, claimed.tokens_spent) {
+        (Some(query), Some(spent)) => user_budget.update(query, spent),
+        (Some(query), None) => user_budget.refresh(&*context.store, query).await?,
+        (None, _) => {}
+    }
+    let first_arrival = claimed.started.then_some(first_events);
+    let mut transcript = Transcript::new(context.limits.turn.prompt_bytes_max);
+    if let Some(log) = &first_arrival {
+        log.iter().for_each(|event| transcript.apply(event));
+    } else if claimed.session.last_seq != Seq::ZERO {
+        transcript = fold(&*context.store, &claimed.lease, transcript).await?;
+    }
     Ok(OpenedSession {
         claimed,
         lease_guard,
         transcript,
         user_budget,
         grace,
+        first_arrival,
     })
 }
 
-async fn claim(
+fn claim(
     context: &Context,
     session_id: SessionId,
     user_id: UserId,
-) -> Result<Claimed, AttachError> {
-    let claim = Claim {
+    spent_since: Option<Timestamp>,
+) -> Claim {
+    let (agent, now) = (context.agent.name().to_owned(), context.clock.now());
+    let started = EventBody::SessionStarted(SessionStarted {
+        session_id: session_id.clone(),
+        user_id: user_id.clone(),
+        agent: agent.clone(),
+    });
+    let connected = EventBody::ClientConnected(ClientConnected {
+        connection: FIRST_CONNECTION,
+        reopened: false,
+    });
+    let event = |seq, body| Event {
+        seq: Seq(seq),
+        occurred_at: stored_time(now),
+        turn_id: None,
+        body,
+    };
+    Claim {
         session_id,
         user_id,
-        agent: context.agent.name().to_owned(),
+        agent,
         server: context.server.clone(),
         lease_duration: context.limits.session.lease,
-        now: context.clock.now(),
-    };
-    let claimed = context.store.claim(&claim).await?;
-    claimed.ok_or(AttachError::NotFound)
+        now,
+        first_events: vec![event(1, started), event(2, connected)],
+        spent_since,
+    }
 }
 
 /// What happens to the turn that the last holder left open.

@@ -1,22 +1,23 @@
 //! The running turn of a session, of which there is at most one.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use duologue_protocol::{
     AssistantMessage, ErrorCode, FinishReason, ServerFrame, TextPieces, Timestamp, TokenFrames,
     TurnId, Usage, UserMessage,
 };
-use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     budgets::Reservation,
     clock::milliseconds,
-    session::{
-        batch::Batch,
-        drafts::{DraftEvent, DraftSchedule},
-    },
-    store::{Draft, StoreError},
+    drafts::{DraftGuard, DraftSource},
+    lock::lock,
+    session::batch::Batch,
     turn::{Output, TurnOutcome},
 };
 
@@ -33,14 +34,29 @@ pub(super) struct StartedTurn {
     pub(super) message: Option<UserMessage>,
     /// The turn's share of its user's budget; `None` if nothing can be spent.
     pub(super) reservation: Option<Reservation>,
+    /// The text of its answer.
+    pub(super) text: Arc<AnswerText>,
+    /// Has the text saved.
+    pub(super) draft: DraftGuard,
+}
+
+/// The text of an answer in progress.
+#[derive(Default)]
+pub(super) struct AnswerText(Mutex<String>);
+
+impl DraftSource for AnswerText {
+    fn text_beyond(&self, bytes: usize) -> Option<String> {
+        let text = lock(&self.0);
+        (text.len() > bytes).then(|| text.clone())
+    }
 }
 
 /// What happens to the running turn.
 pub(super) enum TurnEvent {
     /// It produced outputs.
     Outputs(Vec<Output>),
-    /// The text of its answer has to be saved, or was.
-    Draft(DraftEvent),
+    /// Saves of its text have started to fail, or succeed again.
+    DraftsFailing(bool),
 }
 
 /// The place of the running turn. Dropping it stops the turn's task.
@@ -57,9 +73,9 @@ struct RunningTurn {
     unrecorded: Option<UserMessage>,
     started: Instant,
     ttft: Option<Duration>,
-    text: String,
+    text: Arc<AnswerText>,
+    draft: DraftGuard,
     next_index: u64,
-    drafts: DraftSchedule,
     reservation: Option<Reservation>,
 }
 
@@ -76,9 +92,9 @@ impl TurnSlot {
             unrecorded: turn.message,
             started: Instant::now(),
             ttft: None,
-            text: String::new(),
+            text: turn.text,
+            draft: turn.draft,
             next_index: 0,
-            drafts: DraftSchedule::default(),
             reservation: turn.reservation,
         });
     }
@@ -122,7 +138,7 @@ impl TurnSlot {
         let mut outputs = Vec::new();
         tokio::select! {
             biased;
-            event = turn.drafts.next() => return TurnEvent::Draft(event),
+            are_failing = turn.draft.failing() => return TurnEvent::DraftsFailing(are_failing),
             count = turn.outputs.recv_many(&mut outputs, OUTPUTS_BATCH) => if count == 0 {
                 // A turn always sends `Done` last; one that did not was aborted from outside.
                 outputs.push(Output::Done(TurnOutcome::failed(ErrorCode::Internal)));
@@ -149,7 +165,6 @@ impl TurnSlot {
     pub(super) fn collect(
         &mut self,
         outputs: Vec<Output>,
-        draft_interval: Duration,
         batch: &mut Batch,
     ) -> Option<(TurnId, TurnOutcome)> {
         self.record_start(batch);
@@ -157,7 +172,7 @@ impl TurnSlot {
         for output in outputs {
             match output {
                 Output::Event(body) => batch.event(Some(turn.id), body),
-                Output::Text(pieces) => batch.tokens(turn.extend(pieces, draft_interval)),
+                Output::Text(pieces) => batch.tokens(turn.extend(pieces)),
                 Output::Barrier(barrier) => batch.barrier(barrier),
                 Output::Done(outcome) => return Some((turn.id, outcome)),
             }
@@ -181,7 +196,7 @@ impl TurnSlot {
             other => other,
         };
         AssistantMessage {
-            text: std::mem::take(&mut turn.text).into(),
+            text: std::mem::take(&mut *lock(&turn.text.0)).into(),
             finish_reason,
             error: outcome.error,
             usage: outcome.usage,
@@ -197,40 +212,17 @@ impl TurnSlot {
         let turn = self.0.as_ref()?;
         turn.unrecorded.is_none().then(|| ServerFrame::Draft {
             turn_id: turn.id,
-            text: turn.text.as_str().into(),
+            text: lock(&turn.text.0).as_str().into(),
             next_index: turn.next_index,
         })
-    }
-
-    /// The answer so far, to be saved.
-    pub(super) fn draft(&self) -> Option<Draft> {
-        self.0.as_ref().map(|turn| Draft {
-            turn_id: turn.id,
-            text: turn.text.clone(),
-        })
-    }
-
-    /// The task that saves the draft has started.
-    pub(super) fn draft_save_started(&mut self, save: JoinHandle<Result<(), StoreError>>) {
-        if let Some(turn) = &mut self.0 {
-            turn.drafts.started(save);
-        }
-    }
-
-    /// The draft has to be saved again after `interval`.
-    pub(super) fn save_draft_again(&mut self, interval: Duration) {
-        if let Some(turn) = &mut self.0 {
-            turn.drafts.changed(interval);
-        }
     }
 }
 
 impl RunningTurn {
     /// Adds pieces to the answer, and returns their frames.
-    fn extend(&mut self, pieces: TextPieces, draft_interval: Duration) -> TokenFrames {
+    fn extend(&mut self, pieces: TextPieces) -> TokenFrames {
         self.ttft.get_or_insert_with(|| self.started.elapsed());
-        self.drafts.changed(draft_interval);
-        self.text.push_str(&pieces);
+        lock(&self.text.0).push_str(&pieces);
         let first_index = self.next_index;
         self.next_index += pieces.count() as u64;
         TokenFrames {
@@ -243,18 +235,32 @@ impl RunningTurn {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use duologue_protocol::{SessionId, UserId};
+
     use super::*;
+    use crate::{
+        drafts::DraftBoard,
+        store::{Lease, ServerId},
+    };
 
     /// A running turn, and a function that lets it produce a word.
     pub(in crate::session) fn running() -> (TurnSlot, impl FnMut()) {
         let (sender, outputs) = mpsc::channel(64);
         let mut slot = TurnSlot::default();
+        let lease = Lease {
+            session_id: SessionId::new("session").unwrap(),
+            user_id: UserId::anonymous(),
+            server: ServerId("server".to_owned()),
+            epoch: 1,
+        };
         slot.fill(StartedTurn {
             id: TurnId(1),
             outputs,
             cancel: CancellationToken::new(),
             message: None,
             reservation: None,
+            draft: Arc::<DraftBoard>::default().add(lease, TurnId(1), Arc::<AnswerText>::default()),
+            text: Arc::default(),
         });
         let speak = move || {
             let word = Output::Text("word ".into());

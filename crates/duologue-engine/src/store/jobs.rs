@@ -62,6 +62,15 @@ impl Job {
     }
 }
 
+/// A free worker's claim on the job that the end of a session enqueues.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobClaim {
+    /// The worker.
+    pub worker: ServerId,
+    /// For how long, unless renewed.
+    pub lease_duration: Duration,
+}
+
 /// How a worker gives back a job that it has not finished.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobRelease {

@@ -9,7 +9,11 @@ use duologue_protocol::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{error::StoreError, server_id::ServerId};
+use super::{
+    error::StoreError,
+    jobs::{Job, JobClaim},
+    server_id::ServerId,
+};
 
 /// Sessions, by their users: leases, logs, drafts. See [`Store`](super::Store) for what holds for every
 /// operation.
@@ -17,7 +21,8 @@ use super::{error::StoreError, server_id::ServerId};
 pub trait SessionStore: Send + Sync + 'static {
     /// Claims a session for a server: creates it, or takes it over from its holder, or reopens
     /// it if it had ended (`active` again, without end time, reason and summary status; an
-    /// unfinished summary job is superseded when it is finished).
+    /// unfinished summary job is superseded when it is finished). If its log is empty, the claim's
+    /// `first_events` are appended in the same transaction.
     ///
     /// `None`: the session belongs to another user.
     async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError>;
@@ -53,11 +58,24 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// Appends `events`, the last of which is `session_ended`, and in the same transaction marks
     /// the session `ended`, sets its end time and duration, releases its lease, and enqueues the job that
-    /// summarises it, due now.
-    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError>;
+    /// summarises it.
+    ///
+    /// With `claim`, the job is enqueued as claimed for the first time by that worker, and returned. A
+    /// repetition returns it again while that worker has it. `None`: the job waits, due now.
+    async fn end(
+        &self,
+        lease: &Lease,
+        after: Seq,
+        events: &[Event],
+        claim: Option<&JobClaim>,
+    ) -> Result<Option<Job>, StoreError>;
 
-    /// Stores the text of an answer in progress, in place of the draft before.
-    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError>;
+    /// Stores the texts of answers in progress, each in place of its session's draft before. Each session
+    /// occurs once.
+    ///
+    /// A draft whose lease is no longer valid is not stored. Returns those of these leases that are lost: the
+    /// session was claimed again since, or was deleted. One that has been released, or has ended, is not lost.
+    async fn save_drafts(&self, drafts: &[(Lease, Draft)]) -> Result<Vec<Lease>, StoreError>;
 
     /// Reads up to `limit` events after `after`, oldest first. Empty means the end of the log, or
     /// that `user` has no such session.
@@ -96,6 +114,10 @@ pub struct Claim {
     pub lease_duration: Duration,
     /// The start time of a new session.
     pub now: Timestamp,
+    /// The first events of the log. They are stored only if it is empty.
+    pub first_events: Vec<Event>,
+    /// Also requests the tokens that the user has used since this moment.
+    pub spent_since: Option<Timestamp>,
 }
 
 /// A session with its lease.
@@ -103,13 +125,18 @@ pub struct Claim {
 pub struct Claimed {
     /// What later writes are checked against.
     pub lease: Lease,
-    /// The session as it is now. A new one has `last_seq` zero: its log is empty.
+    /// The session as it is now.
     pub session: SessionRecord,
+    /// Whether this claim stored its `first_events`: then they are the whole log. A repeated claim finds
+    /// the log that the first one has started, and returns false.
+    pub started: bool,
     /// Whether the session had ended and is open again: its log still ends with `session_ended`
     /// or `session_summarized`. So a repeated claim returns true as well, until an event is appended.
     pub reopened: bool,
     /// The answer that was in progress when the session's last holder was lost.
     pub draft: Option<Draft>,
+    /// The tokens that the user has used since the claim's `spent_since`, if that was given.
+    pub tokens_spent: Option<u64>,
 }
 
 /// The right to write to a session, until it is claimed again.

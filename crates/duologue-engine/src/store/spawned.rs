@@ -12,8 +12,8 @@ use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
-    SessionStore, Store, StoreError,
+    Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
+    SessionRecord, SessionStore, Store, StoreError,
 };
 
 /// A store whose operations run to their end even if the caller stops polling.
@@ -96,15 +96,23 @@ impl SessionStore for SpawnedStore {
             .await
     }
 
-    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
-        let (lease, events) = (lease.clone(), events.to_vec());
-        self.run(move |store| async move { store.end(&lease, after, &events).await })
-            .await
+    async fn end(
+        &self,
+        lease: &Lease,
+        after: Seq,
+        events: &[Event],
+        claim: Option<&JobClaim>,
+    ) -> Result<Option<Job>, StoreError> {
+        let (lease, events, claim) = (lease.clone(), events.to_vec(), claim.cloned());
+        self.run(
+            move |store| async move { store.end(&lease, after, &events, claim.as_ref()).await },
+        )
+        .await
     }
 
-    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
-        let (lease, draft) = (lease.clone(), draft.clone());
-        self.run(move |store| async move { store.save_draft(&lease, &draft).await })
+    async fn save_drafts(&self, drafts: &[(Lease, Draft)]) -> Result<Vec<Lease>, StoreError> {
+        let drafts = drafts.to_vec();
+        self.run(move |store| async move { store.save_drafts(&drafts).await })
             .await
     }
 

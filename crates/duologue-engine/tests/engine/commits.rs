@@ -21,6 +21,18 @@ async fn calls_of_turn(world: &World, text: &str) -> Vec<Call> {
     world.store.session_calls().split_off(before)
 }
 
+/// The claim starts the log and returns what the user has used, so nothing is read and nothing appended.
+#[tokio::test(start_paused = true)]
+async fn a_new_session_is_opened_by_one_operation() {
+    let world = World::start();
+    let mut client = world.connect("s").await;
+    let frames = client.settle().await;
+    assert_eq!(names(&frames), ["session_started", "client_connected"]);
+    assert_eq!(world.store.session_calls(), [Call::Claim]);
+    assert_eq!(world.store.count(Call::TokensSpent), 0);
+    world.log("s").await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_plain_turn_costs_two_commits() {
     let world = World::with_provider(Paced::boxed(3, millis(10)), |_| {});
@@ -61,14 +73,27 @@ async fn a_forming_answer_is_kept_at_most_once_per_interval() {
     let mut client = world.connect("s").await;
     client.say("count");
     client.answer().await;
-    let drafts = world.store.times(Call::SaveDraft);
+    let drafts = world.store.times(Call::SaveDrafts);
     assert!((15..=20).contains(&drafts.len()), "{} drafts", drafts.len());
     assert!(
         drafts
             .windows(2)
             .all(|pair| pair[1] - pair[0] >= millis(500))
     );
-    assert_eq!(world.store.count(Call::Append), 3, "one is the connecting");
+    assert_eq!(world.store.count(Call::Append), 2);
+}
+
+/// Two answers are in progress, and both are saved by the same operations.
+#[tokio::test(start_paused = true)]
+async fn the_answers_of_all_sessions_are_saved_together() {
+    let world = World::with_provider(Paced::boxed(500, millis(20)), |_| {});
+    let (mut one, mut other) = (world.connect("s").await, world.connect("t").await);
+    one.say("count");
+    other.say("count");
+    one.answer().await;
+    other.answer().await;
+    let drafts = world.store.count(Call::SaveDrafts);
+    assert!((15..=20).contains(&drafts), "{drafts} saves");
 }
 
 /// The store is held while the user's message is on its way into it. The model is called meanwhile
@@ -82,7 +107,7 @@ async fn the_model_is_asked_while_the_message_is_being_stored_and_held_back_unti
     world.store.set(Weather::Hanging, [Call::Append]);
     client.say("hi");
     world.provider.wait_for_requests(1).await;
-    world.store.wait_for(Call::Append, 2).await;
+    world.store.wait_for(Call::Append, 1).await;
     assert_eq!(client.ready(), []);
 
     world.store.set(Weather::Fair, [Call::Append]);
@@ -104,11 +129,11 @@ async fn the_model_is_asked_while_the_message_is_being_stored_and_held_back_unti
 async fn a_draft_that_the_store_is_slow_to_keep_does_not_hold_up_the_answer() {
     let world = World::with_provider(Paced::boxed(100, millis(20)), |_| {});
     let mut client = world.connect("s").await;
-    world.store.set(Weather::Hanging, [Call::SaveDraft]);
+    world.store.set(Weather::Hanging, [Call::SaveDrafts]);
     client.say("count");
     let answer = client.answer().await;
     assert_eq!(answer.pieces.len(), 100);
-    assert_eq!(world.store.count(Call::SaveDraft), 1, "one at a time");
+    assert_eq!(world.store.count(Call::SaveDrafts), 1, "one at a time");
     world.log("s").await;
 }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use duologue_doubles::scripted::Step;
+use duologue_doubles::{memory::Fault, scripted::Step};
 use duologue_engine::{
     Limits,
     limits::RetryDelay,
@@ -75,6 +75,56 @@ async fn an_ended_session_is_summed_up() {
         types(&world.log("s").await).last(),
         Some(&"session_summarized")
     );
+}
+
+/// Nothing is claimed from the table, since the session's end has claimed the job for a worker that was free.
+#[tokio::test(start_paused = true)]
+async fn a_free_worker_gets_the_job_from_the_end_of_its_session() {
+    let world = World::start();
+    world
+        .provider
+        .will_summarize([Step::Say("They met.".to_owned())]);
+    pass(seconds(1)).await;
+    world.store.set(Weather::Hanging, [Call::ClaimJob]);
+    session(&world, "s", "hi").await;
+    let record = world.until_status("s", SessionStatus::Completed).await;
+    assert_eq!(record.summary.as_deref(), Some("They met."));
+}
+
+/// A user who ends many sessions does not occupy all workers before the jobs that wait.
+#[tokio::test(start_paused = true)]
+async fn a_users_second_job_waits_in_the_table() {
+    let world = World::start();
+    pass(seconds(1)).await;
+    world.provider.will_summarize(held_summary());
+    session(&world, "first", "hi").await;
+    world.provider.wait_for_requests(2).await;
+    world.store.set(Weather::Hanging, [Call::ClaimJob]);
+    world
+        .provider
+        .will_summarize([Step::Say("They met again.".to_owned())]);
+    session(&world, "second", "hello").await;
+    pass(seconds(1)).await;
+    assert_eq!(world.record("second").await.status, SessionStatus::Ended);
+    world.store.set(Weather::Fair, [Call::ClaimJob]);
+    let record = world.until_status("second", SessionStatus::Completed).await;
+    assert_eq!(record.summary.as_deref(), Some("They met again."));
+}
+
+/// An end whose answers are lost is repeated, and its job is done once, in one attempt.
+#[tokio::test(start_paused = true)]
+async fn an_end_whose_answer_is_lost_still_hands_its_job_over() {
+    let world = World::start();
+    pass(seconds(1)).await;
+    let mut client = world.connect("s").await;
+    client.settle().await;
+    world.store.fail_next_writes(2, Fault::AfterEffect);
+    client.send(ClientFrame::End);
+    client.closed().await;
+    world.store.set(Weather::Hanging, [Call::ClaimJob]);
+    world.until_status("s", SessionStatus::Completed).await;
+    assert_eq!(world.store.count(Call::End), 3);
+    assert_eq!(world.store.count(Call::FinishJob), 1);
 }
 
 /// The waits are those that the limits say, plus at most what an idle worker sleeps.

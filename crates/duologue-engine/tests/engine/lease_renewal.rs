@@ -27,6 +27,8 @@ async fn claim(store: &WatchedStore, name: &str) -> Lease {
         server: ServerId("lost".to_owned()),
         lease_duration: seconds(15),
         now: Timestamp::from_second(1_767_225_600).expect("2026 is in range"),
+        first_events: Vec::new(),
+        spent_since: None,
     };
     let claimed = store.memory().claim(&claim).await;
     claimed

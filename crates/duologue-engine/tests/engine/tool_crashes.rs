@@ -147,6 +147,8 @@ async fn leave_at_work(world: &World) {
         server: ServerId("lost".to_owned()),
         lease_duration: seconds(15),
         now: Timestamp::from_second(1_767_225_600).expect("2026 is in range"),
+        first_events: Vec::new(),
+        spent_since: None,
     };
     let claimed = world.store.memory().claim(&claim).await;
     let lease = claimed.expect("the store answers").expect("it is Alice's");

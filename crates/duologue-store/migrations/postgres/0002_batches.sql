@@ -65,11 +65,15 @@ begin
     return duologue_unstored(appends, stored);
 end $$;
 
--- Endings: as appends, the last event of each is `session_ended`. Answers: `conflict`, `locked`.
+-- Endings: as appends, the last event of each is `session_ended`. With `{"worker", "lease_seconds"}` the job is
+-- born claimed by that worker. Answers: `conflict`, `locked`; or that job, also to a repetition, as long as the
+-- worker has it.
 create function duologue_write_ends(ends jsonb) returns jsonb
 language plpgsql set search_path from current set enable_seqscan = off as $$
 declare
-    stored bigint[];
+    stored  bigint[];
+    answers jsonb := '{}';
+    jobs    jsonb;
 begin
     with wanted as materialized (
         select position, w.*, w.events -> -1 as last_event,
@@ -77,7 +81,8 @@ begin
             w.after_seq + jsonb_array_length(w.events) as new_last
         from jsonb_array_elements(ends) with ordinality as given (item, position),
             jsonb_to_record(item) as w (
-                session_id text, user_id text, server text, epoch bigint, after_seq bigint, events jsonb)
+                session_id text, user_id text, server text, epoch bigint, after_seq bigint, events jsonb,
+                worker text, lease_seconds double precision)
     ), held as materialized (
         select s.session_id, s.user_id, s.owner, s.epoch, s.status, s.last_seq
         from sessions as s
@@ -105,15 +110,27 @@ begin
         delete from session_drafts as d
         where d.session_id = any (array(select f.session_id from fit as f))
     ), queued as (
-        insert into session_jobs (session_id, user_id, last_seq, due_at)
-        select f.session_id, f.user_id, f.new_last, clock_timestamp() from fit as f
+        insert into session_jobs (session_id, user_id, last_seq, worker, attempt, due_at)
+        select f.session_id, f.user_id, f.new_last, f.worker,
+            case when f.worker is null then 0 else 1 end,
+            clock_timestamp() + make_interval(secs => coalesce(f.lease_seconds, 0))
+        from fit as f
         order by f.position
     )
     select coalesce(array_agg(f.position), '{}') into stored from fit as f;
-    if cardinality(stored) = jsonb_array_length(ends) then
-        return '{}';
+    if cardinality(stored) < jsonb_array_length(ends) then
+        answers := duologue_unstored(ends, stored);
     end if;
-    return duologue_unstored(ends, stored);
+    select jsonb_object_agg(position - 1, jsonb_build_object(
+        'id', j.id, 'session_id', j.session_id, 'user_id', j.user_id, 'last_seq', j.last_seq,
+        'worker', j.worker, 'attempt', j.attempt, 'uncounted', j.uncounted)) into jobs
+    from jsonb_array_elements(ends) with ordinality as given (item, position),
+        jsonb_to_record(item) as w (session_id text, after_seq bigint, events jsonb, worker text),
+        session_jobs as j
+    where j.session_id = w.session_id and j.last_seq = w.after_seq + jsonb_array_length(w.events)
+        and j.worker = w.worker and j.attempt = 1 and j.outcome is null
+        and not answers ? (position - 1)::text;
+    return answers || coalesce(jobs, '{}');
 end $$;
 
 -- Why appends or endings were not stored, those at `stored` (from 1) aside. One whose events are all in the
@@ -153,7 +170,7 @@ end $$;
 
 -- Drafts: `{"session_id", "user_id", "server", "epoch", "turn_id", "text"}`. A session may be in one array
 -- only once. The draft of a session that is locked is left out: the next one replaces it anyway.
--- Answers: `conflict`.
+-- Answers: `lost`, if the session was claimed again since, or is gone.
 create function duologue_write_drafts(drafts jsonb) returns jsonb
 language plpgsql set search_path from current set enable_seqscan = off as $$
 declare
@@ -179,12 +196,12 @@ begin
         on conflict (session_id) do update set
             turn_id = excluded.turn_id, text = excluded.text, saved_at = excluded.saved_at
     )
-    select jsonb_object_agg(w.position - 1, 'conflict') into answers
+    select jsonb_object_agg(w.position - 1, 'lost') into answers
     from wanted as w
     where not exists (
         select from sessions as s
-        where s.session_id = w.session_id and s.user_id = w.user_id and s.owner = w.server
-            and s.epoch = w.epoch and s.status = 'active'
+        where s.session_id = w.session_id and s.user_id = w.user_id and s.epoch = w.epoch
+            and coalesce(s.owner, w.server) = w.server
     );
     return coalesce(answers, '{}');
 end $$;
@@ -217,44 +234,58 @@ begin
     return coalesce(answers, '{}');
 end $$;
 
--- Claims: `{"session_id", "user_id", "agent", "server", "lease_seconds", "started_at"}`. A session may be in
--- one array only once. Answers: the session as the server needs it (see duologue_claimed_json), null if it
--- belongs to another user, or `locked`.
+-- Claims: `{"session_id", "user_id", "agent", "server", "lease_seconds", "started_at", "events",
+-- "spent_since"}`, the last of which may be missing. A session may be in one array only once. If the log is
+-- empty, it begins with the events. Answers: the session as the server needs it (see duologue_claimed_json), and
+-- with it whether the log was `started`, and the user's `tokens_spent` since the moment given; null if the
+-- session belongs to another user; or `locked`.
 create function duologue_write_claims(claims jsonb) returns jsonb
 language plpgsql set search_path from current set enable_seqscan = off as $$
 declare
     answers jsonb;
 begin
     with wanted as materialized (
-        select position, w.*
+        select position, w.*, jsonb_array_length(w.events) as length
         from jsonb_array_elements(claims) with ordinality as given (item, position),
             jsonb_to_record(item) as w (
                 session_id text, user_id text, agent text, server text, lease_seconds double precision,
-                started_at timestamptz)
+                started_at timestamptz, events jsonb, spent_since timestamptz)
     ), held as materialized (
-        select s.session_id, s.user_id from sessions as s
+        select s.session_id, s.user_id, s.last_seq from sessions as s
         where s.session_id = any (array(select w.session_id from wanted as w))
         for no key update skip locked
     ), taken as (
         update sessions as s set
             status = 'active', end_time = null, duration_seconds = null, end_reason = null,
             summary_status = null, epoch = s.epoch + 1, owner = w.server,
-            lease_until = clock_timestamp() + make_interval(secs => w.lease_seconds)
+            lease_until = clock_timestamp() + make_interval(secs => w.lease_seconds),
+            last_seq = case when h.last_seq = 0 then w.length else h.last_seq end
         from wanted as w join held as h using (session_id)
         where s.session_id = w.session_id and h.user_id = w.user_id
         returning s.*
     ), made as (
-        insert into sessions as s (session_id, user_id, start_time, agent, owner, lease_until)
+        insert into sessions as s (
+            session_id, user_id, start_time, agent, owner, lease_until, last_seq)
         select w.session_id, w.user_id, w.started_at, w.agent, w.server,
-            clock_timestamp() + make_interval(secs => w.lease_seconds)
+            clock_timestamp() + make_interval(secs => w.lease_seconds), w.length
         from wanted as w
         where not exists (select from sessions as s where s.session_id = w.session_id)
         -- In one order, so that two servers that create the same sessions do not wait for each other.
         order by w.session_id
         on conflict do nothing
         returning s.*
-    ), claimed as (
+    ), claimed as materialized (
         select * from taken union all select * from made
+    ), started as materialized (
+        select w.position, w.session_id, w.events, c.epoch
+        from wanted as w join claimed as c using (session_id) left join held as h using (session_id)
+        where w.length > 0 and coalesce(h.last_seq, 0) = 0
+    ), inserted as (
+        insert into session_events (session_id, seq, epoch, event_type, payload, occurred_at)
+        select b.session_id, place, b.epoch, event ->> 'event_type', event -> 'payload',
+            (event ->> 'occurred_at')::timestamptz
+        from started as b, jsonb_array_elements(b.events) with ordinality as new (event, place)
+        order by b.position, place
     )
     select jsonb_object_agg(w.position - 1, case
         when c.session_id is not null then jsonb_build_object(
@@ -264,18 +295,29 @@ begin
                 'duration_seconds', c.duration_seconds, 'summary', c.summary,
                 'summary_status', c.summary_status, 'end_reason', c.end_reason, 'agent', c.agent,
                 'metadata', c.metadata, 'last_seq', c.last_seq, 'log_id', c.log_id),
-            'epoch', c.epoch, 'owner', c.owner,
+            'epoch', c.epoch, 'owner', c.owner, 'started', b.position is not null,
             'reopened', c.epoch > 1 and exists (
                 select from session_events as e
                 where e.session_id = c.session_id and e.seq = c.last_seq
                     and e.event_type in ('session_ended', 'session_summarized')),
             'draft', case when c.epoch > 1 then (
                 select jsonb_build_object('turn_id', d.turn_id, 'text', d.text)
-                from session_drafts as d where d.session_id = c.session_id) end)
+                from session_drafts as d where d.session_id = c.session_id) end,
+            'tokens_spent', case when w.spent_since is not null then (
+                select coalesce(sum(
+                    coalesce((e.payload #>> '{usage,input_tokens}')::bigint, 0)
+                        + coalesce((e.payload #>> '{usage,output_tokens}')::bigint, 0)), 0)
+                from sessions as s
+                join session_events as e
+                    on e.session_id = s.session_id and e.event_type = 'assistant_message'
+                        and e.occurred_at >= w.spent_since
+                where s.user_id = w.user_id
+                    and (s.end_time is null or s.end_time >= w.spent_since)) end)
         -- Of another user; only if that is certain, since the row may be new or locked.
         when h.user_id <> w.user_id then 'null'
         else '"locked"' end) into answers
-    from wanted as w left join claimed as c using (session_id) left join held as h using (session_id);
+    from wanted as w left join claimed as c using (session_id) left join held as h using (session_id)
+        left join started as b on b.position = w.position;
     return answers;
 end $$;
 

@@ -54,7 +54,7 @@ impl Kind {
 #[derive(Debug)]
 pub(super) struct Write {
     pub(super) kind: Kind,
-    /// What the function takes, as JSON.
+    /// What the function takes, as JSON; a set of drafts is several elements of an array, of which a batch has one.
     pub(super) item: String,
     /// The session that it changes. A batch has at most one write of a session, and the writes of a session
     /// are sent in the order in which they came.
@@ -83,7 +83,7 @@ pub(super) struct Locked {
 }
 
 /// What became of a write, if it was not answered `locked`. A write without an answer of its own was carried
-/// out: null.
+/// out: null. The answer to a set of drafts is an object: the answers of its drafts by their positions.
 pub(super) type Answer = Value;
 
 /// The answers to a batch: by kind, and by the position of the write among those of its kind.
@@ -93,6 +93,10 @@ pub(super) struct Answers(HashMap<String, HashMap<String, Value>>);
 
 impl Answers {
     fn take(&mut self, kind: Kind, position: usize) -> Answer {
+        if kind == Kind::Drafts {
+            let answers = self.0.remove(kind.name()).unwrap_or_default();
+            return Value::Object(answers.into_iter().collect());
+        }
         let answers = self.0.get_mut(kind.name());
         let answer = answers.and_then(|answers| answers.remove(&position.to_string()));
         answer.unwrap_or(Value::Null)

@@ -1,19 +1,19 @@
 //! The store: which function each operation calls.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
-    SessionStore, Store, StoreError,
-    normalize::{stored_payload, stored_text},
+    Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
+    SessionRecord, SessionStore, Store, StoreError, normalize::stored_text,
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::{
     batch::{Answer, Kind},
     call::{Call, CallFailure, FunctionCaller, JsonObject},
+    items::{claim_item, draft_sets, event_json, log_item, under},
     origin::OriginCheck,
     writer::{BatchLimits, BatchWriter},
 };
@@ -75,13 +75,8 @@ impl<C: FunctionCaller> FunctionStore<C> {
         lease: &Lease,
         item: JsonObject,
     ) -> Result<Answer, StoreError> {
-        let item = item
-            .with("session_id", &lease.session_id)
-            .with("user_id", &lease.user_id)
-            .with("server", &lease.server)
-            .with("epoch", lease.epoch);
-        let session = Some(&lease.session_id);
-        self.writer.write(kind, session, item.finish()).await
+        let item = under(lease, item).finish();
+        self.writer.write(kind, Some(&lease.session_id), item).await
     }
 
     /// A write by the worker of a job.
@@ -103,15 +98,8 @@ impl<C: FunctionCaller> FunctionStore<C> {
 #[async_trait]
 impl<C: FunctionCaller> SessionStore for FunctionStore<C> {
     async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
-        let item = JsonObject::new()
-            .with("session_id", &claim.session_id)
-            .with("user_id", &claim.user_id)
-            .with("agent", stored_text(&claim.agent))
-            .with("server", &claim.server)
-            .with("lease_seconds", claim.lease_duration.as_secs_f64())
-            .with("started_at", text_of_time(claim.now));
         let session = Some(&claim.session_id);
-        let answer = self.writer.write(Kind::Claims, session, item.finish());
+        let answer = self.writer.write(Kind::Claims, session, claim_item(claim));
         let row: Option<ClaimedRow> = read(answer.await?)?;
         Ok(row.map(Claimed::from))
     }
@@ -157,16 +145,38 @@ impl<C: FunctionCaller> SessionStore for FunctionStore<C> {
         fits(answer.await?)
     }
 
-    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
-        let answer = self.write_under(Kind::Ends, lease, log_item(after, events));
-        fits(answer.await?)
+    async fn end(
+        &self,
+        lease: &Lease,
+        after: Seq,
+        events: &[Event],
+        claim: Option<&JobClaim>,
+    ) -> Result<Option<Job>, StoreError> {
+        let item = log_item(after, events);
+        let item = match claim {
+            Some(claim) => item
+                .with("worker", &claim.worker)
+                .with("lease_seconds", claim.lease_duration.as_secs_f64()),
+            None => item,
+        };
+        let answer = self.write_under(Kind::Ends, lease, item).await?;
+        if is_conflict(&answer) {
+            return Err(StoreError::Conflict);
+        }
+        let row: Option<JobRow> = read(answer)?;
+        Ok(row.map(Job::from))
     }
 
-    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
-        let item = JsonObject::new()
-            .with("turn_id", draft.turn_id)
-            .with("text", stored_text(&draft.text));
-        fits(self.write_under(Kind::Drafts, lease, item).await?)
+    async fn save_drafts(&self, drafts: &[(Lease, Draft)]) -> Result<Vec<Lease>, StoreError> {
+        let mut lost = Vec::new();
+        for set in draft_sets(drafts) {
+            let answer = self.writer.write(Kind::Drafts, None, set.items);
+            let of_set: HashMap<usize, IgnoredAny> = read(answer.await?)?;
+            let leases = drafts[set.range].iter().map(|(lease, _)| lease).enumerate();
+            let leases = leases.filter(|(position, _)| of_set.contains_key(position));
+            lost.extend(leases.map(|(_, lease)| lease.clone()));
+        }
+        Ok(lost)
     }
 
     async fn read(
@@ -255,24 +265,6 @@ impl<C: FunctionCaller> Store for FunctionStore<C> {
         self.writer.close().await;
         self.caller.close().await;
     }
-}
-
-/// Events that are appended after `after`.
-fn log_item(after: Seq, events: &[Event]) -> JsonObject {
-    let events: Vec<_> = events.iter().map(event_json).collect();
-    let events = format!("[{}]", events.join(","));
-    let item = JsonObject::new().with("after_seq", after);
-    item.with_json("events", &events)
-}
-
-/// An event as the functions take it. Its number follows from its place.
-fn event_json(event: &Event) -> String {
-    format!(
-        r#"{{"event_type":"{}","occurred_at":"{}","payload":{}}}"#,
-        event.body.event_type(),
-        text_of_time(event.occurred_at),
-        stored_payload(event),
-    )
 }
 
 /// A number of rows as an `integer`.

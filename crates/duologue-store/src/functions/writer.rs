@@ -231,7 +231,7 @@ impl<C: FunctionCaller> Task<C> {
             let is_due = write.lock.is_none_or(|lock| lock.retry_at <= now);
             let is_free = match &write.session {
                 Some(session) => !held_back.contains(session) && !self.busy.contains(session),
-                // Two sets of drafts may have the same session.
+                // Two sets may have a draft of the same session.
                 None => write.kind != Kind::Drafts || !has_drafts,
             };
             if !is_due || !is_free {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use duologue_engine::store::{Job, JobEnd, JobRelease, ServerId, normalize::stored_text};
-use duologue_protocol::SessionSummarized;
+use duologue_engine::store::{Job, JobClaim, JobEnd, JobRelease, ServerId, normalize::stored_text};
+use duologue_protocol::{Seq, SessionId, SessionSummarized};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::{
@@ -33,6 +33,27 @@ pub(super) fn claim(
     let json: Option<String> = statement
         .query_row((&*worker.0, lease_duration.as_secs_f64()), |row| row.get(0))
         .optional()?;
+    let row: Option<JobRow> = json.as_deref().map(from_json).transpose()?;
+    Ok(row.map(Job::from))
+}
+
+/// The job that an ending has enqueued, if `claim` was its first one and its worker has it still.
+pub(super) fn first_claim(
+    connection: &Connection,
+    session: &SessionId,
+    last_seq: Seq,
+    claim: &JobClaim,
+) -> Result<Option<Job>, SqliteFailure> {
+    let mut statement = connection.prepare_cached(
+        "select json_object(
+            'id', id, 'session_id', session_id, 'user_id', user_id, 'last_seq', last_seq,
+            'worker', worker, 'attempt', attempt, 'uncounted', uncounted
+        ) from session_jobs
+        where session_id = ?1 and last_seq = ?2 and worker = ?3 and attempt = 1
+            and outcome is null",
+    )?;
+    let named = (session.as_str(), integer(last_seq.0), &*claim.worker.0);
+    let json: Option<String> = statement.query_row(named, |row| row.get(0)).optional()?;
     let row: Option<JobRow> = json.as_deref().map(from_json).transpose()?;
     Ok(row.map(Job::from))
 }

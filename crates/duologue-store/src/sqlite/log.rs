@@ -1,7 +1,7 @@
 //! The log: appending, ending, drafts, reading.
 
 use duologue_engine::store::{
-    Draft, Lease, StoreError,
+    Draft, JobClaim, Lease, StoreError,
     normalize::{Ending, stored_payload, stored_text},
 };
 use duologue_protocol::{Event, EventBody, Seq, SessionId, Timestamp, UserId};
@@ -44,6 +44,11 @@ impl NewEvents {
                 .any(|event| matches!(event.body, EventBody::AssistantMessage(_))),
         }
     }
+
+    /// The number of the last one.
+    pub(super) fn last(&self) -> Seq {
+        Seq(self.last.unsigned_abs())
+    }
 }
 
 pub(super) fn append(
@@ -67,6 +72,7 @@ pub(super) fn end(
     lease: &Lease,
     events: &NewEvents,
     ending: &Ending,
+    claim: Option<&JobClaim>,
 ) -> Result<(), SqliteFailure> {
     if !advance(connection, lease, events)? {
         return must_be_repeated(connection, lease, events);
@@ -91,19 +97,56 @@ pub(super) fn end(
         ending.reason.as_str(),
     ))?;
     let mut job = connection.prepare_cached(concat!(
-        "insert into session_jobs (session_id, user_id, last_seq, due_at) values (?1, ?2, ?3, ",
-        in_seconds!("0"),
+        "insert into session_jobs (session_id, user_id, last_seq, worker, attempt, due_at)
+        values (?1, ?2, ?3, ?4, iif(?4 is null, 0, 1), ",
+        in_seconds!("?5"),
         ")"
     ))?;
-    job.execute((session, lease.user_id.as_str(), events.last))?;
+    job.execute((
+        session,
+        lease.user_id.as_str(),
+        events.last,
+        claim.map(|claim| &*claim.worker.0),
+        claim.map_or(0.0, |claim| claim.lease_duration.as_secs_f64()),
+    ))?;
     Ok(())
 }
 
-pub(super) fn save_draft(
+/// Saves each draft by itself. Returns those leases under which it could not, and that are lost.
+pub(super) fn save_drafts(
+    connection: &Connection,
+    drafts: &[(Lease, Draft)],
+) -> Result<Vec<Lease>, SqliteFailure> {
+    let mut lost = Vec::new();
+    for (lease, draft) in drafts {
+        if !save_draft(connection, lease, draft)? && is_lost(connection, lease)? {
+            lost.push(lease.clone());
+        }
+    }
+    Ok(lost)
+}
+
+fn is_lost(connection: &Connection, lease: &Lease) -> Result<bool, SqliteFailure> {
+    let mut statement = connection.prepare_cached(
+        "select not exists (
+            select 1 from sessions
+            where session_id = ?1 and epoch = ?2 and coalesce(owner, ?3) = ?3
+        )",
+    )?;
+    let named = (
+        lease.session_id.as_str(),
+        integer(lease.epoch),
+        &*lease.server.0,
+    );
+    Ok(statement.query_row(named, |row| row.get(0))?)
+}
+
+/// Whether the draft could be saved.
+fn save_draft(
     connection: &Connection,
     lease: &Lease,
     draft: &Draft,
-) -> Result<(), SqliteFailure> {
+) -> Result<bool, SqliteFailure> {
     let mut statement = connection.prepare_cached(concat!(
         "insert into session_drafts (session_id, turn_id, text, saved_at)
         select session_id, ?4, ?5, ",
@@ -121,7 +164,7 @@ pub(super) fn save_draft(
         stored_text(&draft.text),
         &*lease.server.0,
     ))?;
-    conflict_unless(saved == 1)
+    Ok(saved == 1)
 }
 
 pub(super) fn read(

@@ -1,6 +1,8 @@
 //! A row of the table of jobs.
 
-use duologue_engine::store::{JobEnd, ServerId};
+use std::time::Duration;
+
+use duologue_engine::store::{Job, JobEnd, ServerId};
 use duologue_protocol::{Seq, SessionId, UserId};
 use tokio::time::Instant;
 
@@ -32,5 +34,24 @@ impl JobRow {
             outcome: None,
             last_error: None,
         }
+    }
+
+    pub(super) fn claim(&mut self, worker: &ServerId, lease_duration: Duration) {
+        self.attempt += 1;
+        self.worker = Some(worker.clone());
+        self.due_at = Instant::now() + lease_duration;
+    }
+
+    /// The job as its worker has it, if it has one.
+    pub(super) fn job(&self, id: i64) -> Option<Job> {
+        Some(Job {
+            id,
+            session_id: self.session_id.clone(),
+            user_id: self.user_id.clone(),
+            last_seq: self.last_seq,
+            worker: self.worker.clone()?,
+            attempt: self.attempt,
+            uncounted: self.uncounted,
+        })
     }
 }

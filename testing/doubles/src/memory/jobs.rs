@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use duologue_engine::store::{
-    Job, JobEnd, JobRelease, ServerId, SessionStatus, StoreError, normalize,
+    Job, JobClaim, JobEnd, JobRelease, ServerId, SessionStatus, StoreError, normalize,
 };
-use duologue_protocol::Event;
+use duologue_protocol::{Event, SessionId};
 use tokio::time::Instant;
 
 use super::{job_row::JobRow, session::Session, state::State};
@@ -20,18 +20,24 @@ impl State {
             .filter(|(row, _)| row.outcome.is_none());
         let due = open.filter(|(row, _)| row.due_at <= now);
         let (row, id) = due.min_by_key(|(row, id)| (row.due_at, *id))?;
-        row.attempt += 1;
-        row.worker = Some(worker.clone());
-        row.due_at = now + lease_duration;
-        Some(Job {
-            id,
-            session_id: row.session_id.clone(),
-            user_id: row.user_id.clone(),
-            last_seq: row.last_seq,
-            worker: worker.clone(),
-            attempt: row.attempt,
-            uncounted: row.uncounted,
-        })
+        row.claim(worker, lease_duration);
+        row.job(id)
+    }
+
+    /// The job that the ending `events` has enqueued, if `claim` was its first one and its worker has it
+    /// still.
+    pub(super) fn first_claim(
+        &self,
+        session_id: &SessionId,
+        events: &[Event],
+        claim: &JobClaim,
+    ) -> Option<Job> {
+        let last_seq = events.last()?.seq;
+        let mut rows = self.jobs.iter().zip(1_i64..);
+        let (row, id) =
+            rows.find(|(row, _)| row.session_id == *session_id && row.last_seq == last_seq)?;
+        let job = row.job(id).filter(|_| row.outcome.is_none())?;
+        (job.attempt == 1 && job.worker == claim.worker).then_some(job)
     }
 
     pub(super) fn renew_job(

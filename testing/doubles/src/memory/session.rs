@@ -87,6 +87,8 @@ impl Session {
             session: self.record.clone(),
             reopened: matches!(last, Some("session_ended" | "session_summarized")),
             draft: self.draft.clone(),
+            started: false,
+            tokens_spent: None,
         }
     }
 

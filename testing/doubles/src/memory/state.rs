@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use duologue_engine::store::{Lease, StoreError};
-use duologue_protocol::{Event, LogId, Seq, SessionId, UserId};
+use duologue_protocol::{Event, LogId, Seq, SessionId, Timestamp, UserId};
 
 use super::{
     job_row::JobRow,
@@ -39,6 +39,24 @@ impl State {
             .filter(|session| session.epoch == lease.epoch && session.is_active())
             .filter(|session| session.owner.as_ref() == Some(&lease.server))
             .ok_or(StoreError::Conflict)
+    }
+
+    /// Whether the session was claimed again since, or is not there.
+    pub(super) fn is_lost(&self, lease: &Lease) -> bool {
+        self.sessions.get(&lease.session_id).is_none_or(|session| {
+            let owner = session.owner.as_ref();
+            session.epoch != lease.epoch || owner.is_some_and(|owner| *owner != lease.server)
+        })
+    }
+
+    pub(super) fn tokens_spent(&self, user: &UserId, since: Timestamp) -> Result<u64, StoreError> {
+        let sessions = self.sessions.values();
+        let of_user = sessions.filter(|session| session.record.user_id == *user);
+        let mut spent: u64 = 0;
+        for session in of_user {
+            spent = spent.saturating_add(session.tokens_spent(since)?);
+        }
+        Ok(spent)
     }
 
     pub(super) fn of_user(&self, user: &UserId, session: &SessionId) -> Option<&Session> {

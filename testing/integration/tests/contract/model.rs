@@ -4,6 +4,7 @@
 //! One plan of operations runs on every backend. So that the property is not one that cannot fail,
 //! stores with planted faults ([`mutants`]) stay here, and each must be found.
 
+mod events;
 mod mutants;
 mod operation;
 mod pure;

@@ -1,5 +1,6 @@
 //! Postgres: the contract, and what servers that share a database need beyond it.
 
+mod batches;
 mod rights;
 mod startup;
 

@@ -58,7 +58,10 @@ async fn an_end_of_unknown_outcome_makes_one_job() {
     let store = open().await;
     let lease = claim(&*store, "faults").await;
     store.ground.gateway.will([LostAnswer]);
-    store.end(&lease, Seq::ZERO, &[ended(1)]).await.unwrap();
+    store
+        .end(&lease, Seq::ZERO, &[ended(1)], None)
+        .await
+        .unwrap();
     let lease = Duration::from_mins(1);
     assert!(store.claim_job(&server(), lease).await.unwrap().is_some());
     assert_eq!(store.claim_job(&server(), lease).await.unwrap(), None);
@@ -83,7 +86,10 @@ async fn a_call_is_repeated_a_few_times_only() {
 async fn a_claim_of_a_job_is_repeated_only_if_it_had_no_effect() {
     let store = open().await;
     let lease = claim(&*store, "faults").await;
-    store.end(&lease, Seq::ZERO, &[ended(1)]).await.unwrap();
+    store
+        .end(&lease, Seq::ZERO, &[ended(1)], None)
+        .await
+        .unwrap();
     let lease = Duration::from_mins(1);
     store.ground.gateway.will([Status(429)]);
     let job = store.claim_job(&server(), lease).await.unwrap();

@@ -16,15 +16,25 @@ pub(crate) fn session_id(name: &str) -> SessionId {
 }
 
 pub(crate) async fn claim(store: &dyn Store, session: &str) -> Lease {
-    let claim = Claim {
+    store
+        .claim(&claim_of(session))
+        .await
+        .unwrap()
+        .unwrap()
+        .lease
+}
+
+pub(crate) fn claim_of(session: &str) -> Claim {
+    Claim {
         session_id: session_id(session),
         user_id: user(),
         agent: "guide".to_owned(),
         server: ServerId("here".to_owned()),
         lease_duration: Duration::from_mins(10),
         now: Timestamp::UNIX_EPOCH,
-    };
-    store.claim(&claim).await.unwrap().unwrap().lease
+        first_events: Vec::new(),
+        spent_since: None,
+    }
 }
 
 pub(crate) fn said(seq: u64, text: &str) -> Event {

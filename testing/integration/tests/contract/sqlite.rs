@@ -98,11 +98,11 @@ async fn an_operation_that_fails_is_undone_without_its_neighbours() {
     let events = [said(1, "bye"), ended(2)];
     let ends = leases
         .iter()
-        .map(|lease| store.end(lease, Seq::ZERO, &events));
+        .map(|lease| store.end(lease, Seq::ZERO, &events, None));
     let ends = join_all(ends).await;
 
     assert!(
-        matches!(ends[..], [Ok(()), Err(StoreError::Corrupt(_)), Ok(())]),
+        matches!(ends[..], [Ok(None), Err(StoreError::Corrupt(_)), Ok(None)]),
         "{ends:?}"
     );
     assert_eq!(log(&*store, "before").await, events);

@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
-    SessionStore, Store, StoreError,
+    Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
+    SessionRecord, SessionStore, Store, StoreError,
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::join_all};
 use tokio::time::sleep;
 
 use super::{Database, Ledger, Outcome, pool::Pool};
@@ -147,21 +147,33 @@ impl SessionStore for Connection {
         result
     }
 
-    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
-        let operation = self.database.store.end(lease, after, events);
-        let note = |ledger: &mut Ledger, (): &(), at| {
+    async fn end(
+        &self,
+        lease: &Lease,
+        after: Seq,
+        events: &[Event],
+        claim: Option<&JobClaim>,
+    ) -> Result<Option<Job>, StoreError> {
+        let operation = self.database.store.end(lease, after, events, claim);
+        let note = |ledger: &mut Ledger, job: &Option<Job>, at| {
             ledger.appended(&lease.session_id, events, at);
+            if let Some(job) = job {
+                ledger.job_claimed(job);
+            }
         };
         self.call(Kind::Write, "end", operation, note).await
     }
 
-    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
+    async fn save_drafts(&self, drafts: &[(Lease, Draft)]) -> Result<Vec<Lease>, StoreError> {
         if self.database.mutant == Some(Mutant::HoldsConnectionsUnpolled) {
+            // As if each session saved its own draft.
             let round_trip = self.database.link.round_trip;
-            self.pool.hold_unpolled(&lease.session_id, round_trip).await;
+            let leases = drafts.iter().map(|(lease, _)| &lease.session_id);
+            let held = leases.map(|session_id| self.pool.hold_unpolled(session_id, round_trip));
+            join_all(held.collect::<Vec<_>>()).await;
         }
-        let operation = self.database.store.save_draft(lease, draft);
-        self.call(Kind::Write, "save_draft", operation, nothing)
+        let operation = self.database.store.save_drafts(drafts);
+        self.call(Kind::Write, "save_drafts", operation, nothing)
             .await
     }
 

@@ -28,6 +28,7 @@ pub(crate) struct Ledger {
     /// Those of them that do not count, since their server stopped: job and claim.
     pub(crate) uncounted: BTreeSet<(i64, u32)>,
     seen_endings: BTreeSet<(SessionId, u64)>,
+    seen_claims: BTreeSet<(i64, u32)>,
 }
 
 impl Ledger {
@@ -47,7 +48,10 @@ impl Ledger {
     }
 
     pub(super) fn job_claimed(&mut self, job: &Job) {
-        *self.attempts.entry(job.session_id.clone()).or_default() += 1;
+        // A repeated end returns the same claim again.
+        if self.seen_claims.insert((job.id, job.attempt)) {
+            *self.attempts.entry(job.session_id.clone()).or_default() += 1;
+        }
     }
 
     pub(super) fn job_released(&mut self, job: &Job, release: &JobRelease) {

@@ -8,8 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
-    SessionStore, Store, StoreError,
+    Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
+    SessionRecord, SessionStore, Store, StoreError,
 };
 use duologue_protocol::{Event, EventBody, Seq, SessionId, Timestamp, UserId};
 
@@ -195,13 +195,23 @@ impl SessionStore for MutatedStore {
         }
     }
 
-    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+    async fn end(
+        &self,
+        lease: &Lease,
+        after: Seq,
+        events: &[Event],
+        claim: Option<&JobClaim>,
+    ) -> Result<Option<Job>, StoreError> {
         self.catch_up(&lease.session_id).await?;
-        self.store.end(lease, after, events).await
+        let job = self.store.end(lease, after, events, claim).await?;
+        if let Some(job) = &job {
+            self.memory().jobs.insert(job.id, job.clone());
+        }
+        Ok(job)
     }
 
-    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
-        self.store.save_draft(lease, draft).await
+    async fn save_drafts(&self, drafts: &[(Lease, Draft)]) -> Result<Vec<Lease>, StoreError> {
+        self.store.save_drafts(drafts).await
     }
 
     async fn read(

@@ -16,6 +16,7 @@ use crate::{
         exit::SessionExit,
         inbox::{Attach, AttachError, ReaderSlot},
         position::Position,
+        recovery::FIRST_CONNECTION,
     },
 };
 
@@ -33,10 +34,14 @@ impl Session {
                 return Ok(());
             }
         };
-        let last_seq = self.journal.transcript().last_seq;
-        let connection = self.journal.transcript().connections.next();
-        let entries = self.arrival(connection);
-        let events = self.append(entries).await?;
+        let (last_seq, connection, events) = if let Some(events) = self.first_arrival.take() {
+            (Seq::ZERO, FIRST_CONNECTION, events)
+        } else {
+            let last_seq = self.journal.transcript().last_seq;
+            let connection = self.journal.transcript().connections.next();
+            let entries = self.arrival(connection);
+            (last_seq, connection, self.append(entries).await?)
+        };
         let arrival: Vec<_> = events
             .into_iter()
             .map(|event| SharedFrame::new(self.facts.arrival_frame(event)))

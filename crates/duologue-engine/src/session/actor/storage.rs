@@ -20,8 +20,9 @@ use crate::{
         actor::Session,
         batch::Batch,
         inbox::{AttachError, Command},
+        journal::Written,
     },
-    store::StoreError,
+    store::{JobClaim, StoreError},
 };
 
 /// How long an operation may take, with its repetitions, before readers are notified. A deadlock or a
@@ -34,10 +35,20 @@ impl Session {
         &mut self,
         entries: Vec<NewEvent>,
     ) -> Result<Vec<Event>, StoreError> {
-        let write = self.journal.write(entries).store();
-        let events = self.wait_for_storage(write).await?;
-        self.journal.record(&events);
-        Ok(events)
+        let written = self.write(entries, None).await?;
+        Ok(written.events)
+    }
+
+    /// As [`Self::append`]. If the session ends with it, its job is enqueued for `claim`.
+    pub(super) async fn write(
+        &mut self,
+        entries: Vec<NewEvent>,
+        claim: Option<JobClaim>,
+    ) -> Result<Written, StoreError> {
+        let write = self.journal.write(entries, claim).store();
+        let written = self.wait_for_storage(write).await?;
+        self.journal.record(&written.events);
+        Ok(written)
     }
 
     /// Stores a batch in one commit, and then sends its frames.

@@ -8,14 +8,17 @@ use tokio::time::Instant;
 
 use crate::{
     clock::milliseconds,
+    context::Context,
     error_frames::{refusal, storage_given_up},
+    free_workers::ReservedWorker,
     log::NewEvent,
     session::{
         actor::Session,
         exit::SessionExit,
         inbox::{AttachError, Command},
+        journal::Written,
     },
-    store::StoreError,
+    store::{JobClaim, StoreError},
     transcript::Transcript,
 };
 
@@ -45,11 +48,36 @@ impl Session {
         entries.extend(causes);
         entries.extend(close_queued_messages(self.journal.transcript(), reason));
         entries.push((None, EventBody::SessionEnded(SessionEnded { reason })));
-        let events = self.append(entries).await?;
+        let worker = self.reserve_worker();
+        let claim = worker.as_ref().map(|worker| JobClaim {
+            worker: worker.worker().clone(),
+            lease_duration: self.context.limits.jobs.lease,
+        });
+        let Written { events, job } = self.write(entries, claim).await?;
         self.readers.broadcast_events(events);
         tracing::info!(reason = reason.as_str(), "session.ended");
-        self.context.jobs_due.notify_one();
+        match (worker, job) {
+            (Some(worker), Some(job)) => worker.assign(job),
+            // It looks for a job itself.
+            (Some(worker), None) => drop(worker),
+            (None, _) => self.context.jobs_due.notify_one(),
+        }
         Err(SessionExit::Ended)
+    }
+
+    /// A worker for the session's job, if the job may start at once.
+    fn reserve_worker(&self) -> Option<ReservedWorker> {
+        let Context {
+            free_workers,
+            budgets,
+            clock,
+            drain,
+            ..
+        } = &*self.context;
+        // A claim counts an attempt, so no job is claimed that could only fail.
+        let may_start = !drain.is_cancelled() && budgets.may_spend(clock.now());
+        let user_id = &self.journal.lease().user_id;
+        may_start.then(|| free_workers.reserve(user_id)).flatten()
     }
 
     /// The server is stopping: the session is released between turns, at its own time within the drain

@@ -9,15 +9,15 @@ use tracing::Instrument;
 
 use crate::{
     budgets::Reservation,
+    drafts::DraftGuard,
     error_frames::turn_failure,
     session::{
         actor::Session,
         batch::Batch,
-        drafts::DraftEvent,
         exit::SessionExit,
         lifecycle::AfterTurn,
         recovery::{OpenTurn, closing_events, open_turn, resumed_mark},
-        turn_slot::StartedTurn,
+        turn_slot::{AnswerText, StartedTurn},
     },
     session_id_hash::SessionIdHash,
     store::StoreError,
@@ -43,12 +43,15 @@ impl Session {
             None => turn.unaffordable(),
         };
         let cancel = self.spawn_turn(id, turn, origin);
+        let text = Arc::<AnswerText>::default();
         self.turn.fill(StartedTurn {
             id,
             outputs,
             cancel,
             message: Some(message),
             reservation,
+            draft: self.save_drafts_of(id, &text),
+            text,
         });
     }
 
@@ -74,7 +77,10 @@ impl Session {
             Some(OpenTurn::Close(turn_id, draft)) => (turn_id, draft),
             Some(OpenTurn::Resume(turn_id)) => {
                 let (store, lease) = (self.journal.store(), self.journal.lease());
-                store.save_draft(lease, &resumed_mark(turn_id)).await?;
+                let mark = (lease.clone(), resumed_mark(turn_id));
+                if !store.save_drafts(&[mark]).await?.is_empty() {
+                    return Err(StoreError::Conflict.into());
+                }
                 let is_resumed = self.resume_turn(turn_id);
                 tracing::info!(turn.id = %turn_id, is_resumed, "turn.taken_up");
                 if is_resumed {
@@ -99,14 +105,23 @@ impl Session {
         };
         let reservation = self.budget.begin_unchecked(transcript.tokens);
         let cancel = self.spawn_turn(id, turn, &tracing::Span::none());
+        let text = Arc::<AnswerText>::default();
         self.turn.fill(StartedTurn {
             id,
             outputs,
             cancel,
             message: None,
             reservation: Some(reservation),
+            draft: self.save_drafts_of(id, &text),
+            text,
         });
         true
+    }
+
+    /// Lets the text of a turn be saved while it grows.
+    fn save_drafts_of(&self, id: TurnId, text: &Arc<AnswerText>) -> DraftGuard {
+        let (lease, source) = (self.journal.lease().clone(), Arc::clone(text));
+        self.context.drafts.add(lease, id, source)
     }
 
     /// Starts a turn's task, with the ids of its session, its turn and the request that caused it in
@@ -134,8 +149,7 @@ impl Session {
         outputs: Vec<Output>,
     ) -> Result<(), SessionExit> {
         let mut batch = Batch::default();
-        let interval = self.context.limits.session.draft_interval;
-        let outcome = self.turn.collect(outputs, interval, &mut batch);
+        let outcome = self.turn.collect(outputs, &mut batch);
         let is_over = outcome.is_some();
         if let Some((turn_id, outcome)) = outcome {
             self.finish_turn(turn_id, outcome, &mut batch);
@@ -190,41 +204,5 @@ impl Session {
         } else {
             Err(SessionExit::Released)
         }
-    }
-
-    /// Starts a save of the draft, or handles its result.
-    ///
-    /// A save may still be under way when the turn is over. That does no harm: a draft names its turn,
-    /// and counts only while that is open.
-    pub(super) fn handle_draft_event(&mut self, event: DraftEvent) -> Result<(), SessionExit> {
-        match event {
-            DraftEvent::Due => self.save_draft(),
-            DraftEvent::Saved(Err(StoreError::Unavailable(cause))) => {
-                tracing::warn!(error = &*cause as &dyn std::error::Error, "draft.not_saved");
-                // The answer goes on, but its end will have to be stored. So readers are notified now,
-                // and the save is repeated, which also detects the end of the outage.
-                self.set_degraded(true);
-                let interval = self.context.limits.session.draft_interval;
-                self.turn.save_draft_again(interval);
-            }
-            DraftEvent::Saved(saved) => {
-                saved?;
-                self.set_degraded(false);
-            }
-        }
-        Ok(())
-    }
-
-    fn save_draft(&mut self) {
-        let Some(draft) = self.turn.draft() else {
-            return;
-        };
-        let (store, lease) = (
-            Arc::clone(self.journal.store()),
-            self.journal.lease().clone(),
-        );
-        let save = async move { store.save_draft(&lease, &draft).await };
-        let save = self.context.tasks.spawn(save.in_current_span());
-        self.turn.draft_save_started(save);
     }
 }

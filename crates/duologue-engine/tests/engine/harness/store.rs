@@ -5,8 +5,8 @@ use std::{collections::HashMap, time::Duration};
 use async_trait::async_trait;
 use duologue_doubles::memory::{Fault, MemoryStore};
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
-    SessionStore, Store, StoreError,
+    Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
+    SessionRecord, SessionStore, Store, StoreError,
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use tokio::{sync::watch, time::Instant};
@@ -25,7 +25,7 @@ pub(crate) enum Call {
     Release,
     Append,
     End,
-    SaveDraft,
+    SaveDrafts,
     Read,
     Session,
     TokensSpent,
@@ -44,7 +44,7 @@ impl Call {
         Self::Release,
         Self::Append,
         Self::End,
-        Self::SaveDraft,
+        Self::SaveDrafts,
         Self::Read,
         Self::Session,
         Self::TokensSpent,
@@ -59,7 +59,12 @@ impl Call {
     fn is_of_session(self) -> bool {
         !matches!(
             self,
-            Self::ClaimLapsed | Self::Renew | Self::TokensSpent | Self::ClaimJob | Self::RenewJob
+            Self::ClaimLapsed
+                | Self::Renew
+                | Self::SaveDrafts
+                | Self::TokensSpent
+                | Self::ClaimJob
+                | Self::RenewJob
         )
     }
 }
@@ -242,14 +247,20 @@ impl SessionStore for WatchedStore {
         self.memory.append(lease, after, events).await
     }
 
-    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
+    async fn end(
+        &self,
+        lease: &Lease,
+        after: Seq,
+        events: &[Event],
+        claim: Option<&JobClaim>,
+    ) -> Result<Option<Job>, StoreError> {
         self.meet(Call::End).await?;
-        self.memory.end(lease, after, events).await
+        self.memory.end(lease, after, events, claim).await
     }
 
-    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
-        self.meet(Call::SaveDraft).await?;
-        self.memory.save_draft(lease, draft).await
+    async fn save_drafts(&self, drafts: &[(Lease, Draft)]) -> Result<Vec<Lease>, StoreError> {
+        self.meet(Call::SaveDrafts).await?;
+        self.memory.save_drafts(drafts).await
     }
 
     async fn read(

@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Mutex, time::Duration};
 use async_trait::async_trait;
 use duologue_doubles::memory::MemoryStore;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobEnd, JobRelease, JobStore, Lease, ServerId, SessionRecord,
-    SessionStore, Store, StoreError,
+    Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
+    SessionRecord, SessionStore, Store, StoreError,
     operators::{JobRecord, Jobs, OperatorStore, RetryOutcome, StoredEvent, StoredSession},
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
@@ -152,12 +152,24 @@ impl SessionStore for Mutant {
         Ok(())
     }
 
-    async fn end(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
-        self.store.end(&self.judged(lease), after, events).await
+    async fn end(
+        &self,
+        lease: &Lease,
+        after: Seq,
+        events: &[Event],
+        claim: Option<&JobClaim>,
+    ) -> Result<Option<Job>, StoreError> {
+        self.store
+            .end(&self.judged(lease), after, events, claim)
+            .await
     }
 
-    async fn save_draft(&self, lease: &Lease, draft: &Draft) -> Result<(), StoreError> {
-        self.store.save_draft(&self.judged(lease), draft).await
+    async fn save_drafts(&self, drafts: &[(Lease, Draft)]) -> Result<Vec<Lease>, StoreError> {
+        let judged: Vec<_> = drafts
+            .iter()
+            .map(|(lease, draft)| (self.judged(lease), draft.clone()))
+            .collect();
+        self.store.save_drafts(&judged).await
     }
 
     async fn read(

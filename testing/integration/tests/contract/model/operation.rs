@@ -1,17 +1,29 @@
 //! What a plan is made of.
 
-use proptest::{prelude::*, sample::Index};
+use std::time::Duration;
+
+use duologue_protocol::Timestamp;
+use proptest::{option, prelude::*, sample::Index};
 
 /// One thing to do. Indices choose among what the plan has made so far; where there is nothing to
 /// choose, nothing is done.
 #[derive(Clone, Debug)]
 pub(super) enum Operation {
-    /// Somebody comes to one of the sessions.
-    Claim { session: u8, user: u8, server: u8 },
+    /// Somebody comes to one of the sessions, perhaps with the first events of its log.
+    Claim {
+        session: u8,
+        user: u8,
+        server: u8,
+        is_first: bool,
+    },
     /// A holder, current or former, goes on with the log.
     Append { lease: Index, place: Place },
-    /// A holder ends the session.
-    End { lease: Index, place: Place },
+    /// A holder ends the session, perhaps with a worker for its job.
+    End {
+        lease: Index,
+        place: Place,
+        claim: Option<(u8, Span)>,
+    },
     /// The answer to an append or an end was lost, so it is sent again as it was.
     SendAgain { write: Index },
     /// A holder releases its session.
@@ -71,10 +83,14 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
     let index = any::<Index>;
     let user = prop_oneof![6 => Just(0_u8), 1 => Just(1)];
     prop_oneof![
-        4 => (0..2_u8, user.clone(), 0..2_u8)
-            .prop_map(|(session, user, server)| Operation::Claim { session, user, server }),
+        4 => (0..2_u8, user.clone(), 0..2_u8, any::<bool>()).prop_map(
+            |(session, user, server, is_first)| {
+                Operation::Claim { session, user, server, is_first }
+            }
+        ),
         8 => (index(), place.clone()).prop_map(|(lease, place)| Operation::Append { lease, place }),
-        3 => (index(), place).prop_map(|(lease, place)| Operation::End { lease, place }),
+        3 => (index(), place, option::of((0..2_u8, span.clone())))
+            .prop_map(|(lease, place, claim)| Operation::End { lease, place, claim }),
         2 => index().prop_map(|write| Operation::SendAgain { write }),
         1 => index().prop_map(|lease| Operation::Release { lease }),
         1 => index().prop_map(|lease| Operation::Draft { lease }),
@@ -94,4 +110,9 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
         1 => index().prop_map(|job| Operation::Renew { job }),
         1 => index().prop_map(|job| Operation::Operate { job }),
     ]
+}
+
+/// So many seconds after 1970.
+pub(super) fn moment(seconds: u64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + Duration::from_secs(seconds)
 }

@@ -58,7 +58,17 @@ impl Row {
             outcome: None,
         }
     }
+
+    fn claim(&mut self, worker: &ServerId, lease: Span) {
+        self.attempt += 1;
+        self.worker = Some(worker.clone());
+        self.is_due = lease == Span::None;
+    }
 }
+
+/// Of a job that was claimed: the end that it is about, its worker, its attempt, and how many of these do not
+/// count.
+pub(super) type JobParts = (Seq, ServerId, u32, u32);
 
 impl Session {
     fn claim(&mut self, server: &ServerId) -> Claimed {
@@ -75,6 +85,8 @@ impl Session {
             session: self.record.clone(),
             reopened: self.is_over(),
             draft: self.draft.clone(),
+            started: false,
+            tokens_spent: None,
         }
     }
 
@@ -135,7 +147,14 @@ impl Model {
                 ..session.record.clone()
             };
         }
-        Some(session.claim(&claim.server))
+        let mut claimed = session.claim(&claim.server);
+        if session.log.is_empty() && !claim.first_events.is_empty() {
+            session.push(claimed.lease.epoch, &claim.first_events);
+            claimed.session = session.record.clone();
+            claimed.started = true;
+        }
+        claimed.tokens_spent = claim.spent_since.map(|_| 0);
+        Some(claimed)
     }
 
     /// What a sweeper gets that takes this session. `None`: it may not.
@@ -159,13 +178,14 @@ impl Model {
         lease: &Lease,
         after: Seq,
         events: &[Event],
-    ) -> Result<(), Conflict> {
+        claim: Option<(&ServerId, Span)>,
+    ) -> Result<Option<JobParts>, Conflict> {
         let session = &self.sessions[&lease.session_id];
         let at = usize::try_from(after.0).expect("a few");
         let stored = session.log.iter().skip(at).take(events.len());
         let same = events.iter().map(|event| (lease.epoch, event.clone()));
         if stored.cloned().eq(same) {
-            return Ok(());
+            return Ok(claim.and_then(|(worker, _)| self.first_claim(lease, events, worker)));
         }
         let session = self.held(lease)?;
         if session.record.last_seq != after {
@@ -178,7 +198,7 @@ impl Model {
         }
         let last = events.last().map(|event| &event.body);
         if !matches!(last, Some(EventBody::SessionEnded(_))) {
-            return Ok(());
+            return Ok(None);
         }
         let ending = Ending::of(events);
         let record = &mut session.record;
@@ -189,9 +209,22 @@ impl Model {
         record.summary_status = Some(SummaryStatus::Pending);
         session.draft = None;
         session.owner = None;
-        let row = Row::new(session);
+        let mut row = Row::new(session);
+        if let Some((worker, span)) = claim {
+            row.claim(worker, span);
+        }
         self.unnamed.push(row);
-        Ok(())
+        Ok(claim.and_then(|(worker, _)| self.first_claim(lease, events, worker)))
+    }
+
+    /// What a holder receives that ends a session with a worker for its job.
+    fn first_claim(&self, lease: &Lease, events: &[Event], worker: &ServerId) -> Option<JobParts> {
+        let last_seq = events.last()?.seq;
+        let mut rows = self.jobs.values().chain(&self.unnamed);
+        let row =
+            rows.find(|row| row.session_id == lease.session_id && row.last_seq == last_seq)?;
+        let is_first = row.attempt == 1 && row.worker.as_ref() == Some(worker);
+        (is_first && row.outcome.is_none()).then(|| (last_seq, worker.clone(), 1, row.uncounted))
     }
 
     pub(super) fn release(&mut self, lease: &Lease) {
@@ -201,9 +234,16 @@ impl Model {
         }
     }
 
-    pub(super) fn save_draft(&mut self, lease: &Lease, draft: &Draft) -> Result<(), Conflict> {
-        self.held(lease)?.draft = Some(draft.clone());
-        Ok(())
+    /// Returns whether the lease is lost.
+    pub(super) fn save_draft(&mut self, lease: &Lease, draft: &Draft) -> bool {
+        if let Ok(session) = self.held(lease) {
+            session.draft = Some(draft.clone());
+            return false;
+        }
+        self.sessions.get(&lease.session_id).is_none_or(|session| {
+            let owner = session.owner.as_ref();
+            session.epoch != lease.epoch || owner.is_some_and(|owner| *owner != lease.server)
+        })
     }
 
     pub(super) fn read(&self, user: &UserId, id: &SessionId, after: u64, limit: u32) -> Vec<Event> {
@@ -236,9 +276,7 @@ impl Model {
         if !row.is_due || row.outcome.is_some() {
             return None;
         }
-        row.attempt += 1;
-        row.worker = Some(worker.clone());
-        row.is_due = lease == Span::None;
+        row.claim(worker, lease);
         Some(row.attempt)
     }
 

@@ -4,20 +4,20 @@ use std::{fmt::Debug, time::Duration};
 
 use duologue_engine::{
     store::{
-        Claim, Claimed, Draft, Job, JobRelease, Lease, ServerId, Store, StoreError,
+        Claim, Claimed, Draft, Job, JobClaim, JobRelease, Lease, ServerId, Store, StoreError,
         operators::{Jobs, OperatorStore, RetryOutcome},
     },
     verify,
 };
 use duologue_protocol::{
-    AssistantMessage, ClientConnected, ConnectionId, EndReason, Event, EventBody, FinishReason,
-    Seq, SessionEnded, SessionId, SessionStarted, SessionSummarized, SummaryStatus, Timestamp,
-    TurnId, UserId, UserMessage,
+    EndReason, Event, EventBody, Seq, SessionEnded, SessionId, SessionSummarized, SummaryStatus,
+    TurnId, UserId,
 };
 use proptest::sample::Index;
 
 use super::{
-    operation::{Operation, Place, Span},
+    events::{answered, connected, first_events, said, started},
+    operation::{Operation, Place, Span, moment},
     pure::{Conflict, Model},
 };
 
@@ -32,6 +32,7 @@ struct Write {
     lease: Lease,
     after: Seq,
     events: Vec<Event>,
+    claim: Option<(u8, Span)>,
 }
 
 pub(super) struct World<'a> {
@@ -70,15 +71,22 @@ impl<'a> World<'a> {
                 session,
                 user,
                 server,
-            } => self.claim(*session, *user, *server).await,
+                is_first,
+            } => self.claim(*session, *user, *server, *is_first).await,
             Operation::Append { lease, place } => {
                 let write =
                     chosen(&self.leases, *lease).map(|lease| self.next(lease, *place, false));
                 self.send(write).await
             }
-            Operation::End { lease, place } => {
-                let write =
-                    chosen(&self.leases, *lease).map(|lease| self.next(lease, *place, true));
+            Operation::End {
+                lease,
+                place,
+                claim,
+            } => {
+                let write = chosen(&self.leases, *lease).map(|lease| Write {
+                    claim: *claim,
+                    ..self.next(lease, *place, true)
+                });
                 self.send(write).await
             }
             Operation::SendAgain { write } => {
@@ -130,15 +138,20 @@ impl<'a> World<'a> {
         }
     }
 
-    async fn claim(&mut self, session: u8, user: u8, server: u8) -> Checked {
-        let claim = Claim {
+    async fn claim(&mut self, session: u8, user: u8, server: u8, is_first: bool) -> Checked {
+        let mut claim = Claim {
             session_id: session_id(session),
             user_id: user_id(user),
             agent: "guide".to_owned(),
             server: server_id(server),
             lease_duration: LONG,
             now: moment(0),
+            first_events: Vec::new(),
+            spent_since: is_first.then(|| moment(0)),
         };
+        if is_first {
+            claim.first_events = first_events(&claim);
+        }
         let claimed = answer(self.store.claim(&claim).await)?;
         let log_id = claimed.as_ref().ok().and_then(Option::as_ref);
         let log_id = log_id.map(|claimed| &claimed.session.log_id);
@@ -215,6 +228,7 @@ impl<'a> World<'a> {
             lease: lease.clone(),
             after,
             events: events.collect(),
+            claim: None,
         }
     }
 
@@ -224,19 +238,36 @@ impl<'a> World<'a> {
             lease,
             after,
             events,
+            claim,
         } = &write;
         let last = events.last().map(|event| &event.body);
+        let claim = claim.map(|(worker, span)| (server_id(worker), span));
         let written = if matches!(last, Some(EventBody::SessionEnded(_))) {
-            self.store.end(lease, *after, events).await
+            let claim = claim.clone().map(|(worker, span)| JobClaim {
+                worker,
+                lease_duration: time(span),
+            });
+            let ended = self.store.end(lease, *after, events, claim.as_ref()).await;
+            answer(ended)?
         } else {
-            self.store.append(lease, *after, events).await
+            let appended = self.store.append(lease, *after, events).await;
+            answer(appended)?.map(|()| None)
         };
-        let expected = self.model.write(lease, *after, events);
+        let claim = claim.as_ref().map(|(worker, span)| (worker, *span));
+        let expected = self.model.write(lease, *after, events, claim);
+        let given = written.map(|job| {
+            job.map(|job| {
+                self.model.name(job.id, &job.session_id, job.last_seq);
+                let parts = (job.last_seq, job.worker.clone(), job.attempt, job.uncounted);
+                self.jobs.push(job);
+                parts
+            })
+        });
         // A writer that was refused gives up: what it wanted to append would make no sense any more.
         if expected.is_ok() {
             self.writes.push(write);
         }
-        same(answer(written)?, expected)
+        same(given, expected)
     }
 
     async fn release(&mut self, lease: Index) -> Checked {
@@ -256,8 +287,11 @@ impl<'a> World<'a> {
             turn_id: TurnId(1),
             text: format!("so far {}", lease.epoch),
         };
-        let saved = self.store.save_draft(lease, &draft).await;
-        same(answer(saved)?, self.model.save_draft(lease, &draft))
+        let drafts = [(lease.clone(), draft.clone())];
+        let saved = self.store.save_drafts(&drafts).await;
+        let lost = self.model.save_draft(lease, &draft);
+        let lost = Vec::from_iter(lost.then(|| lease.clone()));
+        same(answer(saved)?, Ok(lost))
     }
 
     /// Which of the due jobs a worker gets is the store's choice.
@@ -370,8 +404,10 @@ fn parts(claimed: &Claimed) -> impl Debug + PartialEq + use<> {
         session,
         reopened,
         draft,
+        started,
+        tokens_spent,
     } = claimed.clone();
-    (lease, session, reopened, draft)
+    (lease, session, reopened, draft, started, tokens_spent)
 }
 
 /// Conflicts are answers; nothing else may go wrong.
@@ -410,10 +446,6 @@ fn time(span: Span) -> Duration {
     }
 }
 
-fn moment(seconds: u64) -> Timestamp {
-    Timestamp::UNIX_EPOCH + Duration::from_secs(seconds)
-}
-
 fn session_id(number: u8) -> SessionId {
     SessionId::new(&format!("s{number}")).unwrap()
 }
@@ -428,42 +460,4 @@ fn server_id(number: u8) -> ServerId {
 
 fn turn_after(events: usize) -> u32 {
     u32::try_from(events).expect("a few")
-}
-
-fn started(lease: &Lease) -> EventBody {
-    EventBody::SessionStarted(SessionStarted {
-        session_id: lease.session_id.clone(),
-        user_id: lease.user_id.clone(),
-        agent: "guide".to_owned(),
-    })
-}
-
-fn connected(lease: &Lease, reopened: bool) -> EventBody {
-    let connection = ConnectionId(lease.epoch);
-    EventBody::ClientConnected(ClientConnected {
-        connection,
-        reopened,
-    })
-}
-
-/// The epoch in the text tells one holder's events from another's.
-fn said(lease: &Lease) -> EventBody {
-    let text = format!("under {}", lease.epoch).into();
-    EventBody::UserMessage(UserMessage {
-        text,
-        id: None,
-        queued_seq: None,
-    })
-}
-
-fn answered(lease: &Lease) -> EventBody {
-    EventBody::AssistantMessage(AssistantMessage {
-        text: format!("under {}", lease.epoch).into(),
-        finish_reason: FinishReason::Stop,
-        error: None,
-        usage: None,
-        ttft_ms: None,
-        duration_ms: 1,
-        model: "mock".to_owned(),
-    })
 }

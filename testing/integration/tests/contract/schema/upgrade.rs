@@ -162,7 +162,10 @@ async fn end(store: &dyn Store, claimed: &Claimed, reason: EndReason) {
         turn_id: None,
         body: EventBody::SessionEnded(SessionEnded { reason }),
     };
-    store.end(&claimed.lease, after, &[event]).await.unwrap();
+    store
+        .end(&claimed.lease, after, &[event], None)
+        .await
+        .unwrap();
 }
 
 async fn claim(store: &dyn Store, session: &SessionId, user: &UserId) -> Claimed {
@@ -173,6 +176,8 @@ async fn claim(store: &dyn Store, session: &SessionId, user: &UserId) -> Claimed
         server: ServerId("here".to_owned()),
         lease_duration: LONG,
         now: Timestamp::UNIX_EPOCH,
+        first_events: Vec::new(),
+        spent_since: None,
     };
     store.claim(&claim).await.unwrap().unwrap()
 }
