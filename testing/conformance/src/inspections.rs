@@ -92,7 +92,7 @@ pub async fn sessions_are_read_together(store: &dyn Store, inspect: &dyn Operato
     for name in ["a", "b", "c"] {
         let lease = start(store, name).await;
         let turn = [said(2, "hello"), answered(3, "well"), ended(4)];
-        store.end(&lease, Seq(1), &turn).await.unwrap();
+        store.end(&lease, Seq(1), &turn, None).await.unwrap();
     }
     let ids = ["a", "gone", "b", "c"].map(session_id);
     for (rows, bytes) in [(100, 1 << 20), (6, 1 << 20), (1, 1 << 20), (100, 1)] {
