@@ -89,7 +89,9 @@ pub(super) async fn open(
     let first_arrival = claimed.started.then_some(first_events);
     let mut transcript = Transcript::new(context.limits.turn.prompt_bytes_max);
     if let Some(log) = &first_arrival {
-        log.iter().for_each(|event| transcript.apply(event));
+        for event in log {
+            transcript.apply(event);
+        }
     } else if claimed.session.last_seq != Seq::ZERO {
         transcript = fold(&*context.store, &claimed.lease, transcript).await?;
     }

@@ -16,8 +16,8 @@ fn decode<'a>(
         Ok(())
     };
     let mut pieces = pieces.into_iter();
-    let decoded = pieces.try_for_each(|piece| decoder.decode(piece, &mut give));
-    let end = decoded.and_then(|()| decoder.finish(&mut give));
+    let read = pieces.try_for_each(|piece| decoder.decode(piece, &mut give));
+    let end = read.and_then(|()| decoder.finish(&mut give));
     (events, end)
 }
 

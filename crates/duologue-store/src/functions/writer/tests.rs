@@ -1,5 +1,10 @@
 //! The writer with a database that answers as each test says.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test waits for the tasks that it starts, and has few calls to queue"
+)]
+
 use std::{sync::Arc, time::Duration};
 
 use duologue_engine::store::StoreError;
@@ -19,7 +24,7 @@ use crate::functions::{
 };
 
 /// Long enough for whatever must happen, on a clock that only advances while nothing else does.
-const LONG: Duration = Duration::from_secs(3600);
+const LONG: Duration = Duration::from_hours(1);
 
 const LIMITS: BatchLimits = BatchLimits {
     batch_max: 4,

@@ -127,15 +127,17 @@ impl<'a> World<'a> {
                 delay,
                 is_counted,
             } => self.release_job(*job, *delay, *is_counted).await,
-            Operation::Renew { job } => {
-                let Some(job) = chosen(&self.jobs, *job) else {
-                    return Ok(());
-                };
-                let renewed = self.store.renew_job(job, LONG).await;
-                same(answer(renewed)?, self.model.renew_job(job))
-            }
+            Operation::Renew { job } => self.renew_job(*job).await,
             Operation::Operate { job } => self.operate(*job).await,
         }
+    }
+
+    async fn renew_job(&mut self, job: Index) -> Checked {
+        let Some(job) = chosen(&self.jobs, job) else {
+            return Ok(());
+        };
+        let renewed = self.store.renew_job(job, LONG).await;
+        same(answer(renewed)?, self.model.renew_job(job))
     }
 
     async fn claim(&mut self, session: u8, user: u8, server: u8, is_first: bool) -> Checked {

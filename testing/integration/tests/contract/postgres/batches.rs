@@ -1,6 +1,11 @@
 //! What batches promise beyond the contract: that writers do not stand in each other's way, and that nothing
 //! stays open in the database.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test waits for the tasks that it starts"
+)]
+
 use std::{sync::Arc, time::Duration};
 
 use duologue_engine::store::{Claim, Lease, Store, StoreError};
@@ -64,12 +69,12 @@ async fn writers_that_meet_in_opposite_orders_leave_no_gap_and_no_deadlock() {
                 .map(|lease| write_all(store, lease, APPENDS)),
         )
     });
-    let stored: u64 = join_all(writing).await.into_iter().flatten().sum();
-    assert_eq!(stored, SESSIONS as u64 * APPENDS);
+    let appended: u64 = join_all(writing).await.into_iter().flatten().sum();
+    assert_eq!(appended, SESSIONS as u64 * APPENDS);
     for lease in &leases {
         let log = log(&*first, lease.session_id.as_str()).await;
         let seqs: Vec<_> = log.iter().map(|event| event.seq.0).collect();
-        assert_eq!(seqs, Vec::from_iter(1..=APPENDS));
+        assert_eq!(seqs, (1..=APPENDS).collect::<Vec<_>>());
     }
     let deadlocks = "select deadlocks from pg_stat_database where datname = current_database()";
     let mut connection = first.ground.connect().await;
