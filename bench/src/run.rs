@@ -183,7 +183,8 @@ impl Outcome {
 
     /// The database's CPU time per unit, in microseconds.
     pub(crate) fn database_micros(&self) -> Option<f64> {
-        Some(per(self.database_cpu?, self.units))
+        let cpu = self.database_cpu.filter(|_| self.units > 0)?;
+        Some(per(cpu, self.units))
     }
 }
 

@@ -127,6 +127,9 @@ const fn idle(store: StoreKind) -> Goal {
     }
 }
 
+/// The default of `socket.ping_interval`: in this time each idle connection has one ping.
+const PING_INTERVAL: Duration = Duration::from_secs(25);
+
 const BOTH: &[StoreKind] = &[StoreKind::Sqlite, StoreKind::Postgres];
 const POSTGRES: &[StoreKind] = &[StoreKind::Postgres];
 
@@ -220,7 +223,7 @@ pub(crate) const ALL: &[Scenario] = &[
         about: "5,000 sessions that are connected and do nothing, before and after a turn",
         load: Load::Idle {
             sessions: 5000,
-            window: Duration::from_secs(20),
+            window: PING_INTERVAL,
         },
         unit: Unit::Session,
         goals: &[idle(StoreKind::Sqlite), idle(StoreKind::Postgres)],

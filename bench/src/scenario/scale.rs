@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BASE, Load, Scenario, TurnLoad, Unit};
+use super::{BASE, Load, PING_INTERVAL, Scenario, TurnLoad, Unit};
 use crate::script::Script;
 
 /// So many sessions with turns of one token.
@@ -47,7 +47,7 @@ const fn idle(name: &'static str, sessions: u32) -> Scenario {
         about: "sessions that are connected and do nothing",
         load: Load::Idle {
             sessions,
-            window: Duration::from_secs(10),
+            window: PING_INTERVAL,
         },
         unit: Unit::Session,
         ..BASE

@@ -8,6 +8,7 @@
 //! Invariant: nothing in this crate opens a file or a socket, or reads the environment.
 
 pub mod agent;
+mod broadcast;
 mod budgets;
 pub mod clock;
 mod context;

@@ -6,14 +6,15 @@
 //! ```text
 //! readers ──Command──▶ Session ──spawns──▶ Turn
 //!    ▲                 │     ▲              │
-//!    └──Event, Delta───┘     └───Output─────┘
+//!    └──Event, Delta───┘     └───Output─────┤
+//!    └──────────────Delta───────────────────┘
 //! ```
 //!
 //! | part | owns |
 //! |---|---|
 //! | `inbox` | the queue of commands |
-//! | `readers` | the sinks of the attached readers |
-//! | `turn_slot` | the running turn, its reservation, its text |
+//! | `readers` | the session's end of its `broadcast`: the readers and the answer in progress, shared with the turn |
+//! | `turn_slot` | the running turn and its reservation |
 //! | `lifecycle` | whether the session is active, draining or ending, and its deadlines |
 //! | `journal` | the log and its fold; the only writer |
 //! | `facts` | what the first frame of a connection states |
@@ -22,7 +23,8 @@
 //! Invariants:
 //!
 //! * Only this task appends to the log, so events need no lock and have one order.
-//! * An event reaches readers after it is stored; a delta is never stored.
+//! * An event reaches readers after it is stored; a delta is never stored. A turn sends its deltas itself,
+//!   unless an event before them is still to be stored.
 //! * At most one turn runs. Other messages wait in a bounded queue, which is in the log.
 //! * While the session has a reader, a message only waits while a turn runs.
 //! * A session is only released between turns, so every message gets its end; queued messages are left

@@ -9,8 +9,9 @@
 //!
 //! A turn that a lost server left during its tool calls starts with `CallAgain` instead of `Route`.
 //!
-//! A turn owns only its walk. Its outputs go to its session, which stores events before it sends them.
-//! The walk does not wait for that, so the model is asked while the user's message is being stored;
+//! A turn owns only its walk. Its outputs go to its session, which stores events before it sends them; the
+//! pieces of its answer go to the readers at once, unless such an event is before them. The walk does not
+//! wait for that, so the model is asked while the user's message is being stored;
 //! only a tool waits until its call is stored, since it may have side effects.
 
 mod generate;
@@ -32,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     agent::{ModelTools, Plan, Situation, Step},
+    broadcast::{Broadcast, Route},
     budgets::UserBudget,
     context::Context,
     provider::{Message, ProviderError},
@@ -44,12 +46,15 @@ use crate::{
 /// Outputs that wait for the session. A model that is faster than the store has to wait.
 const OUTPUTS_QUEUED_MAX: usize = 256;
 
-/// The outputs of a turn, in order.
+/// Pieces that a model may produce before the readers run, whose queues are bounded.
+const PIECES_WITHOUT_YIELD_MAX: usize = 256;
+
+/// The outputs of a turn that go through its session, in order.
 #[derive(Debug)]
 pub(crate) enum Output {
     /// An event for the log.
     Event(EventBody),
-    /// Pieces of the answer, at least one.
+    /// Pieces of the answer, at least one, that follow other outputs.
     Text(TextPieces),
     /// Opened once everything before it is stored.
     Barrier(oneshot::Sender<()>),
@@ -143,6 +148,9 @@ pub(crate) struct Turn {
     session_tokens: u64,
     model: Option<String>,
     outputs: mpsc::Sender<Output>,
+    broadcast: Arc<Broadcast>,
+    /// Pieces sent to readers since other tasks could last run.
+    pieces_sent: usize,
     /// Where the walk begins.
     start: Node,
 }
@@ -151,6 +159,7 @@ impl Turn {
     /// A turn on the user's `text`, and where its outputs will appear.
     pub(crate) fn new(
         context: Arc<Context>,
+        broadcast: Arc<Broadcast>,
         (lease, user_budget): (&Lease, &Arc<UserBudget>),
         id: TurnId,
         text: &Arc<str>,
@@ -176,6 +185,8 @@ impl Turn {
             session_tokens: transcript.tokens,
             model: None,
             outputs,
+            broadcast,
+            pieces_sent: 0,
             start: Node::Route,
         };
         (turn, receiver)
@@ -264,7 +275,7 @@ impl Turn {
     async fn ask(&mut self, question: FollowUp) -> Result<Node, TurnError> {
         let text = question.question.clone();
         self.emit(EventBody::FollowUp(question)).await?;
-        self.put(Output::Text(text.into())).await?;
+        self.say(text.into()).await?;
         Ok(Node::Done(FinishReason::FollowUp))
     }
 
@@ -294,7 +305,26 @@ impl Turn {
         self.put(Output::Event(body)).await
     }
 
+    /// Puts out pieces of the answer.
+    async fn say(&mut self, pieces: TextPieces) -> Result<(), TurnError> {
+        self.pieces_sent += pieces.count();
+        match self.broadcast.send_pieces(pieces) {
+            Route::Sent if self.pieces_sent < PIECES_WITHOUT_YIELD_MAX => Ok(()),
+            Route::Sent => {
+                self.pieces_sent = 0;
+                tokio::task::yield_now().await;
+                Ok(())
+            }
+            Route::ThroughSession(pieces) => self.send(Output::Text(pieces)).await,
+        }
+    }
+
     async fn put(&self, output: Output) -> Result<(), TurnError> {
+        self.broadcast.output_pending();
+        self.send(output).await
+    }
+
+    async fn send(&self, output: Output) -> Result<(), TurnError> {
         self.outputs
             .send(output)
             .await

@@ -213,7 +213,8 @@ impl Provider for Model {
                         continue;
                     }
                     Some(Step::Call) if !may_call => continue,
-                    Some(Step::Say(text)) => Chunk::Text(text.into()),
+                    // Several pieces at once, as from one read of a connection.
+                    Some(Step::Say(text)) => Chunk::Text(text.split_inclusive(' ').collect()),
                     Some(Step::Call) => Chunk::Call(ModelCall {
                         id: "call".to_owned(),
                         name: TOOL.to_owned(),

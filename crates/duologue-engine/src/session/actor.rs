@@ -96,14 +96,16 @@ impl Session {
 
     /// The whole life of the task, and its orderly end.
     pub(super) async fn live(mut self) {
-        let exit = match self.recover_turn().await {
+        let exit = match Box::pin(self.recover_turn()).await {
             Ok(()) => self.run().await,
             Err(exit) => exit,
         };
-        self.close(exit).await;
+        Box::pin(self.close(exit)).await;
     }
 
     /// Runs until the session ends or is released. Everything that can happen to it is an arm below.
+    ///
+    /// An idle session only waits here, so what handles an event is boxed: its memory is used while it runs.
     async fn run(&mut self) -> SessionExit {
         // Each poll of a signal locks its token, so the session has its own, and waits for them once.
         let drain = self.context.drain.child_token();
@@ -119,10 +121,14 @@ impl Session {
                 () = &mut stopped, if !self.turn.is_interrupted() => self.interrupt(),
                 () = &mut drained, if !self.lifecycle.is_draining() => self.start_draining(),
                 input = self.inputs.next(&mut self.inbox, &mut self.turn) => match input {
-                    Input::Command(command) => self.handle_command(command).await,
-                    Input::Turn(event) => self.handle_turn_event(event).await,
+                    Input::Command(command) => {
+                        Box::pin(self.handle_command(command)).await
+                    }
+                    Input::Turn(event) => Box::pin(self.handle_turn_event(event)).await,
                 },
-                deadline = elapsed(&mut self.timer, deadline) => self.handle_deadline(deadline).await,
+                deadline = elapsed(&mut self.timer, deadline) => {
+                    Box::pin(self.handle_deadline(deadline)).await
+                }
             };
             if let Err(exit) = result {
                 return exit;

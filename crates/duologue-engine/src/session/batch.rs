@@ -6,7 +6,7 @@ use duologue_protocol::{
 };
 use tokio::sync::oneshot;
 
-use crate::{log::NewEvent, reader::Delivery};
+use crate::{broadcast::SentOutputs, log::NewEvent, reader::Delivery};
 
 /// What readers receive, in order.
 enum Outgoing {
@@ -22,6 +22,7 @@ pub(super) struct Batch {
     entries: Vec<NewEvent>,
     outgoing: Vec<Outgoing>,
     barriers: Vec<oneshot::Sender<()>>,
+    outputs: SentOutputs,
 }
 
 impl Batch {
@@ -43,11 +44,22 @@ impl Batch {
 
     /// Adds the start of a turn: its message is stored before anything else of it.
     pub(super) fn turn_start(&mut self, turn_id: TurnId, message: UserMessage) {
+        self.outputs.has_start = true;
         self.event(Some(turn_id), EventBody::UserMessage(message));
         self.frame(ServerFrame::Start {
             role: Role::Assistant,
             turn_id,
         });
+    }
+
+    /// Counts outputs of the turn, of which the batch has the frames and events.
+    pub(super) fn count_outputs(&mut self, count: usize) {
+        self.outputs.count += count;
+    }
+
+    /// The outputs in the batch.
+    pub(super) fn outputs(&self) -> SentOutputs {
+        self.outputs
     }
 
     /// Adds a barrier, which opens once everything before it is stored.

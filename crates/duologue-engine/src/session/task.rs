@@ -34,7 +34,7 @@ pub(crate) fn spawn<E: Send>(
 }
 
 async fn run(context: Arc<Context>, opening: Opening, mut inbox: Inbox) {
-    match open_in_turn(&context, opening, &mut inbox).await {
+    match Box::pin(open_in_turn(&context, opening, &mut inbox)).await {
         Err(error) => {
             if let AttachError::Store(error) = &error {
                 tracing::warn!(

@@ -1,22 +1,16 @@
 //! The running turn of a session, of which there is at most one.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
-
 use duologue_protocol::{
-    AssistantMessage, ErrorCode, FinishReason, ServerFrame, TextPieces, Timestamp, TokenFrames,
-    TurnId, Usage, UserMessage,
+    AssistantMessage, ErrorCode, FinishReason, Timestamp, TurnId, Usage, UserMessage,
 };
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
+    broadcast::{Broadcast, FinishedAnswer},
     budgets::Reservation,
     clock::milliseconds,
-    drafts::{DraftGuard, DraftSource},
-    lock::lock,
+    drafts::DraftGuard,
     session::batch::Batch,
     turn::{Output, TurnOutcome},
 };
@@ -34,21 +28,8 @@ pub(super) struct StartedTurn {
     pub(super) message: Option<UserMessage>,
     /// The turn's share of its user's budget; `None` if nothing can be spent.
     pub(super) reservation: Option<Reservation>,
-    /// The text of its answer.
-    pub(super) text: Arc<AnswerText>,
-    /// Has the text saved.
+    /// Has the text of its answer saved.
     pub(super) draft: DraftGuard,
-}
-
-/// The text of an answer in progress.
-#[derive(Default)]
-pub(super) struct AnswerText(Mutex<String>);
-
-impl DraftSource for AnswerText {
-    fn text_beyond(&self, bytes: usize) -> Option<String> {
-        let text = lock(&self.0);
-        (text.len() > bytes).then(|| text.clone())
-    }
 }
 
 /// What happens to the running turn.
@@ -72,10 +53,7 @@ struct RunningTurn {
     /// The user's message, until it is stored together with the turn's first output.
     unrecorded: Option<UserMessage>,
     started: Instant,
-    ttft: Option<Duration>,
-    text: Arc<AnswerText>,
     draft: DraftGuard,
-    next_index: u64,
     reservation: Option<Reservation>,
 }
 
@@ -91,10 +69,7 @@ impl TurnSlot {
             stop_reason: None,
             unrecorded: turn.message,
             started: Instant::now(),
-            ttft: None,
-            text: turn.text,
             draft: turn.draft,
-            next_index: 0,
             reservation: turn.reservation,
         });
     }
@@ -165,14 +140,20 @@ impl TurnSlot {
     pub(super) fn collect(
         &mut self,
         outputs: Vec<Output>,
+        broadcast: &Broadcast,
         batch: &mut Batch,
     ) -> Option<(TurnId, TurnOutcome)> {
         self.record_start(batch);
+        batch.count_outputs(outputs.len());
         let turn = self.0.as_mut().expect("outputs come from the running turn");
         for output in outputs {
             match output {
                 Output::Event(body) => batch.event(Some(turn.id), body),
-                Output::Text(pieces) => batch.tokens(turn.extend(pieces)),
+                Output::Text(pieces) => {
+                    if let Some(frames) = broadcast.extend_answer(pieces) {
+                        batch.tokens(frames);
+                    }
+                }
                 Output::Barrier(barrier) => batch.barrier(barrier),
                 Output::Done(outcome) => return Some((turn.id, outcome)),
             }
@@ -188,57 +169,34 @@ impl TurnSlot {
         }
     }
 
-    /// The whole answer of a turn that is over. Its text is moved out.
-    pub(super) fn answer(&mut self, outcome: TurnOutcome) -> AssistantMessage {
-        let turn = self.0.as_mut().expect("a turn that is over has run");
+    /// The whole answer of a turn that is over.
+    pub(super) fn answer(&self, outcome: TurnOutcome, answer: FinishedAnswer) -> AssistantMessage {
+        let turn = self.0.as_ref().expect("a turn that is over has run");
         let finish_reason = match outcome.finish_reason {
             FinishReason::Cancelled => turn.stop_reason.unwrap_or(FinishReason::Cancelled),
             other => other,
         };
         AssistantMessage {
-            text: std::mem::take(&mut *lock(&turn.text.0)).into(),
+            text: answer.text.into(),
             finish_reason,
             error: outcome.error,
             usage: outcome.usage,
-            ttft_ms: turn.ttft.map(milliseconds),
+            ttft_ms: answer.time_to_first_token.map(milliseconds),
             duration_ms: milliseconds(turn.started.elapsed()),
             model: outcome.model.unwrap_or_else(|| "none".to_owned()),
-        }
-    }
-
-    /// The answer so far, for a reader that comes during the turn. `None` before the user's message is
-    /// stored: the reader receives the turn from its start.
-    pub(super) fn draft_frame(&self) -> Option<ServerFrame> {
-        let turn = self.0.as_ref()?;
-        turn.unrecorded.is_none().then(|| ServerFrame::Draft {
-            turn_id: turn.id,
-            text: lock(&turn.text.0).as_str().into(),
-            next_index: turn.next_index,
-        })
-    }
-}
-
-impl RunningTurn {
-    /// Adds pieces to the answer, and returns their frames.
-    fn extend(&mut self, pieces: TextPieces) -> TokenFrames {
-        self.ttft.get_or_insert_with(|| self.started.elapsed());
-        lock(&self.text.0).push_str(&pieces);
-        let first_index = self.next_index;
-        self.next_index += pieces.count() as u64;
-        TokenFrames {
-            turn_id: self.id,
-            first_index,
-            pieces,
         }
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::sync::Arc;
+
     use duologue_protocol::{SessionId, UserId};
 
     use super::*;
     use crate::{
+        broadcast::AnswerText,
         drafts::DraftBoard,
         store::{Lease, ServerId},
     };
@@ -253,14 +211,14 @@ pub(super) mod tests {
             server: ServerId("server".to_owned()),
             epoch: 1,
         };
+        let text = AnswerText::new(Arc::default(), TurnId(1));
         slot.fill(StartedTurn {
             id: TurnId(1),
             outputs,
             cancel: CancellationToken::new(),
             message: None,
             reservation: None,
-            draft: Arc::<DraftBoard>::default().add(lease, TurnId(1), Arc::<AnswerText>::default()),
-            text: Arc::default(),
+            draft: Arc::<DraftBoard>::default().add(lease, TurnId(1), Arc::new(text)),
         });
         let speak = move || {
             let word = Output::Text("word ".into());
@@ -284,7 +242,7 @@ pub(super) mod tests {
             usage: None,
             model: None,
         };
-        let answer = slot.answer(outcome);
+        let answer = slot.answer(outcome, FinishedAnswer::default());
         assert_eq!(answer.finish_reason, FinishReason::Interrupted);
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     budgets::BudgetQuery,
     provider::{Chunk, ModelCall, ProviderError, Purpose, Request, StopReason, attempt},
     transcript::Conversation,
-    turn::{Node, Output, Turn, TurnError, sanitize},
+    turn::{Node, Turn, TurnError, sanitize},
 };
 
 /// Whether text was cut at the longest answer.
@@ -132,7 +132,7 @@ impl Turn {
         };
         if !pieces.is_empty() {
             self.answer_bytes += pieces.len();
-            self.put(Output::Text(pieces)).await?;
+            self.say(pieces).await?;
         }
         Ok(put)
     }

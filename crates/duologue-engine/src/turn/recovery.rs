@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     agent::Step,
+    broadcast::Broadcast,
     budgets::UserBudget,
     context::Context,
     provider::Message,
@@ -21,6 +22,7 @@ impl Turn {
     /// offer.
     pub(crate) fn resumed(
         context: Arc<Context>,
+        broadcast: Arc<Broadcast>,
         (lease, user_budget): (&Lease, &Arc<UserBudget>),
         id: TurnId,
         transcript: &Transcript,
@@ -31,7 +33,14 @@ impl Turn {
             Message::User(_) | Message::Tool { .. } => 0,
         });
         let calls_made = calls_made.sum::<usize>();
-        let (mut turn, outputs) = Self::new(context, (lease, user_budget), id, text, transcript);
+        let (mut turn, outputs) = Self::new(
+            context,
+            broadcast,
+            (lease, user_budget),
+            id,
+            text,
+            transcript,
+        );
         // It is in the transcript already.
         turn.messages.pop();
         turn.calls_made = calls_made.try_into().unwrap_or(u16::MAX);

@@ -61,6 +61,8 @@ impl AttachedSocket {
     }
 
     /// Serves the connection until either side closes it; `raw` is the stream beneath it.
+    ///
+    /// An idle connection only waits here, so what is rare is boxed: its memory is used while it runs.
     pub(crate) async fn run(mut self, mut connection: WebSocket, raw: SharedStream) {
         let mut heartbeat = Heartbeat::start(&self.config);
         let mut batch = Vec::new();
@@ -69,18 +71,20 @@ impl AttachedSocket {
                 biased;
                 message = connection.next() => {
                     heartbeat.received();
-                    self.handle_message(message, &mut connection).await
+                    Box::pin(self.handle_message(message, &mut connection)).await
                 }
-                event = heartbeat.next() => self.handle_heartbeat(event, &mut connection).await,
+                event = heartbeat.next() => {
+                    Box::pin(self.handle_heartbeat(event, &mut connection)).await
+                }
                 event = next_token_event(&mut self.token) => {
-                    self.handle_token_event(event, &mut connection).await
+                    Box::pin(self.handle_token_event(event, &mut connection)).await
                 }
                 () = self.reader.receive(&mut batch) => {
                     // Other tasks run first. Under load they produce more frames meanwhile, which are
                     // written by the same system call; without load there is nothing to wait for.
                     tokio::task::yield_now().await;
                     self.reader.receive_ready(&mut batch);
-                    self.deliver(&mut batch, &mut connection).await
+                    Box::pin(self.deliver(&mut batch, &mut connection)).await
                 }
             };
             if let Err(end) = handled {
@@ -89,7 +93,7 @@ impl AttachedSocket {
         };
         // The session is notified before the close handshake, which may take the client some time.
         self.reader.leave(end.reason());
-        finish_close(&mut connection, &end, raw).await;
+        Box::pin(finish_close(&mut connection, &end, raw)).await;
     }
 
     /// Handles what the client sent.

@@ -3,7 +3,7 @@
 
 use axum::extract::ws::{Message, WebSocket};
 use duologue_protocol::DisconnectReason;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 
 use crate::{
     shared_stream::SharedStream,

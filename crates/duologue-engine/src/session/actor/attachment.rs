@@ -50,12 +50,14 @@ impl Session {
         for frame in &arrival {
             self.readers.deliver(&Delivery::Frame(Arc::clone(frame)));
         }
-        let welcome = self.welcome(attach.position, last_seq, arrival);
         self.lifecycle.reader_attached(Instant::now());
         let requests = slot.requests(connection);
         let (limits, in_flight) = (&self.context.limits.session, &self.context.in_flight);
-        let (sink, reader) = reader::open(connection, welcome, requests, limits, in_flight);
-        self.readers.add(sink);
+        let reader = self.readers.attach(|draft| {
+            let draft = draft.map(SharedFrame::new);
+            let welcome = self.welcome(attach.position, last_seq, arrival, draft);
+            reader::open(connection, welcome, requests, limits, in_flight)
+        });
         // If the requester has given up, the reader is dropped here, which detaches it again.
         drop(attach.reply.send(Ok(reader)));
         // Messages that the last holder left in the queue wait for a reader.
@@ -97,6 +99,7 @@ impl Session {
         position: Option<Position>,
         last_seq: Seq,
         mut arrival: Vec<Arc<SharedFrame>>,
+        draft: Option<Arc<SharedFrame>>,
     ) -> Welcome {
         let unknown_position = position
             .as_ref()
@@ -113,7 +116,6 @@ impl Session {
         }
         let first = self.facts.resumed_frame(self.journal.lease(), last_seq);
         let mut greeting = vec![SharedFrame::new(first)];
-        let draft = self.turn.draft_frame().map(SharedFrame::new);
         if let Some(position) = position.filter(|_| is_known) {
             let catch_up = CatchUp {
                 store: Arc::clone(self.journal.store()),

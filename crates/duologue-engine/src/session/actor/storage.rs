@@ -59,10 +59,9 @@ impl Session {
         } else {
             self.append(entries).await?
         };
+        let outputs = batch.outputs();
         let (deliveries, barriers) = batch.into_deliveries(events);
-        for delivery in deliveries {
-            self.readers.deliver(&delivery);
-        }
+        self.readers.send_outputs(deliveries, outputs);
         for barrier in barriers {
             if barrier.send(()).is_err() {
                 tracing::debug!("a cancelled turn no longer waits for its barrier");

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
+    broadcast::AnswerText,
     budgets::Reservation,
     drafts::DraftGuard,
     error_frames::turn_failure,
@@ -17,7 +18,7 @@ use crate::{
         exit::SessionExit,
         lifecycle::AfterTurn,
         recovery::{OpenTurn, closing_events, open_turn, resumed_mark},
-        turn_slot::{AnswerText, StartedTurn},
+        turn_slot::StartedTurn,
     },
     session_id_hash::SessionIdHash,
     store::StoreError,
@@ -37,21 +38,27 @@ impl Session {
         let id = TurnId(transcript.turns + 1);
         let owner = (self.journal.lease(), self.budget.user());
         let context = Arc::clone(&self.context);
-        let (turn, outputs) = Turn::new(context, owner, id, &message.text, transcript);
+        let (turn, outputs) = Turn::new(
+            context,
+            self.readers.share(),
+            owner,
+            id,
+            &message.text,
+            transcript,
+        );
         let turn = match reservation {
             Some(_) => turn,
             None => turn.unaffordable(),
         };
+        self.readers.start_answer(id, false);
         let cancel = self.spawn_turn(id, turn, origin);
-        let text = Arc::<AnswerText>::default();
         self.turn.fill(StartedTurn {
             id,
             outputs,
             cancel,
             message: Some(message),
             reservation,
-            draft: self.save_drafts_of(id, &text),
-            text,
+            draft: self.save_drafts_of(id),
         });
     }
 
@@ -99,29 +106,35 @@ impl Session {
     fn resume_turn(&mut self, id: TurnId) -> bool {
         let transcript = self.journal.transcript();
         let owner = (self.journal.lease(), self.budget.user());
-        let resumed = Turn::resumed(Arc::clone(&self.context), owner, id, transcript);
+        let resumed = Turn::resumed(
+            Arc::clone(&self.context),
+            self.readers.share(),
+            owner,
+            id,
+            transcript,
+        );
         let Some((turn, outputs)): Option<(Turn, mpsc::Receiver<Output>)> = resumed else {
             return false;
         };
         let reservation = self.budget.begin_unchecked(transcript.tokens);
+        self.readers.start_answer(id, true);
         let cancel = self.spawn_turn(id, turn, &tracing::Span::none());
-        let text = Arc::<AnswerText>::default();
         self.turn.fill(StartedTurn {
             id,
             outputs,
             cancel,
             message: None,
             reservation: Some(reservation),
-            draft: self.save_drafts_of(id, &text),
-            text,
+            draft: self.save_drafts_of(id),
         });
         true
     }
 
     /// Lets the text of a turn be saved while it grows.
-    fn save_drafts_of(&self, id: TurnId, text: &Arc<AnswerText>) -> DraftGuard {
-        let (lease, source) = (self.journal.lease().clone(), Arc::clone(text));
-        self.context.drafts.add(lease, id, source)
+    fn save_drafts_of(&self, id: TurnId) -> DraftGuard {
+        let text = AnswerText::new(self.readers.share(), id);
+        let lease = self.journal.lease().clone();
+        self.context.drafts.add(lease, id, Arc::new(text))
     }
 
     /// Starts a turn's task, with the ids of its session, its turn and the request that caused it in
@@ -149,7 +162,7 @@ impl Session {
         outputs: Vec<Output>,
     ) -> Result<(), SessionExit> {
         let mut batch = Batch::default();
-        let outcome = self.turn.collect(outputs, &mut batch);
+        let outcome = self.turn.collect(outputs, &self.readers, &mut batch);
         let is_over = outcome.is_some();
         if let Some((turn_id, outcome)) = outcome {
             self.finish_turn(turn_id, outcome, &mut batch);
@@ -178,7 +191,7 @@ impl Session {
             let error = turn_failure(code, turn_id, retry_after);
             batch.frame(ServerFrame::Error(error));
         }
-        let answer = self.turn.answer(outcome);
+        let answer = self.turn.answer(outcome, self.readers.finish_answer());
         batch.event(Some(turn_id), EventBody::AssistantMessage(answer));
     }
 
