@@ -13,6 +13,7 @@ mod bench;
 mod browser;
 mod external;
 mod fuzz;
+mod latency;
 mod lines;
 mod outcome;
 mod schema;
@@ -67,6 +68,12 @@ fn run(command: &str, rest: &[String]) -> anyhow::Result<Outcome> {
     );
     if command == "ci" {
         return steps::run_all(&root);
+    }
+    if command == "far" {
+        return latency::far(&root);
+    }
+    if command == "latency" {
+        return latency::latency(&root);
     }
     if command == "settings" {
         return settings::write(&root);

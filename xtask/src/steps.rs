@@ -141,7 +141,9 @@ pub(crate) fn help() -> String {
         writeln!(help, "  {:<12} {}", step.name, step.about)
             .expect("writing to a string cannot fail");
     }
-    help + "  fuzz         run libFuzzer: [TARGET] [--seconds N]\n"
+    help + "  far          run the tests of turns, endings, jobs and limits with a database 20 ms away\n"
+        + "  latency      run all integration tests and torture with a database 0, 20 and 80 ms away\n"
+        + "  fuzz         run libFuzzer: [TARGET] [--seconds N]\n"
         + "  settings     write the table of settings in docs/operations.md\n"
         + "  lines        write the table of sizes in ARCHITECTURE.md\n"
         + "  schema       write schema.sql"

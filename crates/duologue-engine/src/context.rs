@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -25,6 +25,10 @@ use crate::{
     store::{ServerId, Store, spawned::SpawnedStore},
     store_health::StoreHealth,
 };
+
+/// Sessions that are opened at a time. Further ones wait, and have left nothing in the store if their
+/// requesters give up before it is their turn. A store handles this many at once without delay.
+const OPENINGS_MAX: usize = 256;
 
 /// What the engine is built from.
 #[derive(Clone)]
@@ -81,6 +85,8 @@ pub(crate) struct Context {
     pub(crate) budgets: Arc<Budgets>,
     /// The bytes queued between sessions and clients.
     pub(crate) in_flight: Arc<InFlightBytes>,
+    /// Places for sessions that are being opened.
+    pub(crate) openings: Semaphore,
     /// All tasks of sessions, turns and jobs. Shutdown waits for them.
     pub(crate) tasks: TaskTracker,
     /// Cancelled first: no new sessions and turns; sessions are released between turns.
@@ -121,6 +127,7 @@ impl Context {
             limits,
             budgets,
             in_flight,
+            openings: Semaphore::new(OPENINGS_MAX),
             tasks: TaskTracker::new(),
             drain: CancellationToken::new(),
             drain_schedule: OnceLock::new(),

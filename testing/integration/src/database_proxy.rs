@@ -1,21 +1,13 @@
 //! A way to Postgres that can be made slow.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, task::JoinSet};
 
-use crate::postgres::Database;
+use crate::{
+    latency::{Delay, accept, database_delay},
+    postgres::Database,
+};
 
 /// A running proxy. It ends, and cuts its connections, when it is dropped.
 ///
@@ -25,7 +17,7 @@ use crate::postgres::Database;
 pub struct DatabaseProxy {
     database: Database,
     port: u16,
-    delay_ms: Arc<AtomicU64>,
+    delay: Delay,
     _accepting: JoinSet<()>,
 }
 
@@ -35,14 +27,14 @@ impl DatabaseProxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await;
         let listener = listener.expect("there is a free port");
         let own_port = listener.local_addr().expect("it is bound").port();
-        let delay_ms = Arc::new(AtomicU64::new(0));
+        let delay = Delay::new(database_delay());
         let mut accepting = JoinSet::new();
         let target_port = database.cluster().port();
-        accepting.spawn(accept(listener, target_port, Arc::clone(&delay_ms)));
+        accepting.spawn(accept(listener, target_port, delay.clone()));
         Self {
             database,
             port: own_port,
-            delay_ms,
+            delay,
             _accepting: accepting,
         }
     }
@@ -60,45 +52,6 @@ impl DatabaseProxy {
     /// From now on, whatever a client sends is passed on only after `delay`, so that every round
     /// trip takes so much longer.
     pub fn delay(&self, delay: Duration) {
-        let milliseconds = u64::try_from(delay.as_millis()).expect("a delay is short");
-        self.delay_ms.store(milliseconds, Ordering::Relaxed);
+        self.delay.set(delay);
     }
-}
-
-async fn accept(listener: TcpListener, port: u16, delay_ms: Arc<AtomicU64>) {
-    let mut connections = JoinSet::new();
-    while let Ok((client, _)) = listener.accept().await {
-        let delay_ms = Arc::clone(&delay_ms);
-        connections.spawn(async move {
-            // How it ends shows at both its ends.
-            let _ = connect(client, port, &delay_ms).await;
-        });
-        while connections.try_join_next().is_some() {}
-    }
-}
-
-async fn connect(mut client: TcpStream, port: u16, delay_ms: &AtomicU64) -> io::Result<()> {
-    let mut server = TcpStream::connect(("127.0.0.1", port)).await?;
-    let (mut from_client, mut to_client) = client.split();
-    let (mut from_server, mut to_server) = server.split();
-    let requests = async {
-        let mut buffer = vec![0; 64 * 1024];
-        loop {
-            let length = from_client.read(&mut buffer).await?;
-            if length == 0 {
-                return to_server.shutdown().await;
-            }
-            let delay = Duration::from_millis(delay_ms.load(Ordering::Relaxed));
-            if !delay.is_zero() {
-                tokio::time::sleep(delay).await;
-            }
-            to_server.write_all(&buffer[..length]).await?;
-        }
-    };
-    let answers = async {
-        tokio::io::copy(&mut from_server, &mut to_client).await?;
-        to_client.shutdown().await
-    };
-    tokio::try_join!(requests, answers)?;
-    Ok(())
 }

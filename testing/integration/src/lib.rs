@@ -8,10 +8,12 @@
 mod certificates;
 pub mod child;
 pub mod client;
+mod crypto;
 pub mod database_proxy;
 pub mod fault_proxy;
 pub mod issuer;
 mod jwt;
+pub mod latency;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod postgrest;

@@ -66,7 +66,7 @@ impl PgBouncer {
                  server_round_robin = 1\n\
                  server_login_retry = 0.1\n\
                  max_client_conn = 500\n",
-                cluster = cluster.port(),
+                cluster = cluster.server_port(),
                 users = users.display(),
             ),
         )?;

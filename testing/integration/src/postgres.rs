@@ -12,6 +12,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -20,8 +21,9 @@ use tempfile::NamedTempFile;
 use tokio::sync::OnceCell;
 
 use crate::{
-    certificates,
+    DEADLINE, certificates,
     child::{AtOurEnd, Child, find, free_port, our_user_id, run, run_folder, unprivileged},
+    latency::{database_delay, start_proxy},
     store::config,
 };
 
@@ -37,6 +39,8 @@ static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
 #[derive(Debug)]
 pub struct Cluster {
     port: u16,
+    /// Where servers under test reach it.
+    server_port: u16,
     databases_made: AtomicU32,
     /// Those whose tests are over. The next database that is made drops them.
     databases_left: Mutex<Vec<String>>,
@@ -158,6 +162,11 @@ impl Cluster {
         self.port
     }
 
+    /// Where servers under test reach it: behind a proxy if the database is to be far away.
+    pub fn server_port(&self) -> u16 {
+        self.server_port
+    }
+
     async fn make_database(&'static self, template: &str) -> Database {
         let number = self.databases_made.fetch_add(1, Ordering::Relaxed);
         let name = format!("test_{number}");
@@ -195,8 +204,15 @@ impl Cluster {
     async fn start(folder: PathBuf, settings: Vec<String>) -> Result<Self> {
         let port = free_port()?;
         let child = run_postgres(&folder, port, &settings)?;
+        let delay = database_delay();
+        let server_port = if delay.is_zero() {
+            port
+        } else {
+            start_proxy(port, delay)?
+        };
         let cluster = Self {
             port,
+            server_port,
             databases_made: AtomicU32::new(0),
             databases_left: Mutex::default(),
             folder,
@@ -248,15 +264,16 @@ fn copy_initialized(folder: &Path) -> Result<()> {
 }
 
 impl Database {
-    /// The URL for its owner.
+    /// The URL for its owner, as servers under test use it.
     pub fn url(&self) -> String {
-        self.cluster.url(OWNER, &self.name)
+        self.url_at(self.cluster.server_port())
     }
 
     /// The URL for its owner by way of a proxy at `port`.
     pub fn url_at(&self, port: u16) -> String {
         let own = format!(":{}/", self.cluster.port());
-        self.url().replace(&own, &format!(":{port}/"))
+        let url = self.cluster.url(OWNER, &self.name);
+        url.replace(&own, &format!(":{port}/"))
     }
 
     /// The cluster that it is in.
@@ -275,6 +292,22 @@ impl Database {
             .connect(OWNER, &self.name)
             .await
             .expect("connects")
+    }
+
+    /// Reads one column until `is_so` says that the rows are as expected.
+    pub async fn until(&self, query: &'static str, is_so: impl Fn(&[String]) -> bool) {
+        let mut connection = self.connect().await;
+        let asking = async {
+            loop {
+                let rows = sqlx::query_scalar(query).fetch_all(&mut connection).await;
+                if is_so(&rows.expect("the query is right")) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let found = tokio::time::timeout(DEADLINE, asking).await;
+        found.expect("the database comes to be as expected");
     }
 
     /// A connection of a superuser.

@@ -44,7 +44,7 @@ impl PostgRest {
                  server-host = \"127.0.0.1\"\n\
                  server-port = {port}\n\
                  admin-server-port = {admin_port}\n",
-                cluster = database.cluster().port(),
+                cluster = database.cluster().server_port(),
                 name = database.name(),
                 secret = secret.as_str(),
             ),

@@ -19,6 +19,8 @@ use tokio::{
 use crate::{
     DEADLINE,
     child::free_port,
+    latency::database_delay,
+    postgres::{Cluster, Database},
     server::{http, session_until},
 };
 
@@ -32,6 +34,8 @@ pub struct ServerProcess {
     address: SocketAddr,
     folder: TempDir,
     settings: Vec<(String, String)>,
+    /// If its sessions are not in a file.
+    postgres: Option<Database>,
 }
 
 /// Where a server writes its banner and its log.
@@ -107,6 +111,19 @@ impl ServerProcess {
         Self::start_in(folder, settings).await
     }
 
+    /// Starts it on a file, or on Postgres if the environment says that the database is far away.
+    pub async fn start_on_any_store(settings: &[(&str, &str)]) -> Self {
+        if database_delay().is_zero() {
+            return Self::start_with(settings).await;
+        }
+        let database = Cluster::get().await.database().await;
+        let url = database.url();
+        let settings = [settings, &[("DATABASE_URL", url.as_str())]].concat();
+        let mut server = Self::start_with(&settings).await;
+        server.postgres = Some(database);
+        server
+    }
+
     /// Starts it in a folder that holds another's files.
     pub async fn start_in(folder: TempDir, settings: &[(&str, &str)]) -> Self {
         let settings = settings
@@ -135,6 +152,7 @@ impl ServerProcess {
             address,
             folder,
             settings,
+            postgres: None,
         }
     }
 
@@ -180,6 +198,7 @@ impl ServerProcess {
             address,
             folder,
             settings,
+            postgres: None,
         }
     }
 
@@ -290,7 +309,9 @@ impl ServerProcess {
     /// The same, and starts another on the same files.
     pub async fn terminate_and_restart(mut self) -> (Option<i32>, Self) {
         let code = self.stop().await;
-        (code, Self::spawn(self.folder, self.settings).await)
+        let mut next = Self::spawn(self.folder, self.settings).await;
+        next.postgres = self.postgres;
+        (code, next)
     }
 
     /// Sends it a signal, such as `STOP` or `CONT`.
@@ -313,6 +334,9 @@ impl ServerProcess {
 
     /// Reads one column of its database until `is_so` says that the rows are as expected.
     pub async fn database_until(&self, query: &'static str, is_so: impl Fn(&[String]) -> bool) {
+        if let Some(database) = &self.postgres {
+            return database.until(query, is_so).await;
+        }
         let database =
             Connection::open_with_flags(self.database(), OpenFlags::SQLITE_OPEN_READ_ONLY);
         let database = database.expect("the database can be read");

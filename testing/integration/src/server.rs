@@ -12,7 +12,12 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::Client;
+pub use crate::crypto::install_crypto;
+use crate::{
+    client::Client,
+    latency::database_delay,
+    postgres::{Cluster, Database},
+};
 
 /// What a test's server differs in from a user's: nothing it does takes real time.
 const SETTINGS: &[(&str, &str)] = &[
@@ -27,6 +32,10 @@ pub struct ServerBuilder {
     folder: TempDir,
     settings: Vec<(String, String)>,
     echoes: bool,
+    /// Whether the test leaves the choice of a store to the environment.
+    is_store_free: bool,
+    /// The database that was chosen, if it is not a file.
+    database: Option<Database>,
 }
 
 /// A running server. [`TestServer::stop`] it, so that what it leaves behind is checked.
@@ -52,7 +61,26 @@ impl ServerBuilder {
     pub fn without_file(mut self) -> Self {
         self.settings
             .retain(|(name, _)| name != "DUOLOGUE_STORE__URL");
+        self.is_store_free = false;
         self
+    }
+
+    /// Keeps sessions in the file [`TestServer::database`], also where the environment says that the
+    /// database is far away.
+    #[must_use]
+    pub fn on_file(mut self) -> Self {
+        self.is_store_free = false;
+        self
+    }
+
+    /// Moves the server to Postgres if the environment says that the database is far away.
+    async fn choose_store(&mut self) {
+        if self.is_store_free && self.database.is_none() && !database_delay().is_zero() {
+            let database = Cluster::get().await.database().await;
+            let setting = ("DUOLOGUE_STORE__URL".to_owned(), database.url());
+            self.settings.push(setting);
+            self.database = Some(database);
+        }
     }
 
     /// Gives it the route `/testing/echo`, a WebSocket that sends back what it gets.
@@ -85,8 +113,9 @@ impl ServerBuilder {
         clippy::disallowed_methods,
         reason = "`TestServer::stop` waits for the task"
     )]
-    pub async fn try_start(self) -> Result<TestServer, StartError> {
+    pub async fn try_start(mut self) -> Result<TestServer, StartError> {
         install_crypto();
+        self.choose_store().await;
         let mut application = Application::build(&self.config()).await?;
         if self.echoes {
             application = application.with_echo();
@@ -113,6 +142,8 @@ impl TestServer {
             folder,
             settings: Vec::new(),
             echoes: false,
+            is_store_free: true,
+            database: None,
         };
         SETTINGS
             .iter()
@@ -212,9 +243,4 @@ pub fn http() -> reqwest::Client {
         .no_proxy()
         .build()
         .expect("the client's settings are right")
-}
-
-/// Chooses the one crypto library for all TLS of the process. Repeating it changes nothing.
-pub fn install_crypto() {
-    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
 }

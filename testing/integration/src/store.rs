@@ -6,7 +6,7 @@ use duologue_engine::store::{Store, operators::OperatorStore};
 use duologue_store::StoreConfig;
 use tempfile::TempDir;
 
-use crate::server::install_crypto;
+use crate::crypto::install_crypto;
 
 /// A store, and what it stands on.
 pub struct OpenStore<Ground> {

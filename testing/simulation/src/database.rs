@@ -7,10 +7,12 @@
 mod connection;
 mod ledger;
 mod mutated_store;
+mod pool;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -28,6 +30,15 @@ use crate::{
 
 use self::mutated_store::MutatedStore;
 pub(crate) use self::{connection::Connection, ledger::Ledger};
+
+/// What a server's way to the database is like as long as nothing is wrong.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link {
+    /// How long a round trip takes.
+    pub(crate) round_trip: Duration,
+    /// How many operations of a server are under way at a time.
+    pub(crate) connections: usize,
+}
 
 /// How ill the database is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,6 +60,8 @@ pub(crate) struct Database {
     clock: ClockHandle,
     time: Time,
     trace: Trace,
+    link: Link,
+    mutant: Option<Mutant>,
     state: Mutex<State>,
 }
 
@@ -59,6 +72,8 @@ struct State {
     /// Servers that cannot reach it.
     cut_off: BTreeSet<String>,
     ledger: Ledger,
+    /// When a write failed by chance.
+    failures: Vec<Duration>,
 }
 
 impl fmt::Debug for Database {
@@ -73,7 +88,7 @@ impl Database {
         clock: ClockHandle,
         time: Time,
         trace: Trace,
-        seed: u64,
+        (link, seed): (Link, u64),
     ) -> Arc<Self> {
         let memory = Arc::new(MemoryStore::new());
         let sound: Arc<dyn Store> = Arc::<MemoryStore>::clone(&memory);
@@ -86,12 +101,15 @@ impl Database {
             clock,
             time,
             trace,
+            link,
+            mutant,
             state: Mutex::new(State {
                 rng: Rng::with_seed(seed),
                 faults: Faults::default(),
                 is_down: false,
                 cut_off: BTreeSet::new(),
                 ledger: Ledger::default(),
+                failures: Vec::new(),
             }),
         })
     }
@@ -119,6 +137,12 @@ impl Database {
     /// Gives it back to one server.
     pub(crate) fn reconnect(&self, server: &str) {
         self.state().cut_off.remove(server);
+    }
+
+    /// Whether a write failed by chance in a span of time.
+    pub(crate) fn has_failed(&self, span: Range<Duration>) -> bool {
+        let state = self.state();
+        state.failures.iter().any(|at| span.contains(at))
     }
 
     /// Looks at what it has seen.

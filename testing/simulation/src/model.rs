@@ -158,6 +158,8 @@ impl State {
             steps.push(Step::Wait(self.millis(pause.clone())));
             steps.push(Step::Say(format!("piece {piece}, ")));
         }
+        // The end comes after the last piece, which is shown at once, and not together with it.
+        steps.push(Step::Wait(self.millis(20..200)));
         if !has_called && self.rng.u32(0..4) == 0 {
             steps.push(Step::Call);
         } else {

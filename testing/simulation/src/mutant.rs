@@ -23,6 +23,8 @@ pub enum Mutant {
     ReadsOneTooFar,
     /// A user that asks for a session becomes its owner.
     IgnoresOwners,
+    /// An operation that its session does not poll keeps its connection to the database.
+    HoldsConnectionsUnpolled,
     /// Clients do not resume: each connection continues where the server is, whatever was missed.
     SkipsGaps,
     /// Clients leave one piece of each answer out.
@@ -31,7 +33,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::AcknowledgesBeforeCommit,
         Self::RepeatsWrites,
         Self::ForgetsMessageIds,
@@ -40,6 +42,7 @@ impl Mutant {
         Self::IgnoresGrace,
         Self::ReadsOneTooFar,
         Self::IgnoresOwners,
+        Self::HoldsConnectionsUnpolled,
         Self::SkipsGaps,
         Self::SkipsTokens,
     ];

@@ -23,15 +23,30 @@ use crate::{
 /// The longest that messages are held back. What arrives after may be that old.
 pub(crate) const HOLD_MAX: Duration = Duration::from_secs(1);
 
-/// When the database, or all servers, were away: from and until.
+/// Times at which something was wrong: from and until.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Outages(Vec<(Duration, Duration)>);
+pub(crate) struct Spans {
+    over: Vec<(Duration, Duration)>,
+    since: Option<Duration>,
+}
 
-impl Outages {
-    /// How much of a span of time there was no outage.
+impl Spans {
+    /// Whether it is wrong at `now`.
+    fn record(&mut self, is_wrong: bool, now: Duration) {
+        match (is_wrong, self.since) {
+            (true, None) => self.since = Some(now),
+            (false, Some(since)) => {
+                self.over.push((since, now));
+                self.since = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// How much of a span of time nothing was wrong.
     pub(crate) fn available(&self, from: Duration, until: Duration) -> Duration {
         let away: Duration = self
-            .0
+            .over
             .iter()
             .map(|(start, end)| (*end).min(until).saturating_sub((*start).max(from)))
             .sum();
@@ -67,8 +82,8 @@ pub(crate) struct SimulatedNemesis {
     next_at: Duration,
     /// What is broken, and when it is repaired.
     damages: BTreeMap<Damage, Duration>,
-    away_since: Option<Duration>,
-    outages: Outages,
+    outages: Spans,
+    disturbances: Spans,
 }
 
 impl SimulatedNemesis {
@@ -86,10 +101,10 @@ impl SimulatedNemesis {
             database,
             faults: plan.faults,
             trace,
-            next_at: Duration::from_secs(2),
+            next_at: plan.turbulent_from,
             damages: BTreeMap::new(),
-            away_since: None,
-            outages: Outages::default(),
+            outages: Spans::default(),
+            disturbances: Spans::default(),
         }
     }
 
@@ -115,22 +130,21 @@ impl SimulatedNemesis {
     }
 
     /// When nothing could have been done for a client. Ongoing outages count until `now`.
-    pub(crate) fn outages(&self) -> Outages {
+    pub(crate) fn outages(&self) -> Spans {
         self.outages.clone()
+    }
+
+    /// When anything was broken.
+    pub(crate) fn disturbances(&self) -> Spans {
+        self.disturbances.clone()
     }
 
     fn watch(&mut self, sim: &mut Sim<'_>, now: Duration) {
         let mut servers = 0..self.hosts.len();
         let is_any_up = servers.any(|server| sim.is_host_running(server_name(server)));
         let is_away = self.database.is_down() || !is_any_up;
-        match (is_away, self.away_since) {
-            (true, None) => self.away_since = Some(now),
-            (false, Some(since)) => {
-                self.outages.0.push((since, now));
-                self.away_since = None;
-            }
-            _ => {}
-        }
+        self.outages.record(is_away, now);
+        self.disturbances.record(!self.damages.is_empty(), now);
     }
 
     fn harm(&mut self, sim: &mut Sim<'_>, now: Duration) {

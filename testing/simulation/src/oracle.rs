@@ -1,6 +1,7 @@
 //! What must be true at the end: the logs, the rows, and what the clients received, together.
 
 mod ending;
+mod punctuality;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,6 +39,7 @@ pub(crate) fn judge(world: &World) {
         problems.extend(rest(kept));
         problems.extend(isolation(kept));
         problems.extend(ending::problems(world, &kept.session_id, known));
+        problems.extend(punctuality::problems(world, known));
         problems.extend(known.into_iter().flat_map(|known| received(kept, known)));
         for problem in problems {
             world.trace.violation(kept.session_id.as_str(), &problem);

@@ -6,10 +6,16 @@ use duologue_observer::canary;
 use duologue_protocol::{SessionId, UserId};
 use fastrand::Rng;
 
-use crate::database::Faults;
+use crate::database::{Faults, Link};
 
 /// How long things go wrong.
 pub(crate) const TURBULENCE: Duration = Duration::from_secs(40);
+
+/// How long nothing goes wrong in a run that begins calmly.
+const CALM: Duration = Duration::from_secs(20);
+
+/// Round trips to the database: on the same machine, in the same region, and far away.
+const ROUND_TRIPS_MS: [u64; 3] = [0, 20, 80];
 
 /// How a client behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +68,9 @@ pub(crate) struct Plan {
     /// The conversations of each client.
     pub(crate) clients: Vec<Vec<Talk>>,
     pub(crate) faults: Faults,
+    pub(crate) link: Link,
+    /// When things begin to go wrong.
+    pub(crate) turbulent_from: Duration,
     pub(crate) latency_max: Duration,
     pub(crate) nemesis_seed: u64,
     pub(crate) database_seed: u64,
@@ -103,17 +112,30 @@ impl Plan {
             lost_per_mille: rng.u32(0..per_mille_max),
             delay_ms_max: rng.u64(0..20),
         };
-        Self {
+        let mut plan = Self {
             servers,
             clients,
             faults,
+            turbulent_from: Duration::from_secs(2),
             latency_max: Duration::from_millis(rng.u64(10..80)),
             nemesis_seed: rng.u64(..),
             database_seed: rng.u64(..),
             model_seed: rng.u64(..),
             tools_seed: rng.u64(..),
             network_seed: rng.u64(..),
+            link: Link {
+                round_trip: Duration::from_millis(
+                    ROUND_TRIPS_MS[rng.usize(0..ROUND_TRIPS_MS.len())],
+                ),
+                connections: rng.usize(1..=3),
+            },
+        };
+        // In some runs nothing goes wrong at first: there, nothing may be late.
+        if rng.u32(0..3) == 0 {
+            plan.turbulent_from = CALM;
+            plan.faults = Faults::default();
         }
+        plan
     }
 }
 

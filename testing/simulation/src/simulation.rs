@@ -53,7 +53,7 @@ pub fn run(seed: u64, mutant: Option<Mutant>) -> Outcome {
         clock.handle(),
         time.clone(),
         trace.clone(),
-        plan.database_seed,
+        (plan.link, plan.database_seed),
     );
     let model = Model::new(trace.clone(), plan.model_seed);
     let look = Look::new(plan.tools_seed);
@@ -108,6 +108,7 @@ pub fn run(seed: u64, mutant: Option<Mutant>) -> Outcome {
         model,
         look,
         outages: nemesis.outages(),
+        disturbances: nemesis.disturbances(),
     };
     oracle::judge(&world);
     Outcome { seed, trace }

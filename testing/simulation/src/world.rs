@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    client::Clients, database::Database, model::Model, nemesis::Outages, tools::Look, trace::Trace,
+    client::Clients, database::Database, model::Model, nemesis::Spans, tools::Look, trace::Trace,
 };
 
 /// What is left when a run is over.
@@ -13,5 +13,8 @@ pub(crate) struct World {
     pub(crate) database: Arc<Database>,
     pub(crate) model: Model,
     pub(crate) look: Arc<Look>,
-    pub(crate) outages: Outages,
+    /// When nothing could have been done for a client.
+    pub(crate) outages: Spans,
+    /// When anything was broken.
+    pub(crate) disturbances: Spans,
 }

@@ -46,6 +46,7 @@ finds! {
     a_session_that_is_ended_before_its_grace_is_found: IgnoresGrace;
     a_log_that_is_read_with_a_gap_is_found: ReadsOneTooFar;
     a_session_that_lets_others_in_is_found: IgnoresOwners;
+    a_connection_that_nobody_polls_is_found: HoldsConnectionsUnpolled by "after its last piece";
     // By what the simulation itself checks, since the client does not.
     a_client_that_skips_a_gap_is_found: SkipsGaps by "follows event";
     a_client_that_skips_a_piece_of_an_answer_is_found: SkipsTokens by "comes in place of 2";

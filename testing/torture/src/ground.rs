@@ -51,7 +51,7 @@ impl Ground {
             }
             StoreKind::Postgres => {
                 let database = Cluster::of_its_own("torture").await.database().await;
-                let port = database.cluster().port();
+                let port = database.cluster().server_port();
                 let link = Link::start(Some(([127, 0, 0, 1], port).into())).await?;
                 Ok(Self::Postgres { database, link })
             }

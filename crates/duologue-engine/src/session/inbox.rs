@@ -112,7 +112,8 @@ pub(crate) struct SessionHandle(mpsc::Sender<Command>);
 /// The receiving end, owned by the session's task.
 pub(super) struct Inbox {
     commands: mpsc::Receiver<Command>,
-    /// Commands that were received during an outage and are handled after it.
+    /// Commands that were received while the session was being opened, or during an outage, and are
+    /// handled after it.
     deferred: VecDeque<Command>,
     /// For the readers to come.
     sender: mpsc::WeakSender<Command>,
@@ -214,6 +215,35 @@ impl Inbox {
         }
     }
 
+    /// For a session that is not open yet: waits until everyone who requested it has given up. Safe to
+    /// cancel.
+    pub(super) async fn abandoned(&mut self) {
+        // The first request is sent right after the task was started.
+        while self.deferred.is_empty() {
+            let Some(command) = self.receive().await else {
+                return;
+            };
+            self.deferred.push_back(command);
+        }
+        while self.is_wanted() {
+            if let Some(Command::Attach(attach)) = self.deferred.front_mut() {
+                attach.reply.closed().await;
+            }
+        }
+    }
+
+    /// For a session that has no reader yet: whether someone still waits for it.
+    pub(super) fn is_wanted(&mut self) -> bool {
+        while let Ok(command) = self.commands.try_recv() {
+            self.deferred.push_back(command);
+        }
+        // Without a reader there are no other commands.
+        self.deferred.retain(
+            |command| matches!(command, Command::Attach(attach) if !attach.reply.is_closed()),
+        );
+        !self.deferred.is_empty()
+    }
+
     /// A place for one more reader, with room for its departure.
     pub(super) fn reader_slot(&self) -> Result<ReaderSlot, AttachError> {
         let commands = self.sender.upgrade().ok_or(AttachError::Gone)?;
@@ -229,7 +259,8 @@ impl Inbox {
     /// Accepts no more commands, and returns the next one that is left.
     pub(super) fn drain(&mut self) -> Option<Command> {
         self.commands.close();
-        self.commands.try_recv().ok()
+        let deferred = self.deferred.pop_front();
+        deferred.or_else(|| self.commands.try_recv().ok())
     }
 
     /// Accepts no more commands, and refuses to attach readers. A `Detach` has no effect any more.

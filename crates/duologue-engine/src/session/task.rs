@@ -9,7 +9,7 @@ use crate::{
     session::{
         actor::Session,
         inbox::{self, AttachError, Inbox, SessionHandle},
-        recovery::{Opening, open},
+        recovery::{OpenedSession, Opening, open},
     },
     session_id_hash::SessionIdHash,
 };
@@ -34,7 +34,7 @@ pub(crate) fn spawn<E: Send>(
 }
 
 async fn run(context: Arc<Context>, opening: Opening, mut inbox: Inbox) {
-    match Box::pin(open(&context, opening)).await {
+    match Box::pin(open_in_turn(&context, opening, &mut inbox)).await {
         Err(error) => {
             if let AttachError::Store(error) = &error {
                 tracing::warn!(
@@ -49,4 +49,24 @@ async fn run(context: Arc<Context>, opening: Opening, mut inbox: Inbox) {
             Session::new(context, opened, inbox).live().await;
         }
     }
+}
+
+/// Opens a session, one of a limited number at a time. If everyone who requested it has given up
+/// before it is its turn, the store is not asked for it.
+async fn open_in_turn(
+    context: &Arc<Context>,
+    opening: Opening,
+    inbox: &mut Inbox,
+) -> Result<OpenedSession, AttachError> {
+    let _slot = match opening {
+        // It is claimed already.
+        Opening::Lapsed(_) => None,
+        Opening::Requested(..) => Some(tokio::select! {
+            biased;
+            () = context.drain.cancelled() => return Err(AttachError::ShuttingDown),
+            () = inbox.abandoned() => return Err(AttachError::Gone),
+            slot = context.openings.acquire() => slot.expect("the semaphore is never closed"),
+        }),
+    };
+    open(context, opening).await
 }

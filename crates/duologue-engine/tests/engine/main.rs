@@ -17,6 +17,7 @@ mod logs;
 mod messages;
 mod mid_answer;
 mod model_tools;
+mod opening;
 mod outage;
 mod queue;
 mod readers;

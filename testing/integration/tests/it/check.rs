@@ -142,7 +142,7 @@ async fn a_model_is_found_or_its_neighbours_are_named() {
 /// A server's own file is no failure, and a look does not disturb the server.
 #[tokio::test]
 async fn a_file_that_is_being_served_is_left_alone() {
-    let server = TestServer::start().await;
+    let server = TestServer::builder().on_file().start().await;
     let file = format!("sqlite:{}", server.database().display());
     let (table, failures) = look(&[("DUOLOGUE_STORE__URL", &file)]).await;
     assert_eq!(failures, 0, "{table}");

@@ -16,7 +16,7 @@ async fn two_hundred_answers_are_completed_or_interrupted_and_no_session_ends() 
         // All come at once, and a machine that runs tests has other things to do.
         ("DUOLOGUE_SESSION__ATTACH_TIMEOUT", "25s"),
     ];
-    let server = ServerProcess::start_with(&settings).await;
+    let server = ServerProcess::start_on_any_store(&settings).await;
     let mut clients = join_all((0..SESSIONS).map(async |number| {
         let query = "?user_id=alice";
         let mut client = Client::open(&server.socket_url(&format!("s{number}"), query)).await;

@@ -32,6 +32,8 @@ pub(crate) struct Knowledge {
     pub(crate) acknowledged: BTreeSet<Message>,
     /// When a client received something from the server, so that it was attached just before.
     pub(crate) attached: BTreeSet<Duration>,
+    /// When a tab received the last piece of an answer that was complete, and when its `done`.
+    pub(crate) ends: Vec<(Duration, Duration)>,
     /// The events that each tab received.
     pub(crate) views: Vec<(String, BTreeMap<u64, String>)>,
 }

@@ -45,6 +45,8 @@ pub(super) struct Tab {
     home: Arc<Mutex<usize>>,
     rng: Rng,
     client: ObservedClient<SimulatedTransport>,
+    /// When the last piece of an answer came, on this connection.
+    last_token_at: Option<Duration>,
     /// Not to connect before.
     connect_at: Instant,
     /// Whether the client cannot continue, which is a broken promise.
@@ -92,6 +94,7 @@ impl Tab {
             home,
             rng,
             client,
+            last_token_at: None,
             connect_at: Instant::now(),
             has_given_up: false,
         }
@@ -124,6 +127,7 @@ impl Tab {
         self.client
             .set_address(address(server, &self.talk, &self.talk));
         let after = self.client.view().last_seq();
+        self.last_token_at = None;
         match self.client.connect().await {
             Ok(()) => {
                 self.record(&format!("connected to {name} after {after}"));
@@ -202,6 +206,7 @@ impl Tab {
             Observation::Frame(frame) => {
                 self.attached();
                 self.record_frame(&frame);
+                self.measure(&frame);
                 Incoming::Frame(frame)
             }
             Observation::Lost(lost) => {
@@ -222,6 +227,25 @@ impl Tab {
             self.shared.learn(&self.talk.session_id, |known| {
                 known.attached.insert(now);
             });
+        }
+    }
+
+    /// Records how long after its last piece an answer ended. Those that do not always read cannot tell.
+    fn measure(&mut self, frame: &Value) {
+        let now = self.shared.time.now();
+        match frame["type"].as_str() {
+            Some("token") => self.last_token_at = Some(now),
+            Some("done") => {
+                let reads = !matches!(self.talk.character, Character::Slow | Character::Hostile);
+                let last_token_at = self.last_token_at.take();
+                if let Some(at) =
+                    last_token_at.filter(|_| reads && frame["finish_reason"] == "stop")
+                {
+                    self.shared
+                        .learn(&self.talk.session_id, |known| known.ends.push((at, now)));
+                }
+            }
+            _ => {}
         }
     }
 

@@ -8,10 +8,11 @@ use duologue_engine::store::{
     SessionRecord, SessionStore, Store, StoreError,
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::join_all};
 use tokio::time::sleep;
 
-use super::{Database, Ledger, Outcome};
+use super::{Database, Ledger, Outcome, pool::Pool};
+use crate::mutant::Mutant;
 
 /// How long a server waits for a database that it cannot reach.
 const TIMEOUT: Duration = Duration::from_millis(300);
@@ -19,6 +20,7 @@ const TIMEOUT: Duration = Duration::from_millis(300);
 /// A store that reaches the database as well as its server does.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    pool: Pool,
     database: Arc<Database>,
     server: String,
 }
@@ -33,6 +35,7 @@ enum Kind {
 impl Connection {
     pub(crate) fn new(database: Arc<Database>, server: &str) -> Self {
         Self {
+            pool: Pool::new(database.link.connections),
             database,
             server: server.to_owned(),
         }
@@ -53,14 +56,17 @@ impl Connection {
                 .trace
                 .note(&self.server, &format!("{name}: {what}"));
         };
+        let _connection = self.pool.connection().await?;
         let plan = database.state().plan_call();
-        sleep(plan.there).await;
+        let one_way = database.link.round_trip / 2;
+        sleep(one_way + plan.there).await;
         if !database.reaches(&self.server) {
             sleep(TIMEOUT).await;
             return Err(unavailable("the database cannot be reached"));
         }
         if kind == Kind::Write && plan.outcome == Outcome::Refused {
             tell("refused");
+            self.failed();
             return Err(unavailable("the simulation made this write fail"));
         }
         let result = {
@@ -72,13 +78,19 @@ impl Connection {
             let now = database.time.now();
             note(&mut database.state().ledger, value, now);
         }
-        sleep(plan.back).await;
+        sleep(plan.back + one_way).await;
         let is_lost = kind == Kind::Write && plan.outcome == Outcome::Lost;
         if is_lost || !database.reaches(&self.server) {
             tell("done, but the answer is lost");
+            self.failed();
             return Err(unavailable("the answer was lost"));
         }
         result
+    }
+
+    fn failed(&self) {
+        let now = self.database.time.now();
+        self.database.state().failures.push(now);
     }
 }
 
@@ -129,7 +141,10 @@ impl SessionStore for Connection {
         let note = |ledger: &mut Ledger, (): &(), at| {
             ledger.appended(&lease.session_id, events, at);
         };
-        self.call(Kind::Write, "append", operation, note).await
+        self.pool.append_started(&lease.session_id);
+        let result = self.call(Kind::Write, "append", operation, note).await;
+        self.pool.append_returned(&lease.session_id, &result);
+        result
     }
 
     async fn end(
@@ -150,6 +165,13 @@ impl SessionStore for Connection {
     }
 
     async fn save_drafts(&self, drafts: &[(Lease, Draft)]) -> Result<Vec<Lease>, StoreError> {
+        if self.database.mutant == Some(Mutant::HoldsConnectionsUnpolled) {
+            // As if each session saved its own draft.
+            let round_trip = self.database.link.round_trip;
+            let leases = drafts.iter().map(|(lease, _)| &lease.session_id);
+            let held = leases.map(|session_id| self.pool.hold_unpolled(session_id, round_trip));
+            join_all(held.collect::<Vec<_>>()).await;
+        }
         let operation = self.database.store.save_drafts(drafts);
         self.call(Kind::Write, "save_drafts", operation, nothing)
             .await
