@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Result;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 use crate::{
     script::Script,
@@ -36,28 +36,34 @@ impl Crowd {
         Self { sessions, faults }
     }
 
-    /// Lets every session have its turns. Those that fail are left out afterwards.
+    /// Lets every session have its turns. Those that fail are left out afterwards. A session whose turns are
+    /// over waits for the others, and answers pings meanwhile.
     pub(crate) async fn turns(&mut self, turns: u32, script: Script, stagger: Duration) {
         let count = u32::try_from(self.sessions.len()).expect("sessions are few");
         let started = Instant::now();
         let mut running = JoinSet::new();
+        let all_over = watch::Sender::new(0);
         for (index, mut session) in self.sessions.drain(..).enumerate() {
             let index = u32::try_from(index).expect("sessions are few");
             let begins = started + stagger * index / count;
+            let all_over = all_over.clone();
             running.spawn(async move {
                 tokio::time::sleep_until(begins).await;
-                for _ in 0..turns {
-                    session.turn(script).await?;
+                let had = session.turns(turns, script).await;
+                // Only the last one wakes the others.
+                all_over.send_if_modified(|over| {
+                    *over += 1;
+                    *over == count
+                });
+                had?;
+                let mut over = all_over.subscribe();
+                tokio::select! {
+                    _ = over.wait_for(|over| *over == count) => Ok(session),
+                    error = session.idle() => Err(error),
                 }
-                anyhow::Ok(session)
             });
         }
-        while let Some(session) = running.join_next().await {
-            match session.expect("a client does not panic") {
-                Ok(session) => self.sessions.push(session),
-                Err(error) => self.fault(&error),
-            }
-        }
+        self.collect(running).await;
     }
 
     /// Lets every session wait, and answer pings.
@@ -72,6 +78,10 @@ impl Crowd {
                 }
             });
         }
+        self.collect(running).await;
+    }
+
+    async fn collect(&mut self, mut running: JoinSet<Result<Session>>) {
         while let Some(session) = running.join_next().await {
             match session.expect("a client does not panic") {
                 Ok(session) => self.sessions.push(session),

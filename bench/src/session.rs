@@ -153,6 +153,14 @@ impl Session {
         Ok(())
     }
 
+    /// Has so many turns, one after the other.
+    pub(crate) async fn turns(&mut self, turns: u32, script: Script) -> Result<()> {
+        for _ in 0..turns {
+            self.turn(script).await?;
+        }
+        Ok(())
+    }
+
     /// Reads, and so answers pings, until the future is dropped or the connection fails.
     pub(crate) async fn idle(&mut self) -> anyhow::Error {
         loop {
