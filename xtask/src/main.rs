@@ -69,9 +69,6 @@ fn run(command: &str, rest: &[String]) -> anyhow::Result<Outcome> {
     if command == "ci" {
         return steps::run_all(&root);
     }
-    if command == "far" {
-        return latency::far(&root);
-    }
     if command == "latency" {
         return latency::latency(&root);
     }

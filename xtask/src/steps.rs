@@ -10,6 +10,7 @@ use std::{
 use crate::{
     autobahn, bench, browser,
     external::{cargo, failure_message, run},
+    latency,
     outcome::Outcome,
     setup, simulate, tidy,
 };
@@ -58,6 +59,11 @@ pub(crate) const ALL: &[Step] = &[
         name: "test",
         about: "run all tests, on all databases",
         run: |root| done(&mut cargo(root, "test --workspace")),
+    },
+    Step {
+        name: "far",
+        about: "run the tests of turns, endings, jobs and limits with a database 20 ms away",
+        run: latency::far,
     },
     Step {
         name: "autobahn",
@@ -141,8 +147,7 @@ pub(crate) fn help() -> String {
         writeln!(help, "  {:<12} {}", step.name, step.about)
             .expect("writing to a string cannot fail");
     }
-    help + "  far          run the tests of turns, endings, jobs and limits with a database 20 ms away\n"
-        + "  latency      run all integration tests and torture with a database 0, 20 and 80 ms away\n"
+    help + "  latency      run all integration tests and torture with a database 0, 20 and 80 ms away\n"
         + "  fuzz         run libFuzzer: [TARGET] [--seconds N]\n"
         + "  settings     write the table of settings in docs/operations.md\n"
         + "  lines        write the table of sizes in ARCHITECTURE.md\n"
