@@ -10,6 +10,7 @@ mod event;
 mod id;
 mod received;
 mod server_frame;
+mod stored_payload;
 mod text_pieces;
 mod token_frames;
 
@@ -19,9 +20,9 @@ pub use crate::{
     description::{FrameDescription, FrameKind},
     event::{
         AssistantMessage, ClientConnected, ClientDisconnected, DisconnectReason, EndReason, Event,
-        EventBody, FinishReason, FollowUp, Imported, MessageQueued, PayloadError, Routed,
-        SessionEnded, SessionStarted, SessionSummarized, SummaryStatus, ToolCall, ToolOutcome,
-        ToolResult, Usage, UserMessage,
+        EventBody, FinishReason, FollowUp, Imported, MessageQueued, Routed, SessionEnded,
+        SessionStarted, SessionSummarized, SummaryStatus, ToolCall, ToolOutcome, ToolResult, Usage,
+        UserMessage,
     },
     id::{CallId, ConnectionId, IdError, LogId, MessageId, Seq, SessionId, TurnId, UserId},
     received::{ReadError, Received},
@@ -29,6 +30,7 @@ pub use crate::{
         DegradedReason, END_OF_RESPONSE, ErrorFrame, GoAwayReason, Role, ServerFrame,
         SessionOpened, TextFrames,
     },
+    stored_payload::PayloadError,
     text_pieces::TextPieces,
     token_frames::TokenFrames,
 };
