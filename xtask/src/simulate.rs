@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Seeds that CI runs. They are always the same, so CI is deterministic; other seeds are for long runs.
-const SEEDS: &str = "300";
+const SEEDS: &str = "150";
 
 /// Runs the simulation. Without arguments, as CI does; `--seeds N`, `--from SEED` and `--seed SEED`
 /// choose other seeds.

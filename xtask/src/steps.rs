@@ -77,7 +77,7 @@ pub(crate) const ALL: &[Step] = &[
     },
     Step {
         name: "simulate",
-        about: "run 300 seeds of the simulation; arguments: --seeds N --from S, or --seed S",
+        about: "run 150 seeds of the simulation; arguments: --seeds N --from S, or --seed S",
         run: |root| simulate::simulate(root, &[]),
     },
     Step {
