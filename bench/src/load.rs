@@ -85,14 +85,14 @@ impl Crowd {
         while let Some(session) = running.join_next().await {
             match session.expect("a client does not panic") {
                 Ok(session) => self.sessions.push(session),
-                Err(error) => self.fault(&error),
+                Err(error) => count_fault(&mut self.faults, &error),
             }
         }
     }
+}
 
-    fn fault(&mut self, error: &anyhow::Error) {
-        *self.faults.entry(format!("{error:#}")).or_default() += 1;
-    }
+fn count_fault(faults: &mut Faults, error: &anyhow::Error) {
+    *faults.entry(format!("{error:#}")).or_default() += 1;
 }
 
 /// Lets so many sessions come, have one short turn and go, some of them at once.
@@ -119,7 +119,7 @@ async fn run_all<T: Send + 'static, F: Future<Output = Result<T>> + Send + 'stat
         };
         match ended.expect("a client does not panic") {
             Ok(result) => results.push(result),
-            Err(error) => *faults.entry(format!("{error:#}")).or_default() += 1,
+            Err(error) => count_fault(&mut faults, &error),
         }
     }
 }

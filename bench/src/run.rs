@@ -62,7 +62,23 @@ struct Clocks {
     database: Option<Duration>,
 }
 
+/// What passed on all clocks between two moments.
+struct Elapsed {
+    time: Duration,
+    server: Duration,
+    database: Option<Duration>,
+}
+
 impl Clocks {
+    fn since(&self, before: &Self) -> Elapsed {
+        let database = self.database.zip(before.database);
+        Elapsed {
+            time: self.at - before.at,
+            server: self.server.saturating_sub(before.server),
+            database: database.map(|(after, before)| after.saturating_sub(before)),
+        }
+    }
+
     fn read(running: &Running, around: &Surroundings) -> Result<Self> {
         let database = if running.uses_postgres() {
             Some(around.cluster()?.cpu()?)
@@ -166,13 +182,10 @@ impl Outcome {
     }
 
     fn clock(&mut self, before: &Clocks, running: &Running, around: &Surroundings) -> Result<()> {
-        let after = Clocks::read(running, around)?;
-        self.elapsed = after.at - before.at;
-        self.server_cpu = after.server.saturating_sub(before.server);
-        self.database_cpu = after
-            .database
-            .zip(before.database)
-            .map(|(after, before)| after.saturating_sub(before));
+        let elapsed = Clocks::read(running, around)?.since(before);
+        self.elapsed = elapsed.time;
+        self.server_cpu = elapsed.server;
+        self.database_cpu = elapsed.database;
         Ok(())
     }
 
@@ -284,16 +297,12 @@ async fn measure_idle(
         let memory = machine::memory(running.process.id())?;
         let before = Clocks::read(running, around)?;
         tokio::time::sleep(window).await;
-        let after = Clocks::read(running, around)?;
-        let seconds = (after.at - before.at).as_secs_f64();
-        let database = after.database.zip(before.database);
-        let database = database.map_or(Duration::ZERO, |(after, before)| {
-            after.saturating_sub(before)
-        });
+        let elapsed = Clocks::read(running, around)?.since(&before);
+        let seconds = elapsed.time.as_secs_f64();
         anyhow::Ok(Measured {
             memory,
-            cpu: after.server.saturating_sub(before.server).as_secs_f64() / seconds,
-            database_cpu: database.as_secs_f64() / seconds,
+            cpu: elapsed.server.as_secs_f64() / seconds,
+            database_cpu: elapsed.database.unwrap_or_default().as_secs_f64() / seconds,
         })
     };
     // The clients stay a little longer than the clocks are read.
