@@ -21,9 +21,9 @@ use duologue_protocol::{
 use tokio::time::Instant;
 
 use crate::{
-    drafts::DraftSource,
     lock::lock,
     reader::{Delivery, ReaderSink},
+    store::Draft,
 };
 
 /// See the module.
@@ -55,6 +55,8 @@ struct Answer {
 pub(crate) struct FinishedAnswer {
     pub(crate) text: String,
     pub(crate) time_to_first_token: Option<Duration>,
+    /// From the turn's start to its end.
+    pub(crate) duration: Duration,
 }
 
 /// What the session has sent of a turn's outputs.
@@ -148,6 +150,7 @@ impl Broadcast {
         answer.map_or_else(FinishedAnswer::default, |answer| FinishedAnswer {
             text: answer.text,
             time_to_first_token: answer.time_to_first_token,
+            duration: answer.started.elapsed(),
         })
     }
 }
@@ -230,7 +233,7 @@ impl Broadcast {
 }
 
 /// The text of one turn's answer, to be saved while it grows.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct AnswerText {
     broadcast: Arc<Broadcast>,
     turn_id: TurnId,
@@ -240,14 +243,20 @@ impl AnswerText {
     pub(crate) fn new(broadcast: Arc<Broadcast>, turn_id: TurnId) -> Self {
         Self { broadcast, turn_id }
     }
-}
 
-impl DraftSource for AnswerText {
-    fn text_beyond(&self, bytes: usize) -> Option<String> {
+    pub(crate) fn turn_id(&self) -> TurnId {
+        self.turn_id
+    }
+
+    /// The text so far, if it is longer than `bytes`. Texts only grow.
+    pub(crate) fn draft_beyond(&self, bytes: usize) -> Option<Draft> {
         let state = lock(&self.broadcast.0);
         let answer = state.answer.as_ref()?;
         let has_grown = answer.turn_id == self.turn_id && answer.text.len() > bytes;
-        has_grown.then(|| answer.text.clone())
+        has_grown.then(|| Draft {
+            turn_id: self.turn_id,
+            text: answer.text.clone(),
+        })
     }
 }
 

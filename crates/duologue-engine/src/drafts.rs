@@ -14,20 +14,14 @@ use std::{
     time::Duration,
 };
 
-use duologue_protocol::TurnId;
 use tokio::sync::Notify;
 
 use crate::{
+    broadcast::AnswerText,
     leases::LeaseRegistry,
     lock::lock,
     store::{Draft, Lease, Store},
 };
-
-/// Where the text of an answer in progress is read.
-pub(crate) trait DraftSource: Send + Sync {
-    /// The text so far, if it is longer than `bytes`. Texts only grow.
-    fn text_beyond(&self, bytes: usize) -> Option<String>;
-}
 
 /// The running turns on this server, by the leases of their sessions. They are in order, so that a
 /// simulated server saves them in the same order every time.
@@ -39,8 +33,7 @@ pub(crate) struct DraftBoard {
 }
 
 struct Answer {
-    turn_id: TurnId,
-    source: Arc<dyn DraftSource>,
+    text: AnswerText,
     saved_bytes: usize,
     saves: Arc<Saves>,
 }
@@ -62,16 +55,10 @@ pub(crate) struct DraftGuard {
 impl DraftBoard {
     /// Adds the answer of a turn, whose text is saved until the guard is dropped. A session has one turn
     /// at a time.
-    pub(crate) fn add(
-        self: &Arc<Self>,
-        lease: Lease,
-        turn_id: TurnId,
-        source: Arc<dyn DraftSource>,
-    ) -> DraftGuard {
+    pub(crate) fn add(self: &Arc<Self>, lease: Lease, text: AnswerText) -> DraftGuard {
         let saves = Arc::<Saves>::default();
         let answer = Answer {
-            turn_id,
-            source,
+            text,
             saved_bytes: 0,
             saves: Arc::clone(&saves),
         };
@@ -119,16 +106,13 @@ impl DraftBoard {
         // The texts have locks of their own, which are not taken under this one.
         let answers: Vec<_> = lock(&self.answers)
             .iter()
-            .map(|(lease, answer)| {
-                let source = Arc::clone(&answer.source);
-                (lease.clone(), answer.turn_id, source, answer.saved_bytes)
-            })
+            .map(|(lease, answer)| (lease.clone(), answer.text.clone(), answer.saved_bytes))
             .collect();
-        let drafts = answers.into_iter().filter_map(|answer| {
-            let (lease, turn_id, source, saved_bytes) = answer;
-            let text = source.text_beyond(saved_bytes)?;
-            Some((lease, Draft { turn_id, text }))
-        });
+        let drafts = answers
+            .into_iter()
+            .filter_map(|(lease, text, saved_bytes)| {
+                Some((lease, text.draft_beyond(saved_bytes)?))
+            });
         drafts.collect()
     }
 
@@ -137,7 +121,8 @@ impl DraftBoard {
         let mut answers = lock(&self.answers);
         for (lease, draft) in drafts {
             let answer = answers.get_mut(lease);
-            let Some(answer) = answer.filter(|answer| answer.turn_id == draft.turn_id) else {
+            let Some(answer) = answer.filter(|answer| answer.text.turn_id() == draft.turn_id)
+            else {
                 continue;
             };
             if is_saved {

@@ -1,8 +1,10 @@
-//! Reads a session's log.
+//! A session's log: how it starts, and how it is read.
 
 use std::sync::Arc;
 
-use duologue_protocol::{Event, EventBody, MessageQueued, Seq, TurnId, UserMessage};
+use duologue_protocol::{
+    Event, EventBody, MessageQueued, Seq, SessionId, SessionStarted, TurnId, UserId, UserMessage,
+};
 
 use crate::{
     store::{Lease, Store, StoreError},
@@ -14,6 +16,15 @@ const RECEIPT_PAGE_EVENTS: u32 = 16;
 
 /// An event before it has a number and a time: its turn, and what happened.
 pub(crate) type NewEvent = (Option<TurnId>, EventBody);
+
+/// What every log starts with.
+pub(crate) fn session_started(session_id: &SessionId, user_id: &UserId, agent: &str) -> EventBody {
+    EventBody::SessionStarted(SessionStarted {
+        session_id: session_id.clone(),
+        user_id: user_id.clone(),
+        agent: agent.to_owned(),
+    })
+}
 
 /// Folds a session's whole log into `transcript`, a page at a time.
 pub(crate) async fn fold(

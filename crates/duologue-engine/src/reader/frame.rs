@@ -71,13 +71,7 @@ impl SharedTokens {
 
     /// The frames one by one, for dialects other than JSON.
     pub fn frames(&self) -> impl Iterator<Item = Arc<SharedFrame>> {
-        let frames = self.frames.frames().zip(self.json());
-        frames.map(|(frame, json)| {
-            Arc::new(SharedFrame {
-                frame,
-                json: OnceLock::from(json.clone()),
-            })
-        })
+        self.frames.frames().map(SharedFrame::new)
     }
 }
 

@@ -3,14 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use duologue_protocol::{Event, EventBody, Seq, SessionStarted, Timestamp};
+use duologue_protocol::{Event, EventBody, Seq, Timestamp};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
     context::Context,
-    log::{NewEvent, Receipt, receipt},
+    log::{NewEvent, Receipt, receipt, session_started},
     store::{Job, JobClaim, Lease, Store, StoreError, normalize::stored_time},
     transcript::{MessagePosition, Transcript},
 };
@@ -70,12 +70,12 @@ impl Journal {
         if self.transcript.last_seq != Seq::ZERO {
             return None;
         }
-        let started = SessionStarted {
-            session_id: self.lease.session_id.clone(),
-            user_id: self.lease.user_id.clone(),
-            agent: agent_name.to_owned(),
-        };
-        Some((None, EventBody::SessionStarted(started)))
+        let Lease {
+            session_id,
+            user_id,
+            ..
+        } = &self.lease;
+        Some((None, session_started(session_id, user_id, agent_name)))
     }
 
     /// Releases the lease without ending the session.

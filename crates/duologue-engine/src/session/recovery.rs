@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use duologue_protocol::{
     AssistantMessage, ClientConnected, ConnectionId, Event, EventBody, FinishReason, Seq,
-    SessionId, SessionStarted, Timestamp, TurnId, UserId,
+    SessionId, Timestamp, TurnId, UserId,
 };
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     clock::milliseconds,
     context::Context,
     leases::LeaseGuard,
-    log::{NewEvent, fold},
+    log::{NewEvent, fold, session_started},
     session::{batch::abandoned, inbox::AttachError},
     store::{Claim, Claimed, Draft, normalize::stored_time},
     transcript::{Transcript, size_bytes},
@@ -112,11 +112,7 @@ fn claim(
     spent_since: Option<Timestamp>,
 ) -> Claim {
     let (agent, now) = (context.agent.name().to_owned(), context.clock.now());
-    let started = EventBody::SessionStarted(SessionStarted {
-        session_id: session_id.clone(),
-        user_id: user_id.clone(),
-        agent: agent.clone(),
-    });
+    let started = session_started(&session_id, &user_id, &agent);
     let connected = EventBody::ClientConnected(ClientConnected {
         connection: FIRST_CONNECTION,
         reopened: false,

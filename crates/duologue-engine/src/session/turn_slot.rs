@@ -3,7 +3,7 @@
 use duologue_protocol::{
     AssistantMessage, ErrorCode, FinishReason, Timestamp, TurnId, Usage, UserMessage,
 };
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
@@ -52,7 +52,6 @@ struct RunningTurn {
     stop_reason: Option<FinishReason>,
     /// The user's message, until it is stored together with the turn's first output.
     unrecorded: Option<UserMessage>,
-    started: Instant,
     draft: DraftGuard,
     reservation: Option<Reservation>,
 }
@@ -68,7 +67,6 @@ impl TurnSlot {
             cancel: turn.cancel,
             stop_reason: None,
             unrecorded: turn.message,
-            started: Instant::now(),
             draft: turn.draft,
             reservation: turn.reservation,
         });
@@ -182,7 +180,7 @@ impl TurnSlot {
             error: outcome.error,
             usage: outcome.usage,
             ttft_ms: answer.time_to_first_token.map(milliseconds),
-            duration_ms: milliseconds(turn.started.elapsed()),
+            duration_ms: milliseconds(answer.duration),
             model: outcome.model.unwrap_or_else(|| "none".to_owned()),
         }
     }
@@ -218,7 +216,7 @@ pub(super) mod tests {
             cancel: CancellationToken::new(),
             message: None,
             reservation: None,
-            draft: Arc::<DraftBoard>::default().add(lease, TurnId(1), Arc::new(text)),
+            draft: Arc::<DraftBoard>::default().add(lease, text),
         });
         let speak = move || {
             let word = Output::Text("word ".into());

@@ -134,7 +134,7 @@ impl Session {
     fn save_drafts_of(&self, id: TurnId) -> DraftGuard {
         let text = AnswerText::new(self.readers.share(), id);
         let lease = self.journal.lease().clone();
-        self.context.drafts.add(lease, id, Arc::new(text))
+        self.context.drafts.add(lease, text)
     }
 
     /// Starts a turn's task, with the ids of its session, its turn and the request that caused it in
