@@ -67,16 +67,12 @@ macro_rules! events {
                 found.map(|(_, event_type)| event_type)
             }
 
-            pub(crate) fn from_value(event_type: &str, payload: Value) -> Result<Self, serde_json::Error> {
+            pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+                event_type: &str,
+                payload: D,
+            ) -> Result<Self, D::Error> {
                 match event_type {
-                    $($event_type => serde_json::from_value(payload).map(Self::$body),)*
-                    _ => Err(serde::de::Error::custom("this type is unknown here")),
-                }
-            }
-
-            pub(crate) fn from_text(event_type: &str, payload: &str) -> Result<Self, serde_json::Error> {
-                match event_type {
-                    $($event_type => serde_json::from_str(payload).map(Self::$body),)*
+                    $($event_type => Deserialize::deserialize(payload).map(Self::$body),)*
                     _ => Err(serde::de::Error::custom("this type is unknown here")),
                 }
             }

@@ -14,14 +14,20 @@ pub struct PayloadError {
     source: serde_json::Error,
 }
 
+impl PayloadError {
+    fn new(event_type: &str, source: serde_json::Error) -> Self {
+        Self {
+            event_type: event_type.to_owned(),
+            source,
+        }
+    }
+}
+
 impl EventBody {
     /// Reads back what [`Event::payload`] wrote. Unknown fields are ignored.
     pub fn read(event_type: &str, payload: Value) -> Result<Self, PayloadError> {
-        let read = Self::from_value(event_type, payload);
-        read.map_err(|source| PayloadError {
-            event_type: event_type.to_owned(),
-            source,
-        })
+        let read = Self::deserialize(event_type, payload);
+        read.map_err(|source| PayloadError::new(event_type, source))
     }
 }
 
@@ -43,13 +49,8 @@ impl Event {
         event_type: &str,
         payload: Value,
     ) -> Result<Self, PayloadError> {
-        let turn_id = match payload.get("turn_id") {
-            None => None,
-            Some(id) => Some(TurnId::deserialize(id).map_err(|source| PayloadError {
-                event_type: event_type.to_owned(),
-                source,
-            })?),
-        };
+        let turn_id = payload.get("turn_id").map(TurnId::deserialize).transpose();
+        let turn_id = turn_id.map_err(|source| PayloadError::new(event_type, source))?;
         let body = EventBody::read(event_type, payload)?;
         Ok(Self {
             seq,
@@ -72,15 +73,14 @@ impl Event {
             turn_id: Option<TurnId>,
         }
         let read = || {
-            // Two passes over the text cost less than a tree of what is in it.
+            // Two passes over the text cost less than a tree of what is in it. The first one reads to the
+            // end.
             let Turn { turn_id } = serde_json::from_str(payload)?;
-            let body = EventBody::from_text(event_type, payload)?;
+            let mut payload = serde_json::Deserializer::from_str(payload);
+            let body = EventBody::deserialize(event_type, &mut payload)?;
             Ok((turn_id, body))
         };
-        let (turn_id, body) = read().map_err(|source| PayloadError {
-            event_type: event_type.to_owned(),
-            source,
-        })?;
+        let (turn_id, body) = read().map_err(|source| PayloadError::new(event_type, source))?;
         Ok(Self {
             seq,
             occurred_at,
