@@ -137,7 +137,7 @@ impl FunctionCaller for PostgresCaller {
     {
         self.call_in_time(call)
             .await
-            .map_err(|failure| failure.for_store(call.repetition))
+            .map_err(|failure| CallFailure::of(failure, call.repetition))
     }
 
     async fn close(&self) {

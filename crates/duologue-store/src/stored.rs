@@ -73,10 +73,10 @@ impl LeaseRow {
 /// An event of a log.
 #[derive(Deserialize)]
 pub(crate) struct EventRow {
-    pub(crate) seq: Seq,
-    pub(crate) occurred_at: Timestamp,
-    pub(crate) event_type: String,
-    pub(crate) payload: Value,
+    seq: Seq,
+    occurred_at: Timestamp,
+    event_type: String,
+    payload: Value,
 }
 
 /// A job that was claimed.
@@ -104,11 +104,11 @@ pub(crate) struct HeadRow {
 /// An event of a log as it is stored, which may be unreadable.
 #[derive(Deserialize)]
 pub(crate) struct StoredEventRow {
-    pub(crate) seq: Seq,
-    pub(crate) epoch: u64,
-    pub(crate) occurred_at: Option<String>,
-    pub(crate) event_type: String,
-    pub(crate) payload: Value,
+    seq: Seq,
+    epoch: u64,
+    occurred_at: Option<String>,
+    event_type: String,
+    payload: Value,
 }
 
 impl From<HeadRow> for StoredSession {

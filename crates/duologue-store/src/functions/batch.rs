@@ -24,17 +24,6 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
-        Self::Drafts,
-        Self::Appends,
-        Self::Ends,
-        Self::Releases,
-        Self::Claims,
-        Self::Results,
-        Self::Jobs,
-        Self::JobClaims,
-    ];
-
     /// As `duologue_write` names it.
     fn name(self) -> &'static str {
         match self {
@@ -105,8 +94,9 @@ impl Answers {
 
 /// Makes the call that carries out `writes`, which are sorted by kind.
 pub(super) fn call(writes: &[Write]) -> Call {
+    const NAMES_BYTES: usize = 256;
     let length: usize = writes.iter().map(|write| write.item.len() + 1).sum();
-    let mut document = String::with_capacity(length + 32 * Kind::ALL.len());
+    let mut document = String::with_capacity(length + NAMES_BYTES);
     document.push('{');
     for of_kind in writes.chunk_by(|one, next| one.kind == next.kind) {
         if document.len() > 1 {

@@ -83,13 +83,21 @@ pub(crate) enum CallFailure {
     Rejected(#[source] BoxError),
 }
 
-/// What the repetition of a call depends on.
-pub(crate) trait Failure: std::error::Error + 'static {
+/// What a failure says about its call: what the repetition depends on, and what the store does next.
+pub(crate) trait Failure: std::error::Error + Send + Sync + 'static {
     /// Whether it is certain that the call had no effect.
     fn is_without_effect(&self) -> bool;
 
     /// Whether an immediate repetition is likely to succeed.
     fn is_brief(&self) -> bool;
+
+    /// Whether the same call may succeed later.
+    fn may_pass(&self) -> bool;
+
+    /// Whether the answer is larger than what is accepted.
+    fn is_too_large(&self) -> bool {
+        false
+    }
 }
 
 impl Call {
@@ -194,6 +202,22 @@ impl From<CallFailure> for StoreError {
 }
 
 impl CallFailure {
+    /// What the store does next about a call that failed for good.
+    pub(crate) fn of(failure: impl Failure, repetition: Repetition) -> Self {
+        if failure.is_too_large() {
+            Self::TooLarge(failure.into())
+        } else if !failure.may_pass() {
+            Self::Rejected(failure.into())
+        } else if repetition == Repetition::TakesMore
+            && failure.is_brief()
+            && !failure.is_without_effect()
+        {
+            Self::Lost(failure.into())
+        } else {
+            Self::Unavailable(failure.into())
+        }
+    }
+
     /// The error of one of several operations that share the call.
     pub(super) fn share(self: &Arc<Self>) -> StoreError {
         let cause = Arc::clone(self).into();

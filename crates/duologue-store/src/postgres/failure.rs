@@ -1,9 +1,6 @@
 //! What Postgres's errors mean to the caller of a function.
 
-use crate::{
-    functions::{CallFailure, Failure, Repetition},
-    sqlstate,
-};
+use crate::{functions::Failure, sqlstate};
 
 /// Why a call failed, by how far it came.
 #[derive(Debug, thiserror::Error)]
@@ -34,19 +31,6 @@ impl PostgresFailure {
         }
     }
 
-    pub(super) fn for_store(self, repetition: Repetition) -> CallFailure {
-        if !self.may_pass() {
-            CallFailure::Rejected(self.into())
-        } else if repetition == Repetition::TakesMore
-            && self.is_brief()
-            && !self.is_without_effect()
-        {
-            CallFailure::Lost(self.into())
-        } else {
-            CallFailure::Unavailable(self.into())
-        }
-    }
-
     /// Whether Postgres closed the connection, and had the time to say so.
     fn is_shut_down(&self) -> bool {
         self.sqlstate().is_some_and(|code| code.starts_with("57P"))
@@ -58,24 +42,6 @@ impl PostgresFailure {
         };
         let code = error.as_database_error()?.code()?;
         Some(code.into_owned())
-    }
-
-    /// Whether the same call may succeed later.
-    fn may_pass(&self) -> bool {
-        if let Some(code) = self.sqlstate() {
-            return sqlstate::may_pass(&code);
-        }
-        match self {
-            Self::Call(error) => !matches!(
-                error,
-                sqlx::Error::ColumnDecode { .. }
-                    | sqlx::Error::Decode(_)
-                    | sqlx::Error::ColumnNotFound(_)
-                    | sqlx::Error::RowNotFound
-            ),
-            Self::Unreadable(_) => false,
-            Self::Busy | Self::Closed | Self::NoConnection(_) | Self::TimedOut => true,
-        }
     }
 }
 
@@ -105,6 +71,23 @@ impl Failure for PostgresFailure {
             | Self::NoConnection(_)
             | Self::TimedOut
             | Self::Unreadable(_) => false,
+        }
+    }
+
+    fn may_pass(&self) -> bool {
+        if let Some(code) = self.sqlstate() {
+            return sqlstate::may_pass(&code);
+        }
+        match self {
+            Self::Call(error) => !matches!(
+                error,
+                sqlx::Error::ColumnDecode { .. }
+                    | sqlx::Error::Decode(_)
+                    | sqlx::Error::ColumnNotFound(_)
+                    | sqlx::Error::RowNotFound
+            ),
+            Self::Unreadable(_) => false,
+            Self::Busy | Self::Closed | Self::NoConnection(_) | Self::TimedOut => true,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use duologue_engine::store::{Job, JobClaim, JobEnd, JobRelease, ServerId, normalize::stored_text};
 use duologue_protocol::{Seq, SessionId, SessionSummarized};
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::{Connection, OptionalExtension as _, Params, Statement};
 
 use super::{
     claims::in_seconds,
@@ -12,6 +12,16 @@ use super::{
     log::{NewEvents, conflict_unless, insert},
 };
 use crate::stored::{JobRow, corrupt, from_json, integer};
+
+/// A job's row as its worker needs it, as JSON.
+macro_rules! claimed_job_json {
+    () => {
+        "json_object(
+            'id', id, 'session_id', session_id, 'user_id', user_id, 'last_seq', last_seq,
+            'worker', worker, 'attempt', attempt, 'uncounted', uncounted
+        )"
+    };
+}
 
 pub(super) fn claim(
     connection: &Connection,
@@ -25,13 +35,18 @@ pub(super) fn claim(
             select id from session_jobs where outcome is null and due_at <= ",
         in_seconds!("0"),
         " order by due_at, id limit 1
-        ) returning json_object(
-            'id', id, 'session_id', session_id, 'user_id', user_id, 'last_seq', last_seq,
-            'worker', worker, 'attempt', attempt, 'uncounted', uncounted
-        )"
+        ) returning ",
+        claimed_job_json!()
     ))?;
+    claimed_job(&mut statement, (&*worker.0, lease_duration.as_secs_f64()))
+}
+
+fn claimed_job(
+    statement: &mut Statement<'_>,
+    parameters: impl Params,
+) -> Result<Option<Job>, SqliteFailure> {
     let json: Option<String> = statement
-        .query_row((&*worker.0, lease_duration.as_secs_f64()), |row| row.get(0))
+        .query_row(parameters, |row| row.get(0))
         .optional()?;
     let row: Option<JobRow> = json.as_deref().map(from_json).transpose()?;
     Ok(row.map(Job::from))
@@ -44,18 +59,15 @@ pub(super) fn first_claim(
     last_seq: Seq,
     claim: &JobClaim,
 ) -> Result<Option<Job>, SqliteFailure> {
-    let mut statement = connection.prepare_cached(
-        "select json_object(
-            'id', id, 'session_id', session_id, 'user_id', user_id, 'last_seq', last_seq,
-            'worker', worker, 'attempt', attempt, 'uncounted', uncounted
-        ) from session_jobs
+    let mut statement = connection.prepare_cached(concat!(
+        "select ",
+        claimed_job_json!(),
+        " from session_jobs
         where session_id = ?1 and last_seq = ?2 and worker = ?3 and attempt = 1
-            and outcome is null",
-    )?;
+            and outcome is null"
+    ))?;
     let named = (session.as_str(), integer(last_seq.0), &*claim.worker.0);
-    let json: Option<String> = statement.query_row(named, |row| row.get(0)).optional()?;
-    let row: Option<JobRow> = json.as_deref().map(from_json).transpose()?;
-    Ok(row.map(Job::from))
+    claimed_job(&mut statement, named)
 }
 
 pub(super) fn renew(

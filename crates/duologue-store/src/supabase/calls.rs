@@ -175,7 +175,7 @@ impl FunctionCaller for RestCaller {
     {
         self.try_call(call)
             .await
-            .map_err(|failure| failure.for_store(call.repetition))
+            .map_err(|failure| CallFailure::of(failure, call.repetition))
     }
 
     async fn close(&self) {

@@ -8,10 +8,7 @@ use reqwest::{
 };
 use serde::Deserialize;
 
-use crate::{
-    functions::{CallFailure, Failure, Repetition},
-    sqlstate,
-};
+use crate::{functions::Failure, sqlstate};
 
 /// How much of the interface's own words is kept, in characters.
 const MESSAGE_CHARS_MAX: usize = 300;
@@ -118,41 +115,6 @@ impl RestFailure {
             Self::Unreadable(error)
         }
     }
-
-    pub(super) fn for_store(self, repetition: Repetition) -> CallFailure {
-        if matches!(self, Self::TooLarge) {
-            CallFailure::TooLarge(self.into())
-        } else if !self.may_pass() {
-            CallFailure::Rejected(self.into())
-        } else if repetition == Repetition::TakesMore
-            && self.is_brief()
-            && !self.is_without_effect()
-        {
-            CallFailure::Lost(self.into())
-        } else {
-            CallFailure::Unavailable(self.into())
-        }
-    }
-
-    /// Whether the same call may succeed later.
-    fn may_pass(&self) -> bool {
-        match self {
-            Self::Refused(refusal) => {
-                self.is_brief()
-                    // A key that is being exchanged, or rights that are.
-                    || matches!(refusal.status.as_u16(), 401 | 403)
-                    // The interface has yet to learn of changes to the schema.
-                    || matches!(refusal.code.as_str(), "PGRST106" | "PGRST202")
-            }
-            Self::TooLarge | Self::Unreadable(_) => false,
-            Self::Busy
-            | Self::Paused(_)
-            | Self::NotConnected(_)
-            | Self::Lost(_)
-            | Self::TimedOut
-            | Self::Half => true,
-        }
-    }
 }
 
 impl Failure for RestFailure {
@@ -187,6 +149,29 @@ impl Failure for RestFailure {
             | Self::TooLarge
             | Self::Unreadable(_) => false,
         }
+    }
+
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => {
+                self.is_brief()
+                    // A key that is being exchanged, or rights that are.
+                    || matches!(refusal.status.as_u16(), 401 | 403)
+                    // The interface has yet to learn of changes to the schema.
+                    || matches!(refusal.code.as_str(), "PGRST106" | "PGRST202")
+            }
+            Self::TooLarge | Self::Unreadable(_) => false,
+            Self::Busy
+            | Self::Paused(_)
+            | Self::NotConnected(_)
+            | Self::Lost(_)
+            | Self::TimedOut
+            | Self::Half => true,
+        }
+    }
+
+    fn is_too_large(&self) -> bool {
+        matches!(self, Self::TooLarge)
     }
 }
 
