@@ -126,11 +126,7 @@ impl ServerProcess {
 
     /// Starts it in a folder that holds another's files.
     pub async fn start_in(folder: TempDir, settings: &[(&str, &str)]) -> Self {
-        let settings = settings
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect();
-        Self::spawn(folder, settings).await
+        Self::spawn(folder, owned(settings)).await
     }
 
     async fn spawn(folder: TempDir, settings: Vec<(String, String)>) -> Self {
@@ -159,10 +155,7 @@ impl ServerProcess {
     /// Starts it with other outputs than a pipe that is read and a file.
     pub async fn start_writing_to(outputs: Outputs, settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("there is room for temporary files");
-        let settings: Vec<_> = settings
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect();
+        let settings = owned(settings);
         let mut command = match outputs {
             Outputs::Closed => {
                 let mut shell = Command::new("/bin/sh");
@@ -367,6 +360,13 @@ impl ServerProcess {
 }
 
 /// What all servers have in common.
+fn owned(settings: &[(&str, &str)]) -> Vec<(String, String)> {
+    let settings = settings.iter();
+    settings
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
 fn prepare(command: &mut Command, folder: &TempDir, settings: &[(String, String)], port: u16) {
     command
         .args(["serve", "--port", &port.to_string()])
