@@ -359,7 +359,6 @@ impl ServerProcess {
     }
 }
 
-/// What all servers have in common.
 fn owned(settings: &[(&str, &str)]) -> Vec<(String, String)> {
     let settings = settings.iter();
     settings
@@ -367,6 +366,7 @@ fn owned(settings: &[(&str, &str)]) -> Vec<(String, String)> {
         .collect()
 }
 
+/// What all servers have in common.
 fn prepare(command: &mut Command, folder: &TempDir, settings: &[(String, String)], port: u16) {
     command
         .args(["serve", "--port", &port.to_string()])
