@@ -58,7 +58,7 @@ pub(crate) const ALL: &[Step] = &[
     Step {
         name: "test",
         about: "run all tests, on all databases",
-        run: |root| done(&mut cargo(root, "test --workspace")),
+        run: |root| done(&mut cargo(root, "test --workspace --no-fail-fast")),
     },
     Step {
         name: "far",
@@ -102,36 +102,34 @@ pub(crate) const ALL: &[Step] = &[
     },
 ];
 
-/// Runs every step until one fails, and prints how long each took.
+/// Runs every step, also after one failed, so that one run shows all that is wrong. Prints how each ended
+/// and how long it took.
 pub(crate) fn run_all(root: &Path) -> anyhow::Result<Outcome> {
     let mut table = String::new();
-    let mut result = Ok(Outcome::Done);
+    let mut failures = String::new();
     let started = Instant::now();
     for (index, step) in ALL.iter().enumerate() {
-        eprintln!(
-            "\n== {}/{} {}: {}",
-            index + 1,
-            ALL.len(),
-            step.name,
-            step.about
-        );
+        let (number, steps) = (index + 1, ALL.len());
+        eprintln!("\n== {number}/{steps} {}: {}", step.name, step.about);
         let step_started = Instant::now();
-        let outcome = (step.run)(root);
-        let word = match &outcome {
+        let word = match (step.run)(root) {
             Ok(Outcome::Done) => "ok".to_owned(),
             Ok(Outcome::NotRun(reason)) => format!("not run: {reason}"),
-            Err(_) => "FAILED".to_owned(),
+            Err(error) => {
+                eprintln!("step `{}` failed: {error:#}", step.name);
+                let command = format!("cargo xtask {}", step.name);
+                write!(failures, "\n  {error:#}; repeat it with `{command}`")
+                    .expect("writing to a string cannot fail");
+                "FAILED".to_owned()
+            }
         };
         row(&mut table, step.name, step_started.elapsed(), &word);
-        if let Err(error) = outcome {
-            result = Err(error.context(format!("step `{}`", step.name)));
-            break;
-        }
     }
-    let word = if result.is_ok() { "ok" } else { "FAILED" };
+    let word = if failures.is_empty() { "ok" } else { "FAILED" };
     row(&mut table, "ci", started.elapsed(), word);
     eprintln!("\n{table}");
-    result
+    anyhow::ensure!(failures.is_empty(), "steps failed:{failures}");
+    Ok(Outcome::Done)
 }
 
 fn row(table: &mut String, name: &str, took: Duration, word: &str) {
