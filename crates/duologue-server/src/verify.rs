@@ -5,6 +5,9 @@
 
 use std::{
     io::{self, Write},
+    panic,
+    pin::pin,
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,8 +20,9 @@ use duologue_engine::{
 };
 use duologue_protocol::SessionId;
 use duologue_store::{OpenError, StoreConfig};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 /// Session ids that are read in one query.
 const PAGE_SESSIONS: u32 = 1000;
@@ -32,9 +36,9 @@ const CHUNK_LIMITS: ReadLimits = ReadLimits {
     bytes: 2 << 20,
 };
 
-/// Queries at a time: enough to hide the latency of the database, and few enough not to slow down the
-/// servers that use it.
-const CONCURRENT_READS: usize = 4;
+/// Chunks that are read and checked at a time, each in a task of its own: enough to hide the latency of the
+/// database, and few enough not to slow down the servers that use it.
+const CONCURRENT_CHUNKS: usize = 4;
 
 /// How often the progress is written.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -77,34 +81,53 @@ pub async fn run(
         written_at: Instant::now(),
         result: Verification::default(),
     };
-    let mut after = None;
-    loop {
-        let page = store.session_ids(after.as_ref(), PAGE_SESSIONS).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.clone());
-        let mut checked = stream::iter(page.chunks(CHUNK_SESSIONS))
-            .map(|sessions| check_all(&*store, sessions))
-            .buffered(CONCURRENT_READS);
-        while let Some(chunk) = checked.try_next().await? {
-            for violations in chunk {
-                report.add(&violations)?;
-            }
+    let tasks = TaskTracker::new();
+    let checked = chunks(&*store)
+        .map(|chunk| async {
+            let check = check_all(Arc::clone(&store), chunk?);
+            let checked = tasks.spawn(check).await;
+            checked.unwrap_or_else(|error| panic::resume_unwind(error.into_panic()))
+        })
+        .buffered(CONCURRENT_CHUNKS);
+    let mut checked = pin!(checked);
+    while let Some(chunk) = checked.next().await {
+        for violations in chunk? {
+            report.add(&violations)?;
         }
     }
     report.finish()
 }
 
+/// The ids of all sessions.
+fn chunks(store: &dyn OperatorStore) -> impl Stream<Item = Result<Vec<SessionId>, StoreError>> {
+    let pages = stream::try_unfold(None, async |after: Option<SessionId>| {
+        let page = store.session_ids(after.as_ref(), PAGE_SESSIONS).await?;
+        Ok(page.last().cloned().map(|last| (page, Some(last))))
+    });
+    pages.flat_map(|page| {
+        let chunks = match page {
+            Ok(page) => page
+                .chunks(CHUNK_SESSIONS)
+                .map(|chunk| Ok(chunk.to_vec()))
+                .collect(),
+            Err(error) => vec![Err(error)],
+        };
+        stream::iter(chunks)
+    })
+}
+
 /// Checks these sessions, and returns what is wrong with each.
 async fn check_all(
-    store: &dyn OperatorStore,
-    mut sessions: &[SessionId],
+    store: Arc<dyn OperatorStore>,
+    sessions: Vec<SessionId>,
 ) -> Result<Vec<Vec<Violation>>, StoreError> {
     let mut found = Vec::with_capacity(sessions.len());
+    let mut sessions = &*sessions;
     while !sessions.is_empty() {
         let read = store.stored_sessions(sessions, CHUNK_LIMITS).await?;
         sessions = sessions.get(read.len().max(1)..).unwrap_or_default();
         for session in read {
-            found.push(verify::check_rows(store, session).await?);
+            found.push(verify::check_rows(&*store, session).await?);
         }
     }
     Ok(found)

@@ -23,6 +23,6 @@ mod store;
 mod writer;
 
 pub(crate) use self::{
-    call::{Argument, Call, CallFailure, Failure, FunctionCaller, Lane, repeat},
+    call::{Argument, Call, CallFailure, Failure, FunctionCaller, Lane, Repetition, repeat},
     store::FunctionStore,
 };

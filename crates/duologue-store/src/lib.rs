@@ -72,7 +72,9 @@ async fn at_its_origin<C: FunctionCaller>(
 pub async fn open_for_operators(config: &StoreConfig) -> Result<Arc<dyn OperatorStore>, OpenError> {
     Ok(match config.backend()? {
         Backend::Sqlite(file) => Arc::new(SqliteOperatorStore::open(&file, config).await?),
-        Backend::Postgres(options) => Arc::new(postgres::open(*options, config).await?),
+        Backend::Postgres(options) => {
+            Arc::new(postgres::open_for_operators(*options, config).await?)
+        }
         Backend::Supabase(target) => Arc::new(supabase::open(*target, config).await?),
     })
 }

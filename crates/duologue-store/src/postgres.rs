@@ -6,28 +6,33 @@
 //! time limits hold for this transaction only.
 
 mod failure;
+mod inspection;
 mod links;
+mod operators;
 mod startup;
 mod statement;
 
 use std::{sync::Arc, time::Duration};
 
 use serde::de::DeserializeOwned;
-use sqlx::{AssertSqlSafe, Executor, Row, postgres::PgConnectOptions};
+use sqlx::{
+    AssertSqlSafe, Executor, Row,
+    postgres::{PgConnectOptions, PgRow},
+};
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout},
 };
 
-pub(crate) use self::startup::{check, migrate, open};
+pub(crate) use self::startup::{check, migrate, open, open_for_operators};
 use self::{
     failure::PostgresFailure,
     links::{Link, Links},
-    statement::{TimeLimits, statement},
+    statement::{TimeLimits, call_statement, query_statement},
 };
 use crate::{
     StoreConfig,
-    functions::{Call, CallFailure, FunctionCaller, Lane, repeat},
+    functions::{Call, CallFailure, FunctionCaller, Lane, Repetition, repeat},
 };
 
 /// What the answer may take on top of what the database may take, before the connection is closed.
@@ -81,7 +86,29 @@ impl PostgresCaller {
     }
 
     async fn call_in_time<T: DeserializeOwned>(&self, call: &Call) -> Result<T, PostgresFailure> {
-        let acquired = match call.lane {
+        let statement = |limits| call_statement(call, limits);
+        let rows = self.run(call.lane, call.repetition, statement).await?;
+        let row = rows.first().ok_or(sqlx::Error::RowNotFound);
+        let answer: Result<Option<&str>, _> = row.and_then(|row| row.try_get(0));
+        let answer = answer.map_err(PostgresFailure::Call)?;
+        serde_json::from_str(answer.unwrap_or("null")).map_err(PostgresFailure::Unreadable)
+    }
+
+    /// Runs a query that only reads, in a schema. Times are in UTC and as ISO 8601 has them.
+    async fn query(&self, schema: Option<&str>, sql: &str) -> Result<Vec<PgRow>, CallFailure> {
+        let statement = |limits| query_statement(schema, sql, limits);
+        let rows = self.run(Lane::Shared, Repetition::Harmless, statement);
+        let rows = rows.await;
+        rows.map_err(|failure| CallFailure::of(failure, Repetition::Harmless))
+    }
+
+    async fn run(
+        &self,
+        lane: Lane,
+        repetition: Repetition,
+        statement: impl FnOnce(TimeLimits) -> String,
+    ) -> Result<Vec<PgRow>, PostgresFailure> {
+        let acquired = match lane {
             Lane::Writer => None,
             Lane::Shared | Lane::Long => {
                 let permit = timeout(self.acquire_timeout, self.shared.acquire()).await;
@@ -92,21 +119,20 @@ impl PostgresCaller {
                 )
             }
         };
-        let limits = self.limits(call.lane);
-        let sql: Arc<str> = statement(call, limits).into();
+        let limits = self.limits(lane);
+        let sql: Arc<str> = statement(limits).into();
         let deadline = Instant::now() + self.acquire_timeout + limits.statement + NETWORK_ALLOWANCE;
         let attempt = || self.attempt(&sql, limits);
-        let answer = repeat(call.repetition, deadline, attempt).await;
+        let answer = repeat(repetition, deadline, attempt).await;
         drop(acquired);
-        serde_json::from_str(answer?.as_deref().unwrap_or("null"))
-            .map_err(PostgresFailure::Unreadable)
+        answer
     }
 
     async fn attempt(
         &self,
         sql: &Arc<str>,
         limits: TimeLimits,
-    ) -> Result<Option<String>, PostgresFailure> {
+    ) -> Result<Vec<PgRow>, PostgresFailure> {
         let mut link = self.links.take(self.acquire_timeout).await?;
         let time = limits.statement + NETWORK_ALLOWANCE;
         let answer = timeout(time, execute(&mut link, Arc::clone(sql))).await;
@@ -119,15 +145,14 @@ impl PostgresCaller {
     }
 }
 
-/// Sends the message and reads to the end of the answer: the commit may fail after the row has arrived.
-async fn execute(link: &mut Link, sql: Arc<str>) -> Result<Option<String>, PostgresFailure> {
+/// Sends the message and reads to the end of the answer: the commit may fail after the rows have arrived.
+async fn execute(link: &mut Link, sql: Arc<str>) -> Result<Vec<PgRow>, PostgresFailure> {
     // Its texts are quoted by `statement`.
-    let row = link
+    let rows = link
         .connection()
-        .fetch_one(sqlx::raw_sql(AssertSqlSafe(sql)))
+        .fetch_all(sqlx::raw_sql(AssertSqlSafe(sql)))
         .await;
-    row.and_then(|row| row.try_get(0))
-        .map_err(PostgresFailure::Call)
+    rows.map_err(PostgresFailure::Call)
 }
 
 impl FunctionCaller for PostgresCaller {

@@ -1,6 +1,7 @@
 //! Reads stored sessions while others write to them.
 
 use duologue_protocol::{Seq, SessionId};
+use futures_util::future::try_join_all;
 
 use super::{
     findings::{Findings, Violation},
@@ -13,8 +14,11 @@ use crate::store::{
     operators::{OperatorStore, SessionRows, StoredEvent, StoredSession},
 };
 
-/// Rows of a log that are read at a time.
-const PAGE_ROWS: u32 = 500;
+/// Rows of a log that are read in one query.
+const PAGE_ROWS: u32 = 1000;
+
+/// Queries at a time for a long log.
+const CONCURRENT_PAGES: u64 = 4;
 
 /// Reads all that is kept of a session, as it was at one moment. `None`: it is not there (any more).
 ///
@@ -38,13 +42,28 @@ async fn complete(
     mut log: Vec<StoredEvent>,
 ) -> Result<SessionSnapshot, StoreError> {
     let mut after = log.last().map_or(Seq::ZERO, |row| row.seq);
-    while after < head.log_end {
-        let page = store.rows(session, after, PAGE_ROWS).await?;
-        let Some(last) = page.last() else {
-            break;
-        };
-        after = last.seq;
-        log.extend(page.into_iter().filter(|row| row.seq <= head.log_end));
+    let mut concurrent_pages = CONCURRENT_PAGES;
+    'log: while after < head.log_end {
+        // Where each page begins if the one before it is full and nothing is missing.
+        let starts = (0..concurrent_pages).map(|page| Seq(after.0 + page * u64::from(PAGE_ROWS)));
+        let pages = starts
+            .take_while(|start| *start < head.log_end)
+            .map(async |start| Ok((start, store.rows(session, start, PAGE_ROWS).await?)));
+        for (start, page) in try_join_all(pages).await? {
+            if page.is_empty() && start == after {
+                break 'log;
+            }
+            if start > after {
+                // The page before it was not full, though the log goes on.
+                concurrent_pages = 1;
+                break;
+            }
+            let end = page.last().map_or(after, |row| row.seq);
+            // If events are missing, the page before it has some of these rows.
+            let new = page.into_iter().filter(|row| row.seq > after);
+            log.extend(new.filter(|row| row.seq <= head.log_end));
+            after = after.max(end);
+        }
     }
     Ok(SessionSnapshot { head, log })
 }

@@ -37,6 +37,11 @@ impl<C: FunctionCaller> FunctionStore<C> {
         }
     }
 
+    /// What makes the calls.
+    pub(crate) fn caller(&self) -> &C {
+        &self.caller
+    }
+
     /// Compares the place of the rows with where they were last seen. See [`OriginCheck`].
     pub(crate) async fn check_origin(&self) -> Result<OriginCheck, CallFailure> {
         self.caller.call(&Call::check_origin()).await

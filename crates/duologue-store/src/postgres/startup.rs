@@ -8,7 +8,7 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use super::PostgresCaller;
+use super::{PostgresCaller, operators::PostgresOperatorStore};
 use crate::{
     OpenError, StoreConfig,
     config::place,
@@ -31,6 +31,15 @@ pub(crate) async fn open(
         PostgresCaller::new(options, config),
         config,
     ))
+}
+
+/// The same, for operators.
+pub(crate) async fn open_for_operators(
+    options: PgConnectOptions,
+    config: &StoreConfig,
+) -> Result<PostgresOperatorStore, OpenError> {
+    let store = open(options, config).await?;
+    Ok(PostgresOperatorStore::new(store))
 }
 
 /// Makes sure that the database is there, durable, and migrated, and says which version its tables

@@ -1,4 +1,4 @@
-//! How a call is spelled as SQL.
+//! How calls and queries are spelled as SQL.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -12,13 +12,8 @@ pub(super) struct TimeLimits {
 }
 
 /// The message that makes the call within these limits.
-pub(super) fn statement(call: &Call, limits: TimeLimits) -> String {
-    let mut sql = format!(
-        "set local statement_timeout = {}; set local lock_timeout = {}; select {}(",
-        milliseconds(limits.statement),
-        milliseconds(limits.lock),
-        call.function,
-    );
+pub(super) fn call_statement(call: &Call, limits: TimeLimits) -> String {
+    let mut sql = format!("{}select {}(", set_limits(limits), call.function);
     for (position, (name, argument)) in call.arguments.iter().enumerate() {
         let comma = if position > 0 { ", " } else { "" };
         write!(sql, "{comma}{name} => ").expect("a string accepts everything");
@@ -30,6 +25,42 @@ pub(super) fn statement(call: &Call, limits: TimeLimits) -> String {
     }
     sql.push_str(")::text");
     sql
+}
+
+/// The message that runs a query within these limits. The schema is quoted already.
+pub(super) fn query_statement(schema: Option<&str>, query: &str, limits: TimeLimits) -> String {
+    let mut sql = set_limits(limits);
+    sql.push_str("set local timezone = 'UTC'; set local datestyle = 'ISO'; ");
+    if let Some(schema) = schema {
+        write!(sql, "set local search_path = {schema}, pg_temp; ")
+            .expect("a string accepts everything");
+    }
+    sql + query
+}
+
+fn set_limits(limits: TimeLimits) -> String {
+    format!(
+        "set local statement_timeout = {}; set local lock_timeout = {}; ",
+        milliseconds(limits.statement),
+        milliseconds(limits.lock),
+    )
+}
+
+/// A text.
+pub(super) fn literal(text: &str) -> String {
+    let mut sql = String::new();
+    quote(&mut sql, text);
+    sql
+}
+
+/// A list of texts.
+pub(super) fn text_array<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    let mut sql = "array[".to_owned();
+    for (position, text) in texts.enumerate() {
+        sql.push_str(if position > 0 { ", " } else { "" });
+        quote(&mut sql, text);
+    }
+    sql + "]::text[]"
 }
 
 /// Appends a literal of no type, which takes the type of the parameter. In the form with an `E` it means the same
@@ -73,10 +104,19 @@ mod tests {
             lock: Duration::ZERO,
         };
         assert_eq!(
-            statement(&call, limits),
+            call_statement(&call, limits),
             "set local statement_timeout = 5000; set local lock_timeout = 1; \
              select duologue_f(of_user => E'O''Hara \\\\ \u{FFFD}', document => E'{\"a\":\"\\\\n''\"}', \
              number => E'7', is_it => E'true', nothing => null)::text"
         );
+    }
+
+    #[test]
+    fn texts_are_quoted_one_by_one() {
+        assert_eq!(
+            text_array(["a", "O'Hara", "null"].into_iter()),
+            "array[E'a', E'O''Hara', E'null']::text[]"
+        );
+        assert_eq!(text_array([].into_iter()), "array[]::text[]");
     }
 }

@@ -32,7 +32,7 @@ macro_rules! in_seconds {
         )
     };
 }
-pub(super) use {in_seconds, session_json};
+pub(super) use in_seconds;
 
 /// Takes back what the file's last process held when it was lost: the holder of the file's lock is
 /// alone, so nobody else can be at work on it. The grace of those sessions begins now.

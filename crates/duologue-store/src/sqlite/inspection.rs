@@ -1,18 +1,15 @@
 //! Reads sessions and jobs as they are stored, for operators.
 
 use duologue_engine::store::{
-    StoreError,
+    ServerId, SessionRecord, StoreError,
     operators::{JobRecord, Jobs, ReadLimits, SessionRows, StoredEvent, StoredSession},
 };
 use duologue_protocol::{Event, Seq, SessionId};
-use rusqlite::{Connection, OptionalExtension as _, Row};
+use rusqlite::{Connection, Row, Rows};
+use serde::de::{DeserializeOwned, IntoDeserializer as _, value::StrDeserializer};
 
-use super::{
-    claims::{in_seconds, session_json},
-    failure::SqliteFailure,
-    log::text,
-};
-use crate::stored::{self, HeadRow, corrupt, from_json, integer};
+use super::{claims::in_seconds, failure::SqliteFailure, log::text};
+use crate::stored::{self, corrupt, from_json, integer};
 
 /// A job's row as JSON, with how it stands.
 macro_rules! job_json {
@@ -49,30 +46,6 @@ macro_rules! job_json {
 }
 pub(super) use job_json;
 
-/// A session and its jobs as JSON, of sessions `s`.
-macro_rules! head_json {
-    () => {
-        concat!(
-            "json_object(
-                'record', ",
-            session_json!(),
-            ", 'epoch', s.epoch, 'owner', s.owner,
-                'log_end', (
-                    select coalesce(max(e.seq), 0) from session_events as e
-                    where e.session_id = s.session_id
-                ),
-                'jobs', json((
-                    select json_group_array(json(ordered.job)) from (
-                        select ",
-            job_json!(),
-            " as job from session_jobs as j where j.session_id = s.session_id order by j.id
-                    ) as ordered
-                ))
-            )"
-        )
-    };
-}
-
 pub(super) fn session_ids(
     connection: &Connection,
     after: Option<&SessionId>,
@@ -95,17 +68,78 @@ pub(super) fn stored_session(
     connection: &Connection,
     session: &SessionId,
 ) -> Result<Option<StoredSession>, SqliteFailure> {
-    // One statement, so that it is of one moment.
+    // One transaction, so that all is of one moment. It is rolled back, since it changes nothing.
+    let transaction = connection.unchecked_transaction()?;
+    head(&transaction, session)
+}
+
+fn head(
+    connection: &Connection,
+    session: &SessionId,
+) -> Result<Option<StoredSession>, SqliteFailure> {
+    let mut statement = connection.prepare_cached(
+        "select user_id, status, start_time, end_time, duration_seconds, summary, summary_status,
+            end_reason, agent, metadata, last_seq, log_id, epoch, owner, (
+                select coalesce(max(e.seq), 0) from session_events as e
+                where e.session_id = s.session_id
+            )
+        from sessions as s where session_id = ?1",
+    )?;
+    let mut rows = statement.query((session.as_str(),))?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    let record = SessionRecord {
+        session_id: session.clone(),
+        user_id: value(text(row, 0)?)?,
+        status: value(text(row, 1)?)?,
+        start_time: value(text(row, 2)?)?,
+        end_time: optional(row, 3)?,
+        duration_seconds: row.get(4)?,
+        summary: row.get(5)?,
+        summary_status: optional(row, 6)?,
+        end_reason: optional(row, 7)?,
+        agent: row.get(8)?,
+        metadata: from_json(text(row, 9)?)?,
+        last_seq: Seq(number(row, 10)?),
+        log_id: value(text(row, 11)?)?,
+    };
+    Ok(Some(StoredSession {
+        record,
+        epoch: number(row, 12)?,
+        owner: row.get::<_, Option<String>>(13)?.map(ServerId),
+        log_end: Seq(number(row, 14)?),
+        jobs: jobs_about(connection, session)?,
+    }))
+}
+
+fn jobs_about(
+    connection: &Connection,
+    session: &SessionId,
+) -> Result<Vec<JobRecord>, SqliteFailure> {
     let mut statement = connection.prepare_cached(concat!(
         "select ",
-        head_json!(),
-        " from sessions as s where s.session_id = ?1"
+        job_json!(),
+        " from session_jobs as j where j.session_id = ?1 order by j.id"
     ))?;
-    let json: Option<String> = statement
-        .query_row((session.as_str(),), |row| row.get(0))
-        .optional()?;
-    let row: Option<HeadRow> = json.as_deref().map(from_json).transpose()?;
-    Ok(row.map(StoredSession::from))
+    let rows = statement.query((session.as_str(),))?;
+    read_jobs(rows)
+}
+
+/// What serde reads from a text.
+fn value<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    let text: StrDeserializer<'_, serde_json::Error> = text.into_deserializer();
+    T::deserialize(text).map_err(corrupt)
+}
+
+fn optional<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<Option<T>, SqliteFailure> {
+    let text = row.get_ref(column)?.as_str_or_null().map_err(corrupt)?;
+    Ok(text.map(value).transpose()?)
+}
+
+fn number(row: &Row<'_>, column: usize) -> Result<u64, SqliteFailure> {
+    let number: i64 = row.get(column)?;
+    Ok(u64::try_from(number).map_err(corrupt)?)
 }
 
 pub(super) fn stored_sessions(
@@ -125,7 +159,7 @@ pub(super) fn stored_sessions(
         if rows_left == 0 || bytes_left == 0 {
             break;
         }
-        let head = match stored_session(&transaction, &session_id) {
+        let head = match head(&transaction, &session_id) {
             Ok(head) => head,
             Err(SqliteFailure(StoreError::Corrupt(_))) => None,
             Err(failure) => return Err(failure),
@@ -168,11 +202,10 @@ pub(super) fn rows(
 }
 
 fn stored_event(row: &Row<'_>) -> Result<StoredEvent, SqliteFailure> {
-    let (seq, epoch): (i64, i64) = (row.get(0)?, row.get(1)?);
     let (time, event_type) = (text(row, 2)?, text(row, 3)?);
     Ok(stored::stored_event(
-        Seq(u64::try_from(seq).map_err(corrupt)?),
-        u64::try_from(epoch).map_err(corrupt)?,
+        Seq(number(row, 0)?),
+        number(row, 1)?,
         time,
         |seq, time| Event::read_text(seq, time, event_type, text(row, 4).unwrap_or_default()),
     ))
@@ -196,7 +229,11 @@ pub(super) fn jobs(
         ))
         order by j.id limit ?3"
     ))?;
-    let mut rows = statement.query((after, which == Jobs::All, limit))?;
+    let rows = statement.query((after, which == Jobs::All, limit))?;
+    read_jobs(rows)
+}
+
+fn read_jobs(mut rows: Rows<'_>) -> Result<Vec<JobRecord>, SqliteFailure> {
     let mut jobs = Vec::new();
     while let Some(row) = rows.next()? {
         let json: String = row.get(0)?;
