@@ -40,8 +40,11 @@ fn spelled_event(turn_id: Option<TurnId>, body: EventBody) -> String {
         turn_id,
         body,
     };
-    let stored = serde_json::from_str(&event.payload()).unwrap();
+    let payload = event.payload();
     let event_type = event.body.event_type();
+    let read = Event::read_text(event.seq, event.occurred_at, event_type, &payload).unwrap();
+    assert_eq!(read, event);
+    let stored = serde_json::from_str(&payload).unwrap();
     let read = Event::read(event.seq, event.occurred_at, event_type, stored).unwrap();
     assert_eq!(read, event);
     spelled(&ServerFrame::Event(event))

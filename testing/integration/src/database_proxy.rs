@@ -1,6 +1,9 @@
-//! A way to Postgres that can be made slow.
+//! A way to Postgres that can be made slow, and that counts the calls.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokio::{net::TcpListener, task::JoinSet};
 
@@ -18,6 +21,7 @@ pub struct DatabaseProxy {
     database: Database,
     port: u16,
     delay: Delay,
+    calls: Calls,
     _accepting: JoinSet<()>,
 }
 
@@ -30,11 +34,17 @@ impl DatabaseProxy {
         let delay = Delay::new(database_delay());
         let mut accepting = JoinSet::new();
         let target_port = database.cluster().port();
-        accepting.spawn(accept(listener, target_port, delay.clone()));
+        let calls = Calls::default();
+        let observe = {
+            let calls = calls.clone();
+            move |sent: &[u8]| calls.observe(sent)
+        };
+        accepting.spawn(accept(listener, target_port, delay.clone(), observe));
         Self {
             database,
             port: own_port,
             delay,
+            calls,
             _accepting: accepting,
         }
     }
@@ -53,5 +63,31 @@ impl DatabaseProxy {
     /// trip takes so much longer.
     pub fn delay(&self, delay: Duration) {
         self.delay.set(delay);
+    }
+
+    /// The functions that clients have called since the last time, each in one message, and so in one round trip.
+    pub fn take_calls(&self) -> Vec<String> {
+        std::mem::take(&mut *self.calls.0.lock().expect("nobody panics here"))
+    }
+}
+
+/// The names of the functions that were called.
+#[derive(Clone, Debug, Default)]
+struct Calls(Arc<Mutex<Vec<String>>>);
+
+impl Calls {
+    /// A call is a message of type `Q`, with the settings before it.
+    fn observe(&self, sent: &[u8]) {
+        if sent.first() != Some(&b'Q') {
+            return;
+        }
+        let sql = String::from_utf8_lossy(sent);
+        let call = sql
+            .split_once("; select ")
+            .and_then(|(_, call)| call.split_once('('));
+        if let Some((function, _)) = call {
+            let mut calls = self.0.lock().expect("nobody panics here");
+            calls.push(function.to_owned());
+        }
     }
 }

@@ -48,7 +48,7 @@ pub(crate) fn start_proxy(target_port: u16, delay: Duration) -> io::Result<u16> 
             runtime.block_on(async {
                 let listener = TcpListener::from_std(listener);
                 let listener = listener.expect("it does not block");
-                accept(listener, target_port, Delay::new(delay)).await;
+                accept(listener, target_port, Delay::new(delay), |_| ()).await;
             });
         })?;
     Ok(port)
@@ -75,20 +75,30 @@ impl Delay {
     }
 }
 
-/// Passes on connections to `port` of loopback, until it is dropped.
-pub(crate) async fn accept(listener: TcpListener, port: u16, delay: Delay) {
+/// Passes on connections to `port` of loopback, until it is dropped. `observe` gets what clients send.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    port: u16,
+    delay: Delay,
+    observe: impl Fn(&[u8]) + Clone + Send + 'static,
+) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
-        let delay = delay.clone();
+        let (delay, observe) = (delay.clone(), observe.clone());
         connections.spawn(async move {
             // How it ends shows at both its ends.
-            let _ = connect(client, port, &delay).await;
+            let _ = connect(client, port, &delay, observe).await;
         });
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn connect(mut client: TcpStream, port: u16, delay: &Delay) -> io::Result<()> {
+async fn connect(
+    mut client: TcpStream,
+    port: u16,
+    delay: &Delay,
+    observe: impl Fn(&[u8]),
+) -> io::Result<()> {
     let mut server = TcpStream::connect(("127.0.0.1", port)).await?;
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
@@ -99,6 +109,7 @@ async fn connect(mut client: TcpStream, port: u16, delay: &Delay) -> io::Result<
             if length == 0 {
                 return to_server.shutdown().await;
             }
+            observe(&buffer[..length]);
             let delay = delay.get();
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;

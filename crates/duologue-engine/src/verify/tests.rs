@@ -1,5 +1,6 @@
 //! Sound sessions are passed, and each planted breach is found.
 
+mod pages;
 mod sound;
 
 use std::collections::BTreeSet;

@@ -9,6 +9,7 @@ mod conversation;
 mod database;
 mod deployment;
 mod disk;
+mod distance;
 mod echo;
 mod follow_ups;
 mod frames;

@@ -1,7 +1,11 @@
 //! Who may do what in a database that is not Supabase's: the owner through the functions, and nobody
 //! else anything.
 
-use duologue_integration::{postgres::Cluster, store::OpenStore};
+use duologue_engine::store::operators::ReadLimits;
+use duologue_integration::{
+    postgres::{Cluster, OWNER},
+    store::{OpenStore, config},
+};
 use duologue_protocol::Seq;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row, error::DatabaseError};
 
@@ -66,6 +70,44 @@ async fn a_stranger_sees_nothing() {
     ] {
         denied(&mut admin, sql).await;
     }
+}
+
+/// A role that may only call the functions reads for operators what their owner reads.
+#[tokio::test]
+async fn a_role_that_may_only_call_functions_verifies_all_sessions() {
+    let database = Cluster::get().await.database().await;
+    let (store, owner) = OpenStore::open(&database.url(), ()).await.inspected().await;
+    let lease = claim(&*store, "s").await;
+    store
+        .append(&lease, Seq::ZERO, &[said(1, "hello")])
+        .await
+        .unwrap();
+    let mut admin = database.connect_as_superuser().await;
+    let role = "create role caller login;
+        grant execute on all functions in schema public to caller";
+    admin.execute(role).await.unwrap();
+    let url = database.url().replacen(OWNER, "caller", 1);
+    let caller = duologue_store::open_for_operators(&config(&url)).await;
+    let caller = caller.unwrap();
+
+    let sessions = owner.session_ids(None, 10).await.unwrap();
+    assert_eq!(sessions.len(), 1);
+    assert_eq!(caller.session_ids(None, 10).await.unwrap(), sessions);
+    let limits = ReadLimits {
+        rows: 100,
+        bytes: 1 << 20,
+    };
+    let mut found = Vec::new();
+    for store in [owner, caller] {
+        let read = store.stored_sessions(&sessions, limits).await.unwrap();
+        let [session] = &*read else {
+            panic!("one session: {read:?}")
+        };
+        let rows = store.rows(&sessions[0], Seq::ZERO, 10).await.unwrap();
+        found.push((session.head.clone(), rows));
+    }
+    assert_eq!(found[0].1.len(), 1);
+    assert_eq!(found[0], found[1]);
 }
 
 async fn denied(connection: &mut PgConnection, sql: &'static str) {
