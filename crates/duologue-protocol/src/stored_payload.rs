@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeSeed, Error as _, IntoDeserializer as _, MapAccess, Visitor},
+    de::{DeserializeSeed, Error as _, IntoDeserializer as _, MapAccess, SeqAccess, Visitor},
     forward_to_deserialize_any,
 };
 use serde_json::Value;
@@ -73,11 +73,41 @@ impl Event {
         event_type: &str,
         payload: &str,
     ) -> Result<Self, PayloadError> {
+        Self::read_fields(seq, occurred_at, event_type, payload, &[])
+    }
+
+    /// The same, but the fields that hold any JSON are null. They are read nevertheless: what is an error for
+    /// [`read_text`](Self::read_text) is one here.
+    pub fn read_outline(
+        seq: Seq,
+        occurred_at: Timestamp,
+        event_type: &str,
+        payload: &str,
+    ) -> Result<Self, PayloadError> {
+        let omitted: &[&str] = match event_type {
+            "tool_call" => &["arguments"],
+            "tool_result" => &["result"],
+            "follow_up" => &["schema", "arguments"],
+            "imported" => &["former"],
+            _ => &[],
+        };
+        Self::read_fields(seq, occurred_at, event_type, payload, omitted)
+    }
+
+    fn read_fields(
+        seq: Seq,
+        occurred_at: Timestamp,
+        event_type: &str,
+        payload: &str,
+        omitted: &[&str],
+    ) -> Result<Self, PayloadError> {
         let mut json = serde_json::Deserializer::from_str(payload);
         let mut turn_id = None;
         let fields = WithoutTurn {
             fields: &mut json,
             turn_id: &mut turn_id,
+            omitted,
+            is_omitted: false,
         };
         let body = EventBody::deserialize(event_type, fields);
         let body = body.and_then(|body| json.end().map(|()| body));
@@ -90,9 +120,13 @@ impl Event {
     }
 }
 
-/// An object without its field `turn_id`, which is put aside when it comes by.
+/// An object without its field `turn_id`, which is put aside when it comes by, and with null for some others.
 struct WithoutTurn<'a, F> {
     fields: F,
+    /// The names of the fields that become null.
+    omitted: &'a [&'a str],
+    /// Whether the next value is one of them.
+    is_omitted: bool,
     /// The field, once it has come by; it may be null.
     turn_id: &'a mut Option<Option<TurnId>>,
 }
@@ -101,10 +135,11 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for WithoutTurn<'_, D> {
     type Error = D::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        let Self { fields, turn_id } = self;
-        fields.deserialize_map(WithoutTurn {
+        self.fields.deserialize_map(WithoutTurn {
             fields: visitor,
-            turn_id,
+            turn_id: self.turn_id,
+            omitted: self.omitted,
+            is_omitted: false,
         })
     }
 
@@ -122,8 +157,12 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for WithoutTurn<'_, V> {
     }
 
     fn visit_map<M: MapAccess<'de>>(self, fields: M) -> Result<V::Value, M::Error> {
-        let turn_id = self.turn_id;
-        self.fields.visit_map(WithoutTurn { fields, turn_id })
+        self.fields.visit_map(WithoutTurn {
+            fields,
+            turn_id: self.turn_id,
+            omitted: self.omitted,
+            is_omitted: false,
+        })
     }
 }
 
@@ -140,6 +179,7 @@ impl<'de, M: MapAccess<'de>> MapAccess<'de> for WithoutTurn<'_, M> {
 
         while let Some(Name(name)) = self.fields.next_key()? {
             if name != "turn_id" {
+                self.is_omitted = self.omitted.contains(&&*name);
                 return seed.deserialize(name.into_deserializer()).map(Some);
             }
             if self.turn_id.is_some() {
@@ -151,13 +191,70 @@ impl<'de, M: MapAccess<'de>> MapAccess<'de> for WithoutTurn<'_, M> {
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, M::Error> {
+        if self.is_omitted {
+            let WellFormed = self.fields.next_value()?;
+            return seed.deserialize(().into_deserializer());
+        }
         self.fields.next_value_seed(seed)
+    }
+}
+
+/// A JSON value that could be made a tree of: its numbers are in range, its texts are Unicode, and it is not nested
+/// too deeply. [`IgnoredAny`](serde::de::IgnoredAny) checks none of that.
+struct WellFormed;
+
+impl<'de> Deserialize<'de> for WellFormed {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        value.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for WellFormed {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Self, A::Error> {
+        while let Some(Self) = values.next_element()? {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self, A::Error> {
+        while let Some((Self, Self)) = fields.next_entry()? {}
+        Ok(self)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ToolOutcome;
 
     fn read(event_type: &str, payload: &str) -> Result<Event, String> {
         let event = Event::read_text(Seq(1), Timestamp::UNIX_EPOCH, event_type, payload);
@@ -180,6 +277,48 @@ mod tests {
                 Ok(of_tree.unwrap()),
                 "{payload}"
             );
+        }
+    }
+
+    /// The outline of an event can be read if and only if the event can.
+    #[test]
+    fn an_outline_is_read_where_the_event_is() {
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        for result in [
+            "null",
+            "7",
+            "-7",
+            "1.5e3",
+            "1e999",
+            "-",
+            r#""a""#,
+            r#""\ud800""#,
+            r#""\u12""#,
+            "[1,{}]",
+            r#"{"a":[null,{"b":true}]}"#,
+            r#"{"a":1,"a":2}"#,
+            "{1:2}",
+            "[1,]",
+            "{",
+            &deep,
+        ] {
+            for payload in [
+                format!(
+                    r#"{{"turn_id":"turn-1","call_id":"c","name":"t","result":{result},"duration_ms":1}}"#
+                ),
+                format!(r#"{{"result":{result},"call_id":"c","name":"t"}}"#),
+            ] {
+                let at = Timestamp::UNIX_EPOCH;
+                let outline = Event::read_outline(Seq(1), at, "tool_result", &payload);
+                let whole = read("tool_result", &payload);
+                assert_eq!(outline.is_ok(), whole.is_ok(), "{payload}");
+                if let (Ok(outline), Ok(mut whole)) = (outline, whole) {
+                    if let EventBody::ToolResult(result) = &mut whole.body {
+                        result.outcome = ToolOutcome::Result(Value::Null);
+                    }
+                    assert_eq!(outline, whole);
+                }
+            }
         }
     }
 

@@ -38,6 +38,17 @@ pub trait OperatorStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<StoredEvent>, StoreError>;
 
+    /// The same, for those who do not need the JSON values in events: arguments and results of tools, schemas,
+    /// and what predecessors stored. They may be null, but were read: an event is an error if one is malformed.
+    async fn outlines(
+        &self,
+        session: &SessionId,
+        after: Seq,
+        limit: u32,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        self.rows(session, after, limit).await
+    }
+
     /// Reads the first of these sessions, in their order, each as it was at one moment: at least one, and as many as
     /// the limits allow.
     async fn stored_sessions(
@@ -96,7 +107,8 @@ pub struct SessionRows {
     pub session_id: SessionId,
     /// All but its log. `None`: it cannot be read, or it does not exist (any more).
     pub head: Option<StoredSession>,
-    /// The first rows of its log. Where they end before `log_end`, [`OperatorStore::rows`] has the rest.
+    /// The first rows of its log, as [`OperatorStore::outlines`] returns them. Where they end before `log_end`, that
+    /// has the rest.
     pub log: Vec<StoredEvent>,
 }
 

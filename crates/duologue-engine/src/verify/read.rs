@@ -31,15 +31,15 @@ pub async fn read(
     let Some(head) = store.stored_session(session).await? else {
         return Ok(None);
     };
-    complete(store, session, head, Vec::new()).await.map(Some)
+    let pages = |after| store.rows(session, after, PAGE_ROWS);
+    complete(head, Vec::new(), pages).await.map(Some)
 }
 
 /// Reads what is missing from a log.
-async fn complete(
-    store: &dyn OperatorStore,
-    session: &SessionId,
+async fn complete<P: Future<Output = Result<Vec<StoredEvent>, StoreError>>>(
     head: StoredSession,
     mut log: Vec<StoredEvent>,
+    page_after: impl Fn(Seq) -> P,
 ) -> Result<SessionSnapshot, StoreError> {
     let mut after = log.last().map_or(Seq::ZERO, |row| row.seq);
     let mut concurrent_pages = CONCURRENT_PAGES;
@@ -48,7 +48,7 @@ async fn complete(
         let starts = (0..concurrent_pages).map(|page| Seq(after.0 + page * u64::from(PAGE_ROWS)));
         let pages = starts
             .take_while(|start| *start < head.log_end)
-            .map(async |start| Ok((start, store.rows(session, start, PAGE_ROWS).await?)));
+            .map(async |start| Ok((start, page_after(start).await?)));
         for (start, page) in try_join_all(pages).await? {
             if page.is_empty() && start == after {
                 break 'log;
@@ -93,7 +93,8 @@ pub async fn check_rows(
         log,
     } = session;
     if let Some(head) = head {
-        let snapshot = complete(store, &session_id, head, log).await?;
+        let pages = |after| store.outlines(&session_id, after, PAGE_ROWS);
+        let snapshot = complete(head, log, pages).await?;
         if violations(&snapshot).is_empty() {
             return Ok(Vec::new());
         }

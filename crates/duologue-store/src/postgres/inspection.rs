@@ -71,8 +71,8 @@ pub(super) async fn schema(caller: &PostgresCaller) -> Result<Option<String>, St
     name.transpose()
 }
 
-/// See [`OperatorStore::rows`](duologue_engine::store::operators::OperatorStore::rows).
-pub(super) async fn rows(
+/// See [`OperatorStore::outlines`](duologue_engine::store::operators::OperatorStore::outlines).
+pub(super) async fn outlines(
     caller: &PostgresCaller,
     schema: &str,
     session: &SessionId,
@@ -200,6 +200,6 @@ fn event(row: &PgRow) -> Result<StoredEvent, StoreError> {
         Seq(number(0)?),
         number(1)?,
         time,
-        |seq, time| Event::read_text(seq, time, event_type, payload),
+        |seq, time| Event::read_outline(seq, time, event_type, payload),
     ))
 }

@@ -63,11 +63,20 @@ impl OperatorStore for PostgresOperatorStore {
         after: Seq,
         limit: u32,
     ) -> Result<Vec<StoredEvent>, StoreError> {
+        self.store.rows(session, after, limit).await
+    }
+
+    async fn outlines(
+        &self,
+        session: &SessionId,
+        after: Seq,
+        limit: u32,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
         match self.schema().await? {
             Some(schema) => {
-                inspection::rows(self.store.caller(), schema, session, after, limit).await
+                inspection::outlines(self.store.caller(), schema, session, after, limit).await
             }
-            None => self.store.rows(session, after, limit).await,
+            None => self.store.outlines(session, after, limit).await,
         }
     }
 

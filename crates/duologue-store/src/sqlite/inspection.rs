@@ -4,8 +4,8 @@ use duologue_engine::store::{
     ServerId, SessionRecord, StoreError,
     operators::{JobRecord, Jobs, ReadLimits, SessionRows, StoredEvent, StoredSession},
 };
-use duologue_protocol::{Event, Seq, SessionId};
-use rusqlite::{Connection, Row, Rows};
+use duologue_protocol::{Event, PayloadError, Seq, SessionId, Timestamp};
+use rusqlite::{Connection, OptionalExtension as _, Row, Rows};
 use serde::de::{DeserializeOwned, IntoDeserializer as _, value::StrDeserializer};
 
 use super::{claims::in_seconds, failure::SqliteFailure, log::text};
@@ -46,22 +46,46 @@ macro_rules! job_json {
 }
 pub(super) use job_json;
 
+/// A session, and its position in the order of creation.
+pub(super) type Position = (SessionId, i64);
+
+/// Sessions in the order of their creation: what was written at the same time is read at the same time. `known` is
+/// where an earlier call ended, in case that session has been deleted since.
 pub(super) fn session_ids(
     connection: &Connection,
     after: Option<&SessionId>,
+    known: Option<&Position>,
     limit: u32,
-) -> Result<Vec<SessionId>, SqliteFailure> {
+) -> Result<Vec<Position>, SqliteFailure> {
+    let rowid = match after {
+        Some(after) => rowid_of(connection, after, known)?,
+        None => i64::MIN,
+    };
     let mut statement = connection.prepare_cached(
-        "select session_id from sessions where ?1 is null or session_id > ?1
-        order by session_id limit ?2",
+        "select session_id, rowid from sessions where rowid > ?1 order by rowid limit ?2",
     )?;
-    let mut rows = statement.query((after.map(SessionId::as_str), limit))?;
+    let mut rows = statement.query((rowid, limit))?;
     let mut ids = Vec::new();
     while let Some(row) = rows.next()? {
-        let id: String = row.get(0)?;
-        ids.push(SessionId::new(&id).map_err(corrupt)?);
+        let id = SessionId::new(text(row, 0)?).map_err(corrupt)?;
+        ids.push((id, row.get(1)?));
     }
     Ok(ids)
+}
+
+fn rowid_of(
+    connection: &Connection,
+    session: &SessionId,
+    known: Option<&Position>,
+) -> Result<i64, SqliteFailure> {
+    let mut statement =
+        connection.prepare_cached("select rowid from sessions where session_id = ?1")?;
+    let stored = statement.query_row((session.as_str(),), |row| row.get(0));
+    let known = known
+        .filter(|(id, _)| id == session)
+        .map(|(_, rowid)| *rowid);
+    let rowid = stored.optional()?.or(known);
+    Ok(rowid.ok_or_else(|| corrupt("the session after which to continue is deleted"))?)
 }
 
 pub(super) fn stored_session(
@@ -151,7 +175,7 @@ pub(super) fn stored_sessions(
     let transaction = connection.unchecked_transaction()?;
     let mut events = transaction.prepare_cached(
         "select seq, epoch, occurred_at, event_type, payload from session_events
-        where session_id = ?1 order by seq limit ?2",
+        where session_id = ?1 order by seq",
     )?;
     let (mut rows_left, mut bytes_left) = (limits.rows, limits.bytes as usize);
     let mut read = Vec::with_capacity(sessions.len());
@@ -165,14 +189,16 @@ pub(super) fn stored_sessions(
             Err(failure) => return Err(failure),
         };
         let mut log = Vec::new();
-        let mut rows = events.query((session_id.as_str(), rows_left))?;
-        while bytes_left > 0
+        let mut rows = events.query((session_id.as_str(),))?;
+        // A limit in the query would be another one for each session, and SQLite would plan it again.
+        while rows_left > 0
+            && bytes_left > 0
             && let Some(row) = rows.next()?
         {
             let payload_bytes = row.get_ref(4)?.as_bytes().map_or(0, <[u8]>::len);
             bytes_left = bytes_left.saturating_sub(payload_bytes);
             rows_left -= 1;
-            log.push(stored_event(row)?);
+            log.push(stored_event(row, Event::read_outline)?);
         }
         read.push(SessionRows {
             session_id,
@@ -183,11 +209,15 @@ pub(super) fn stored_sessions(
     Ok(read)
 }
 
+/// How the payload of an event is read.
+type ReadPayload = fn(Seq, Timestamp, &str, &str) -> Result<Event, PayloadError>;
+
 pub(super) fn rows(
     connection: &Connection,
     session: &SessionId,
     after: Seq,
     limit: u32,
+    read: ReadPayload,
 ) -> Result<Vec<StoredEvent>, SqliteFailure> {
     let mut statement = connection.prepare_cached(
         "select seq, epoch, occurred_at, event_type, payload from session_events
@@ -196,18 +226,18 @@ pub(super) fn rows(
     let mut rows = statement.query((session.as_str(), integer(after.0), limit))?;
     let mut events = Vec::new();
     while let Some(row) = rows.next()? {
-        events.push(stored_event(row)?);
+        events.push(stored_event(row, read)?);
     }
     Ok(events)
 }
 
-fn stored_event(row: &Row<'_>) -> Result<StoredEvent, SqliteFailure> {
+fn stored_event(row: &Row<'_>, read: ReadPayload) -> Result<StoredEvent, SqliteFailure> {
     let (time, event_type) = (text(row, 2)?, text(row, 3)?);
     Ok(stored::stored_event(
         Seq(number(row, 0)?),
         number(row, 1)?,
         time,
-        |seq, time| Event::read_text(seq, time, event_type, text(row, 4).unwrap_or_default()),
+        |seq, time| read(seq, time, event_type, text(row, 4).unwrap_or_default()),
     ))
 }
 

@@ -6,18 +6,22 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Mutex,
     time::Duration,
 };
 
 use async_trait::async_trait;
-use duologue_engine::store::{
-    StoreError,
-    operators::{
-        JobRecord, JobState, Jobs, OperatorStore, ReadLimits, RetryOutcome, SessionRows,
-        StoredEvent, StoredSession,
+use duologue_engine::{
+    lock::lock,
+    store::{
+        StoreError,
+        operators::{
+            JobRecord, JobState, Jobs, OperatorStore, ReadLimits, RetryOutcome, SessionRows,
+            StoredEvent, StoredSession,
+        },
     },
 };
-use duologue_protocol::{Seq, SessionId};
+use duologue_protocol::{Event, Seq, SessionId};
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
 use super::{
@@ -35,11 +39,17 @@ use crate::{
     stored::{from_json, integer},
 };
 
+/// How much of the file is mapped into memory. All of it is read once, and connections wait for each other in
+/// SQLite's cache of pages.
+const MAPPED_BYTES_MAX: i64 = 1 << 40;
+
 /// See the module.
 pub(crate) struct SqliteOperatorStore {
     path: PathBuf,
     busy_timeout: Duration,
     readers: Readers,
+    /// The last session of the last page of ids.
+    last_id: Mutex<Option<inspection::Position>>,
 }
 
 impl SqliteOperatorStore {
@@ -58,11 +68,16 @@ impl SqliteOperatorStore {
                 });
             }
             let file = path.clone();
-            let connect = move || Ok(open(&file, Access::ReadOnly, busy_timeout)?);
+            let connect = move || {
+                let connection = open(&file, Access::ReadOnly, busy_timeout)?;
+                connection.pragma_update(None, "mmap_size", MAPPED_BYTES_MAX)?;
+                Ok(connection)
+            };
             Ok(Self {
                 path,
                 busy_timeout,
                 readers: Readers::start(config.connections_max, config.acquire_timeout, connect),
+                last_id: Mutex::new(None),
             })
         })
         .await
@@ -100,9 +115,15 @@ impl OperatorStore for SqliteOperatorStore {
         limit: u32,
     ) -> Result<Vec<SessionId>, StoreError> {
         let after = after.cloned();
-        self.readers
-            .read(move |connection| inspection::session_ids(connection, after.as_ref(), limit))
-            .await
+        let known = lock(&self.last_id).clone();
+        let query = move |connection: &Connection| {
+            inspection::session_ids(connection, after.as_ref(), known.as_ref(), limit)
+        };
+        let page = self.readers.read(query).await?;
+        if let Some(last) = page.last() {
+            *lock(&self.last_id) = Some(last.clone());
+        }
+        Ok(page.into_iter().map(|(id, _)| id).collect())
     }
 
     async fn stored_session(
@@ -123,7 +144,23 @@ impl OperatorStore for SqliteOperatorStore {
     ) -> Result<Vec<StoredEvent>, StoreError> {
         let session = session.clone();
         self.readers
-            .read(move |connection| inspection::rows(connection, &session, after, limit))
+            .read(move |connection| {
+                inspection::rows(connection, &session, after, limit, Event::read_text)
+            })
+            .await
+    }
+
+    async fn outlines(
+        &self,
+        session: &SessionId,
+        after: Seq,
+        limit: u32,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        let session = session.clone();
+        self.readers
+            .read(move |connection| {
+                inspection::rows(connection, &session, after, limit, Event::read_outline)
+            })
             .await
     }
 

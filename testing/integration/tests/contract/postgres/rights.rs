@@ -103,7 +103,7 @@ async fn a_role_that_may_only_call_functions_verifies_all_sessions() {
         let [session] = &*read else {
             panic!("one session: {read:?}")
         };
-        let rows = store.rows(&sessions[0], Seq::ZERO, 10).await.unwrap();
+        let rows = store.outlines(&sessions[0], Seq::ZERO, 10).await.unwrap();
         found.push((session.head.clone(), rows));
     }
     assert_eq!(found[0].1.len(), 1);
