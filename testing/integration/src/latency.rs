@@ -80,7 +80,7 @@ pub(crate) async fn accept(
     listener: TcpListener,
     port: u16,
     delay: Delay,
-    observe: impl Fn(&[u8]) + Clone + Send + 'static,
+    observe: impl Fn(&[u8]) + Clone + Send + Sync + 'static,
 ) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {

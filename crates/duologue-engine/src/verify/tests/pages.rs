@@ -25,7 +25,10 @@ impl OneLog {
     fn new(seqs: impl Iterator<Item = u64>, log_end: u64, page_max: usize) -> Self {
         let mut head = session().head;
         head.log_end = Seq(log_end);
-        let said = |seq| row(seq, 1, "user_message", json!({"text": "on and on"}));
+        let said = |seq| StoredEvent {
+            seq: Seq(seq),
+            ..row(1, 1, "user_message", json!({"text": "on and on"}))
+        };
         Self {
             head,
             log: seqs.map(said).collect(),
