@@ -52,6 +52,25 @@ fn commits_in_wal(folder: &TempDir) -> usize {
     frames.filter(|frame| word(frame + 4) != 0).count()
 }
 
+/// The list of sessions continues where the last page ended, also if that session is deleted meanwhile.
+#[tokio::test]
+async fn a_session_deleted_between_two_pages_hides_no_other() {
+    let (store, inspect) = OpenStore::sqlite().await.inspected().await;
+    for name in ["c", "a", "b"] {
+        claim(&*store, name).await;
+    }
+    let first = inspect.session_ids(None, 2).await.unwrap();
+    let other = other_program(&store.ground);
+    let deleted = other.execute(
+        "delete from sessions where session_id = ?1",
+        (first[1].as_str(),),
+    );
+    assert_eq!(deleted.unwrap(), 1);
+    let second = inspect.session_ids(first.last(), 2).await.unwrap();
+    let names: Vec<_> = first.iter().chain(&second).map(|id| id.as_str()).collect();
+    assert_eq!(names, ["c", "a", "b"]);
+}
+
 /// Forty appends gather while another program holds the file. They must not cost forty waits for
 /// the disk, which is seen in the log that SQLite writes.
 #[tokio::test]
