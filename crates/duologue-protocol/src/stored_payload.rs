@@ -76,19 +76,20 @@ impl Event {
         Self::read_fields(seq, occurred_at, event_type, payload, &[])
     }
 
-    /// The same, but the fields that hold any JSON are null. They are read nevertheless: what is an error for
-    /// [`read_text`](Self::read_text) is one here.
+    /// The same, but the fields that hold any JSON are null, and the text of an answer is empty. They are read
+    /// nevertheless: what is an error for [`read_text`](Self::read_text) is one here.
     pub fn read_outline(
         seq: Seq,
         occurred_at: Timestamp,
         event_type: &str,
         payload: &str,
     ) -> Result<Self, PayloadError> {
-        let omitted: &[&str] = match event_type {
-            "tool_call" => &["arguments"],
-            "tool_result" => &["result"],
-            "follow_up" => &["schema", "arguments"],
-            "imported" => &["former"],
+        let omitted: &[(&str, Omitted)] = match event_type {
+            "assistant_message" => &[("text", Omitted::Text)],
+            "tool_call" => &[("arguments", Omitted::Json)],
+            "tool_result" => &[("result", Omitted::Json)],
+            "follow_up" => &[("schema", Omitted::Json), ("arguments", Omitted::Json)],
+            "imported" => &[("former", Omitted::Json)],
             _ => &[],
         };
         Self::read_fields(seq, occurred_at, event_type, payload, omitted)
@@ -99,7 +100,7 @@ impl Event {
         occurred_at: Timestamp,
         event_type: &str,
         payload: &str,
-        omitted: &[&str],
+        omitted: &[(&str, Omitted)],
     ) -> Result<Self, PayloadError> {
         let mut json = serde_json::Deserializer::from_str(payload);
         let mut turn_id = None;
@@ -107,7 +108,7 @@ impl Event {
             fields: &mut json,
             turn_id: &mut turn_id,
             omitted,
-            is_omitted: false,
+            next: None,
         };
         let body = EventBody::deserialize(event_type, fields);
         let body = body.and_then(|body| json.end().map(|()| body));
@@ -120,13 +121,22 @@ impl Event {
     }
 }
 
-/// An object without its field `turn_id`, which is put aside when it comes by, and with null for some others.
+/// What is put in the place of a value.
+#[derive(Clone, Copy)]
+enum Omitted {
+    /// An empty text, for a text.
+    Text,
+    /// Null, for any JSON.
+    Json,
+}
+
+/// An object without its field `turn_id`, which is put aside when it comes by, and without the values of some others.
 struct WithoutTurn<'a, F> {
     fields: F,
-    /// The names of the fields that become null.
-    omitted: &'a [&'a str],
+    /// The fields whose values are left out.
+    omitted: &'a [(&'a str, Omitted)],
     /// Whether the next value is one of them.
-    is_omitted: bool,
+    next: Option<Omitted>,
     /// The field, once it has come by; it may be null.
     turn_id: &'a mut Option<Option<TurnId>>,
 }
@@ -139,7 +149,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for WithoutTurn<'_, D> {
             fields: visitor,
             turn_id: self.turn_id,
             omitted: self.omitted,
-            is_omitted: false,
+            next: None,
         })
     }
 
@@ -161,7 +171,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for WithoutTurn<'_, V> {
             fields,
             turn_id: self.turn_id,
             omitted: self.omitted,
-            is_omitted: false,
+            next: None,
         })
     }
 }
@@ -179,7 +189,8 @@ impl<'de, M: MapAccess<'de>> MapAccess<'de> for WithoutTurn<'_, M> {
 
         while let Some(Name(name)) = self.fields.next_key()? {
             if name != "turn_id" {
-                self.is_omitted = self.omitted.contains(&&*name);
+                let mut omitted = self.omitted.iter();
+                self.next = omitted.find_map(|(field, with)| (*field == name).then_some(*with));
                 return seed.deserialize(name.into_deserializer()).map(Some);
             }
             if self.turn_id.is_some() {
@@ -191,11 +202,38 @@ impl<'de, M: MapAccess<'de>> MapAccess<'de> for WithoutTurn<'_, M> {
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, M::Error> {
-        if self.is_omitted {
-            let WellFormed = self.fields.next_value()?;
-            return seed.deserialize(().into_deserializer());
+        match self.next {
+            None => self.fields.next_value_seed(seed),
+            Some(Omitted::Text) => {
+                let WellFormedText = self.fields.next_value()?;
+                seed.deserialize("".into_deserializer())
+            }
+            Some(Omitted::Json) => {
+                let WellFormed = self.fields.next_value()?;
+                seed.deserialize(().into_deserializer())
+            }
         }
-        self.fields.next_value_seed(seed)
+    }
+}
+
+/// A text.
+struct WellFormedText;
+
+impl<'de> Deserialize<'de> for WellFormedText {
+    fn deserialize<D: Deserializer<'de>>(text: D) -> Result<Self, D::Error> {
+        text.deserialize_str(Self)
+    }
+}
+
+impl Visitor<'_> for WellFormedText {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
     }
 }
 
@@ -308,18 +346,36 @@ mod tests {
                 ),
                 format!(r#"{{"result":{result},"call_id":"c","name":"t"}}"#),
             ] {
-                let at = Timestamp::UNIX_EPOCH;
-                let outline = Event::read_outline(Seq(1), at, "tool_result", &payload);
-                let whole = read("tool_result", &payload);
-                assert_eq!(outline.is_ok(), whole.is_ok(), "{payload}");
-                if let (Ok(outline), Ok(mut whole)) = (outline, whole) {
-                    if let EventBody::ToolResult(result) = &mut whole.body {
-                        result.outcome = ToolOutcome::Result(Value::Null);
-                    }
-                    assert_eq!(outline, whole);
-                }
+                assert_outline("tool_result", &payload);
             }
         }
+        for text in [
+            "null",
+            "7",
+            r#""""#,
+            r#""a\u0062\n""#,
+            r#""\ud800""#,
+            r#"["a"]"#,
+            r#""a"#,
+        ] {
+            let rest = r#""finish_reason":"stop","duration_ms":1,"model":"none""#;
+            assert_outline("assistant_message", &format!(r#"{{"text":{text},{rest}}}"#));
+        }
+    }
+
+    fn assert_outline(event_type: &str, payload: &str) {
+        let outline = Event::read_outline(Seq(1), Timestamp::UNIX_EPOCH, event_type, payload);
+        let whole = read(event_type, payload);
+        assert_eq!(outline.is_ok(), whole.is_ok(), "{payload}");
+        let (Ok(outline), Ok(mut whole)) = (outline, whole) else {
+            return;
+        };
+        match &mut whole.body {
+            EventBody::ToolResult(result) => result.outcome = ToolOutcome::Result(Value::Null),
+            EventBody::AssistantMessage(answer) => answer.text = "".into(),
+            _ => {}
+        }
+        assert_eq!(outline, whole);
     }
 
     #[test]

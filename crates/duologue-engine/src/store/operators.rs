@@ -38,8 +38,9 @@ pub trait OperatorStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<StoredEvent>, StoreError>;
 
-    /// The same, for those who do not need the JSON values in events: arguments and results of tools, schemas,
-    /// and what predecessors stored. They may be null, but were read: an event is an error if one is malformed.
+    /// The same, for those who do not need all of what is in events: JSON values (arguments and results of tools,
+    /// schemas, what predecessors stored) may be null, and texts of answers empty. They were read nevertheless: an
+    /// event is an error if one is malformed.
     async fn outlines(
         &self,
         session: &SessionId,

@@ -1,7 +1,9 @@
 //! Reads stored sessions while others write to them.
 
+use std::pin::pin;
+
 use duologue_protocol::{Seq, SessionId};
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{
     findings::{Findings, Violation},
@@ -18,7 +20,10 @@ use crate::store::{
 const PAGE_ROWS: u32 = 1000;
 
 /// Queries at a time for a long log.
-const CONCURRENT_PAGES: u64 = 4;
+const CONCURRENT_PAGES: usize = 4;
+
+/// Rows for which there is room in advance.
+const RESERVED_ROWS_MAX: u64 = 1 << 20;
 
 /// Reads all that is kept of a session, as it was at one moment. `None`: it is not there (any more).
 ///
@@ -42,14 +47,21 @@ async fn complete<P: Future<Output = Result<Vec<StoredEvent>, StoreError>>>(
     page_after: impl Fn(Seq) -> P,
 ) -> Result<SessionSnapshot, StoreError> {
     let mut after = log.last().map_or(Seq::ZERO, |row| row.seq);
+    let rows = head
+        .log_end
+        .0
+        .saturating_sub(after.0)
+        .min(RESERVED_ROWS_MAX);
+    log.reserve_exact(usize::try_from(rows).unwrap_or(0));
     let mut concurrent_pages = CONCURRENT_PAGES;
     'log: while after < head.log_end {
         // Where each page begins if the one before it is full and nothing is missing.
-        let starts = (0..concurrent_pages).map(|page| Seq(after.0 + page * u64::from(PAGE_ROWS)));
-        let pages = starts
-            .take_while(|start| *start < head.log_end)
-            .map(async |start| Ok((start, page_after(start).await?)));
-        for (start, page) in try_join_all(pages).await? {
+        let starts = (after.0..head.log_end.0).step_by(PAGE_ROWS as usize);
+        let pages = stream::iter(starts.map(Seq))
+            .map(async |start| Ok::<_, StoreError>((start, page_after(start).await?)))
+            .buffered(concurrent_pages);
+        let mut pages = pin!(pages);
+        while let Some((start, page)) = pages.try_next().await? {
             if page.is_empty() && start == after {
                 break 'log;
             }
@@ -63,6 +75,10 @@ async fn complete<P: Future<Output = Result<Vec<StoredEvent>, StoreError>>>(
             let new = page.into_iter().filter(|row| row.seq > after);
             log.extend(new.filter(|row| row.seq <= head.log_end));
             after = after.max(end);
+            if after.0 > start.0 + u64::from(PAGE_ROWS) {
+                // So many are missing that the next pages may be empty.
+                break;
+            }
         }
     }
     Ok(SessionSnapshot { head, log })

@@ -1,27 +1,27 @@
 //! Reads sessions and jobs as they are stored, for operators.
 
+use std::time::Duration;
+
 use duologue_engine::store::{
     ServerId, SessionRecord, StoreError,
     operators::{JobRecord, Jobs, ReadLimits, SessionRows, StoredEvent, StoredSession},
 };
 use duologue_protocol::{Event, PayloadError, Seq, SessionId, Timestamp};
-use rusqlite::{Connection, OptionalExtension as _, Row, Rows};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, Rows};
 use serde::de::{DeserializeOwned, IntoDeserializer as _, value::StrDeserializer};
 
 use super::{claims::in_seconds, failure::SqliteFailure, log::text};
 use crate::stored::{self, corrupt, from_json, integer};
 
-/// A job's row as JSON, with how it stands.
-macro_rules! job_json {
+/// The columns of a job `j`, for [`job_record`].
+macro_rules! job_columns {
     () => {
         concat!(
-            "json_object(
-                'id', j.id, 'session_id', j.session_id, 'user_id', j.user_id,
-                'last_seq', j.last_seq, 'attempt', j.attempt, 'uncounted', j.uncounted, 'worker', j.worker,
-                'outcome', j.outcome, 'last_error', j.last_error,
-                'due_in_seconds', iif(j.outcome is null,
+            "j.id, j.session_id, j.user_id, j.last_seq, j.attempt, j.uncounted, j.worker, j.outcome,
+                j.last_error,
+                iif(j.outcome is null,
                     max((julianday(j.due_at) - julianday('now')) * 86400.0, 0.0), 0.0),
-                'state', case
+                case
                     when j.outcome is null and j.worker is not null and j.due_at > ",
             in_seconds!("0"),
             " then 'running'
@@ -39,12 +39,11 @@ macro_rules! job_json {
                             and k.last_seq = j.last_seq + 1
                     ) then 'failed'
                     else 'superseded'
-                end
-            )"
+                end"
         )
     };
 }
-pub(super) use job_json;
+pub(super) use job_columns;
 
 /// A session, and its position in the order of creation.
 pub(super) type Position = (SessionId, i64);
@@ -94,60 +93,61 @@ pub(super) fn stored_session(
 ) -> Result<Option<StoredSession>, SqliteFailure> {
     // One transaction, so that all is of one moment. It is rolled back, since it changes nothing.
     let transaction = connection.unchecked_transaction()?;
-    head(&transaction, session)
+    HeadQueries::prepare(&transaction)?.read(session)
 }
 
-fn head(
-    connection: &Connection,
-    session: &SessionId,
-) -> Result<Option<StoredSession>, SqliteFailure> {
-    let mut statement = connection.prepare_cached(
+/// Reads the row of a session and its jobs.
+struct HeadQueries<'c> {
+    row: CachedStatement<'c>,
+    jobs: CachedStatement<'c>,
+}
+
+impl<'c> HeadQueries<'c> {
+    fn prepare(connection: &'c Connection) -> Result<Self, SqliteFailure> {
+        let row = connection.prepare_cached(
         "select user_id, status, start_time, end_time, duration_seconds, summary, summary_status,
             end_reason, agent, metadata, last_seq, log_id, epoch, owner, (
                 select coalesce(max(e.seq), 0) from session_events as e
                 where e.session_id = s.session_id
             )
         from sessions as s where session_id = ?1",
-    )?;
-    let mut rows = statement.query((session.as_str(),))?;
-    let Some(row) = rows.next()? else {
-        return Ok(None);
-    };
-    let record = SessionRecord {
-        session_id: session.clone(),
-        user_id: value(text(row, 0)?)?,
-        status: value(text(row, 1)?)?,
-        start_time: value(text(row, 2)?)?,
-        end_time: optional(row, 3)?,
-        duration_seconds: row.get(4)?,
-        summary: row.get(5)?,
-        summary_status: optional(row, 6)?,
-        end_reason: optional(row, 7)?,
-        agent: row.get(8)?,
-        metadata: from_json(text(row, 9)?)?,
-        last_seq: Seq(number(row, 10)?),
-        log_id: value(text(row, 11)?)?,
-    };
-    Ok(Some(StoredSession {
-        record,
-        epoch: number(row, 12)?,
-        owner: row.get::<_, Option<String>>(13)?.map(ServerId),
-        log_end: Seq(number(row, 14)?),
-        jobs: jobs_about(connection, session)?,
-    }))
-}
+        )?;
+        let jobs = connection.prepare_cached(concat!(
+            "select ",
+            job_columns!(),
+            " from session_jobs as j where j.session_id = ?1 order by j.id"
+        ))?;
+        Ok(Self { row, jobs })
+    }
 
-fn jobs_about(
-    connection: &Connection,
-    session: &SessionId,
-) -> Result<Vec<JobRecord>, SqliteFailure> {
-    let mut statement = connection.prepare_cached(concat!(
-        "select ",
-        job_json!(),
-        " from session_jobs as j where j.session_id = ?1 order by j.id"
-    ))?;
-    let rows = statement.query((session.as_str(),))?;
-    read_jobs(rows)
+    fn read(&mut self, session: &SessionId) -> Result<Option<StoredSession>, SqliteFailure> {
+        let mut rows = self.row.query((session.as_str(),))?;
+        let Some(row) = rows.next()? else {
+            return Ok(None);
+        };
+        let record = SessionRecord {
+            session_id: session.clone(),
+            user_id: value(text(row, 0)?)?,
+            status: value(text(row, 1)?)?,
+            start_time: value(text(row, 2)?)?,
+            end_time: optional(row, 3)?,
+            duration_seconds: row.get(4)?,
+            summary: row.get(5)?,
+            summary_status: optional(row, 6)?,
+            end_reason: optional(row, 7)?,
+            agent: row.get(8)?,
+            metadata: from_json(text(row, 9)?)?,
+            last_seq: Seq(number(row, 10)?),
+            log_id: value(text(row, 11)?)?,
+        };
+        Ok(Some(StoredSession {
+            record,
+            epoch: number(row, 12)?,
+            owner: row.get::<_, Option<String>>(13)?.map(ServerId),
+            log_end: Seq(number(row, 14)?),
+            jobs: read_jobs(self.jobs.query((session.as_str(),))?)?,
+        }))
+    }
 }
 
 /// What serde reads from a text.
@@ -177,18 +177,24 @@ pub(super) fn stored_sessions(
         "select seq, epoch, occurred_at, event_type, payload from session_events
         where session_id = ?1 order by seq",
     )?;
+    let mut heads = HeadQueries::prepare(&transaction)?;
     let (mut rows_left, mut bytes_left) = (limits.rows, limits.bytes as usize);
     let mut read = Vec::with_capacity(sessions.len());
     for session_id in sessions {
         if rows_left == 0 || bytes_left == 0 {
             break;
         }
-        let head = match head(&transaction, &session_id) {
+        let head = match heads.read(&session_id) {
             Ok(head) => head,
             Err(SqliteFailure(StoreError::Corrupt(_))) => None,
             Err(failure) => return Err(failure),
         };
-        let mut log = Vec::new();
+        let log_end = head.as_ref().map_or(0, |head| head.log_end.0);
+        let mut log = Vec::with_capacity(
+            usize::try_from(log_end)
+                .unwrap_or(0)
+                .min(rows_left as usize),
+        );
         let mut rows = events.query((session_id.as_str(),))?;
         // A limit in the query would be another one for each session, and SQLite would plan it again.
         while rows_left > 0
@@ -224,7 +230,7 @@ pub(super) fn rows(
         where session_id = ?1 and seq > ?2 order by seq limit ?3",
     )?;
     let mut rows = statement.query((session.as_str(), integer(after.0), limit))?;
-    let mut events = Vec::new();
+    let mut events = Vec::with_capacity(limit as usize);
     while let Some(row) = rows.next()? {
         events.push(stored_event(row, read)?);
     }
@@ -249,7 +255,7 @@ pub(super) fn jobs(
 ) -> Result<Vec<JobRecord>, SqliteFailure> {
     let mut statement = connection.prepare_cached(concat!(
         "select ",
-        job_json!(),
+        job_columns!(),
         " from session_jobs as j
         where j.id > ?1 and (?2 or exists (
             select 1 from sessions as s
@@ -266,8 +272,25 @@ pub(super) fn jobs(
 fn read_jobs(mut rows: Rows<'_>) -> Result<Vec<JobRecord>, SqliteFailure> {
     let mut jobs = Vec::new();
     while let Some(row) = rows.next()? {
-        let json: String = row.get(0)?;
-        jobs.push(from_json(&json)?);
+        jobs.push(job_record(row)?);
     }
     Ok(jobs)
+}
+
+/// A job of the columns of `job_columns`.
+pub(super) fn job_record(row: &Row<'_>) -> Result<JobRecord, SqliteFailure> {
+    let due_in: f64 = row.get(9)?;
+    Ok(JobRecord {
+        id: row.get(0)?,
+        session_id: value(text(row, 1)?)?,
+        user_id: value(text(row, 2)?)?,
+        last_seq: Seq(number(row, 3)?),
+        attempt: row.get(4)?,
+        uncounted: row.get(5)?,
+        worker: row.get::<_, Option<String>>(6)?.map(ServerId),
+        outcome: optional(row, 7)?,
+        last_error: row.get(8)?,
+        due_in: Duration::try_from_secs_f64(due_in).map_err(corrupt)?,
+        state: value(text(row, 10)?)?,
+    })
 }

@@ -28,7 +28,7 @@ use super::{
     claims::{self, in_seconds},
     failure::{SqliteFailure, store_error},
     file::{Access, open},
-    inspection::{self, job_json},
+    inspection::{self, job_columns, job_record},
     migration::check_tables,
     readers::Readers,
     startup::blocking,
@@ -36,7 +36,7 @@ use super::{
 use crate::{
     OpenError, StoreConfig,
     migrations::{self, Age},
-    stored::{from_json, integer},
+    stored::integer,
 };
 
 /// How much of the file is mapped into memory. All of it is read once, and connections wait for each other in
@@ -199,15 +199,15 @@ impl OperatorStore for SqliteOperatorStore {
 fn retry(connection: &Connection, id: i64) -> Result<Option<RetryOutcome>, SqliteFailure> {
     let sql = concat!(
         "select ",
-        job_json!(),
+        job_columns!(),
         " from session_jobs as j where j.id = ?1"
     );
-    let json: Option<String> = connection
-        .query_row(sql, (id,), |row| row.get(0))
-        .optional()?;
-    let Some(job) = json.as_deref().map(from_json::<JobRecord>).transpose()? else {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query((id,))?;
+    let Some(row) = rows.next()? else {
         return Ok(None);
     };
+    let job = job_record(row)?;
     let retry = match job.state {
         JobState::Running => RetryOutcome::Running,
         JobState::Done => RetryOutcome::Done,
