@@ -25,7 +25,9 @@ pub use self::{
     error::StoreError,
     jobs::{Job, JobClaim, JobEnd, JobRelease, JobStore},
     server_id::ServerId,
-    sessions::{Claim, Claimed, Draft, Lease, SessionRecord, SessionStatus, SessionStore},
+    sessions::{
+        Abandoned, Claim, Claimed, Draft, Lease, SessionRecord, SessionStatus, SessionStore, Sweep,
+    },
 };
 /// Where sessions outlive the process.
 ///

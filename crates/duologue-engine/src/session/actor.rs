@@ -201,6 +201,10 @@ impl Session {
                 }
             }
             Deadline::Idle => self.end(Vec::new(), EndReason::Idle).await,
+            Deadline::HeldBack => {
+                self.start_queued_turn();
+                Ok(())
+            }
         }
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct MessageQueueState {
     pub(super) is_closing: bool,
     /// Whether a turn is running.
     pub(super) has_turn: bool,
+    /// Whether no turn may start now, although none is running.
+    pub(super) is_held_back: bool,
     /// Whether as many messages wait as may.
     pub(super) is_full: bool,
 }
@@ -33,14 +35,17 @@ pub(super) struct MessageQueueState {
 pub(super) fn receive(state: MessageQueueState, on_busy: OnBusy) -> Reception {
     if state.is_closing {
         Reception::Refuse("the session is closing; send this again after reconnecting")
-    } else if !state.has_turn {
+    } else if !state.has_turn && !state.is_held_back {
         Reception::Start
-    } else if on_busy == OnBusy::Reject {
+    } else if state.has_turn && on_busy == OnBusy::Reject {
         Reception::Refuse("a turn is running; send this again when it is over")
     } else if state.is_full {
-        Reception::Refuse("too many messages wait for the running turn; send this again later")
-    } else {
+        Reception::Refuse("too many messages wait for their turns; send this again later")
+    } else if state.has_turn {
         Reception::Queue(on_busy)
+    } else {
+        // There is no turn that it could interrupt, or be rejected for.
+        Reception::Queue(OnBusy::Queue)
     }
 }
 
@@ -80,6 +85,7 @@ mod tests {
     const IDLE: MessageQueueState = MessageQueueState {
         is_closing: false,
         has_turn: false,
+        is_held_back: false,
         is_full: false,
     };
 
@@ -97,10 +103,16 @@ mod tests {
             is_closing: true,
             ..IDLE
         };
+        let held_back = MessageQueueState {
+            is_held_back: true,
+            ..IDLE
+        };
         for on_busy in [OnBusy::Queue, OnBusy::Reject, OnBusy::Interrupt] {
             assert_eq!(receive(IDLE, on_busy), Reception::Start);
             assert!(matches!(receive(full, on_busy), Reception::Refuse(_)));
             assert!(matches!(receive(closing, on_busy), Reception::Refuse(_)));
+            let queued = Reception::Queue(OnBusy::Queue);
+            assert_eq!(receive(held_back, on_busy), queued);
         }
         for on_busy in [OnBusy::Queue, OnBusy::Interrupt] {
             assert_eq!(receive(busy, on_busy), Reception::Queue(on_busy));

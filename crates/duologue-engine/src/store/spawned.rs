@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
-    SessionRecord, SessionStore, Store, StoreError,
+    SessionRecord, SessionStore, Store, StoreError, Sweep,
 };
 
 /// A store whose operations run to their end even if the caller stops polling.
@@ -57,30 +57,20 @@ impl SessionStore for SpawnedStore {
             .await
     }
 
-    async fn claim_lapsed(
-        &self,
-        server: &ServerId,
-        lease_duration: Duration,
-        grace: Duration,
-        limit: u32,
-    ) -> Result<Vec<Claimed>, StoreError> {
-        let server = server.clone();
-        self.run(move |store| async move {
-            store
-                .claim_lapsed(&server, lease_duration, grace, limit)
-                .await
-        })
-        .await
+    async fn claim_lapsed(&self, sweep: &Sweep) -> Result<Vec<Claimed>, StoreError> {
+        let sweep = sweep.clone();
+        self.run(move |store| async move { store.claim_lapsed(&sweep).await })
+            .await
     }
 
-    async fn renew(
+    async fn heartbeat(
         &self,
         server: &ServerId,
-        leases: &[Lease],
         lease_duration: Duration,
+        held: &[Lease],
     ) -> Result<Vec<Lease>, StoreError> {
-        let (server, leases) = (server.clone(), leases.to_vec());
-        self.run(move |store| async move { store.renew(&server, &leases, lease_duration).await })
+        let (server, held) = (server.clone(), held.to_vec());
+        self.run(move |store| async move { store.heartbeat(&server, lease_duration, &held).await })
             .await
     }
 

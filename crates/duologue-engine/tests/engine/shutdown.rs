@@ -4,10 +4,7 @@
 use std::time::Duration;
 
 use duologue_doubles::scripted::Step;
-use duologue_engine::{
-    AttachError,
-    store::{ServerId, SessionStatus},
-};
+use duologue_engine::{AttachError, store::SessionStatus};
 use duologue_protocol::{ClientFrame, CloseCode, EventBody, FinishReason, ServerFrame};
 use futures_util::future::join_all;
 use tokio::time::Instant;
@@ -19,7 +16,7 @@ use crate::harness::{
     log::types,
     millis, pass, seconds,
     store::{Call, Weather},
-    within,
+    sweep_by, within,
 };
 
 async fn shut_down(world: &World) {
@@ -254,13 +251,9 @@ async fn who_comes_while_the_door_closes_is_answered() {
         Ok(mut client) => assert_eq!(client.closed().await.1, CloseCode::Restart),
         Err(other) => panic!("{other:?}"),
     }
-    let server = ServerId("next".to_owned());
-    let lapsed = world
-        .store
-        .memory()
-        .claim_lapsed(&server, seconds(15), seconds(0), 10);
     pass(seconds(1)).await;
-    assert!(lapsed.await.unwrap().len() <= 1);
+    let lapsed = world.store.memory().claim_lapsed(&sweep_by("next")).await;
+    assert!(lapsed.unwrap().len() <= 1);
     assert_eq!(world.engine.sessions_count(), 0);
 }
 
@@ -282,9 +275,9 @@ async fn an_engine_that_is_dropped_stops_by_itself() {
     let (_, code) = client.closed().await;
     assert_eq!(code, CloseCode::Restart);
     provider.wait_for_dropped(1).await;
-    let calls = store.count(Call::Renew);
+    let calls = store.count(Call::Heartbeat);
     pass(seconds(60)).await;
-    assert_eq!(store.count(Call::Renew), calls);
+    assert_eq!(store.count(Call::Heartbeat), calls);
 }
 
 /// Idle sessions, each with its client.

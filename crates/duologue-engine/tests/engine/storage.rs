@@ -314,14 +314,14 @@ async fn a_session_whose_task_panics_is_opened_anew() {
 
 /// What keeps all sessions must not be ended by one panic.
 #[tokio::test(start_paused = true)]
-async fn the_keeper_and_the_workers_survive_panics() {
+async fn the_heartbeat_the_sweeper_and_the_workers_survive_panics() {
     let world = World::start();
-    let calls = [Call::Renew, Call::ClaimLapsed, Call::ClaimJob];
+    let calls = [Call::Heartbeat, Call::ClaimLapsed, Call::ClaimJob];
     world.store.set(Weather::Buggy, calls);
     pass(seconds(60)).await;
     world.store.set(Weather::Fair, calls);
-    let renewals = world.store.count(Call::Renew);
-    world.store.wait_for(Call::Renew, renewals + 2).await;
+    let heartbeats = world.store.count(Call::Heartbeat);
+    world.store.wait_for(Call::Heartbeat, heartbeats + 2).await;
     let client = world.connect("s").await;
     client.send(ClientFrame::End);
     world.until_status("s", SessionStatus::Completed).await;

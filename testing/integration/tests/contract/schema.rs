@@ -8,6 +8,7 @@ mod upgrade;
 
 use std::time::Duration;
 
+use duologue_engine::store::{ServerId, Sweep};
 use duologue_integration::{
     postgres::{Cluster, Database},
     store::{OpenStore, config},
@@ -18,6 +19,17 @@ use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 use crate::scene::{claim, log, said};
 
 const SCHEMA: &str = include_str!("../../../../schema.sql");
+
+/// A sweep for all that has lapsed.
+fn sweep_by(server: &ServerId) -> Sweep {
+    Sweep {
+        server: server.clone(),
+        lease_duration: LONG,
+        grace: Duration::ZERO,
+        abandoned: Vec::new(),
+        limit: 10,
+    }
+}
 
 async fn empty() -> Database {
     Cluster::get().await.empty_database().await

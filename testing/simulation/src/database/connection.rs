@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use duologue_engine::store::{
     Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
-    SessionRecord, SessionStore, Store, StoreError,
+    SessionRecord, SessionStore, Store, StoreError, Sweep,
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use futures_util::{FutureExt, future::join_all};
@@ -108,27 +108,21 @@ impl SessionStore for Connection {
         self.call(Kind::Write, "claim", operation, nothing).await
     }
 
-    async fn claim_lapsed(
-        &self,
-        server: &ServerId,
-        lease_duration: Duration,
-        grace: Duration,
-        limit: u32,
-    ) -> Result<Vec<Claimed>, StoreError> {
-        let store = &self.database.store;
-        let operation = store.claim_lapsed(server, lease_duration, grace, limit);
+    async fn claim_lapsed(&self, sweep: &Sweep) -> Result<Vec<Claimed>, StoreError> {
+        let operation = self.database.store.claim_lapsed(sweep);
         self.call(Kind::Write, "claim_lapsed", operation, nothing)
             .await
     }
 
-    async fn renew(
+    async fn heartbeat(
         &self,
         server: &ServerId,
-        leases: &[Lease],
         lease_duration: Duration,
+        held: &[Lease],
     ) -> Result<Vec<Lease>, StoreError> {
-        let operation = self.database.store.renew(server, leases, lease_duration);
-        self.call(Kind::Write, "renew", operation, nothing).await
+        let operation = self.database.store.heartbeat(server, lease_duration, held);
+        self.call(Kind::Write, "heartbeat", operation, nothing)
+            .await
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), StoreError> {

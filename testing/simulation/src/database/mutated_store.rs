@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use duologue_engine::store::{
     Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
-    SessionRecord, SessionStore, Store, StoreError,
+    SessionRecord, SessionStore, Store, StoreError, Sweep,
 };
 use duologue_protocol::{Event, EventBody, Seq, SessionId, Timestamp, UserId};
 
@@ -122,22 +122,12 @@ impl SessionStore for MutatedStore {
         Ok(claimed)
     }
 
-    async fn claim_lapsed(
-        &self,
-        server: &ServerId,
-        lease_duration: Duration,
-        grace: Duration,
-        limit: u32,
-    ) -> Result<Vec<Claimed>, StoreError> {
-        let grace = if self.is(Mutant::IgnoresGrace) {
-            Duration::ZERO
-        } else {
-            grace
-        };
-        let lapsed = self
-            .store
-            .claim_lapsed(server, lease_duration, grace, limit)
-            .await?;
+    async fn claim_lapsed(&self, sweep: &Sweep) -> Result<Vec<Claimed>, StoreError> {
+        let mut sweep = sweep.clone();
+        if self.is(Mutant::IgnoresGrace) {
+            sweep.grace = Duration::ZERO;
+        }
+        let lapsed = self.store.claim_lapsed(&sweep).await?;
         for claimed in &lapsed {
             self.memory().pending.remove(&claimed.lease.session_id);
             self.remember(claimed);
@@ -145,13 +135,13 @@ impl SessionStore for MutatedStore {
         Ok(lapsed)
     }
 
-    async fn renew(
+    async fn heartbeat(
         &self,
         server: &ServerId,
-        leases: &[Lease],
         lease_duration: Duration,
+        held: &[Lease],
     ) -> Result<Vec<Lease>, StoreError> {
-        self.store.renew(server, leases, lease_duration).await
+        self.store.heartbeat(server, lease_duration, held).await
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), StoreError> {

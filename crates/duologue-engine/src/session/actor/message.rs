@@ -32,6 +32,8 @@ impl Session {
             self.repeat_receipt(connection, input, duplicate).await;
             return Ok(());
         }
+        // Messages that were held back come first.
+        self.start_queued_turn();
         let on_busy = input.on_busy.unwrap_or(self.context.limits.session.on_busy);
         match receive(self.message_queue_state(), on_busy) {
             Reception::Start => self.start_message(connection, input, origin),
@@ -46,11 +48,13 @@ impl Session {
         Ok(())
     }
 
-    fn message_queue_state(&self) -> MessageQueueState {
+    fn message_queue_state(&mut self) -> MessageQueueState {
+        let is_held_back = !self.turn.is_running() && !self.may_start_turn();
         let waiting = waiting_count(self.journal.transcript(), self.turn.unrecorded());
         MessageQueueState {
             is_closing: self.lifecycle.is_ending() || self.lifecycle.is_draining(),
             has_turn: self.turn.is_running(),
+            is_held_back,
             is_full: waiting >= usize::from(self.context.limits.session.messages_queued_max),
         }
     }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use duologue_doubles::memory::{Fault, MemoryStore};
 use duologue_engine::store::{
     Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
-    SessionRecord, SessionStore, Store, StoreError,
+    SessionRecord, SessionStore, Store, StoreError, Sweep,
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use tokio::{sync::watch, time::Instant};
@@ -21,7 +21,7 @@ use super::{
 pub(crate) enum Call {
     Claim,
     ClaimLapsed,
-    Renew,
+    Heartbeat,
     Release,
     Append,
     End,
@@ -40,7 +40,7 @@ impl Call {
     const ALL: [Self; 14] = [
         Self::Claim,
         Self::ClaimLapsed,
-        Self::Renew,
+        Self::Heartbeat,
         Self::Release,
         Self::Append,
         Self::End,
@@ -60,7 +60,7 @@ impl Call {
         !matches!(
             self,
             Self::ClaimLapsed
-                | Self::Renew
+                | Self::Heartbeat
                 | Self::SaveDrafts
                 | Self::TokensSpent
                 | Self::ClaimJob
@@ -214,27 +214,19 @@ impl SessionStore for WatchedStore {
         self.memory.claim(claim).await
     }
 
-    async fn claim_lapsed(
-        &self,
-        server: &ServerId,
-        lease_duration: Duration,
-        grace: Duration,
-        limit: u32,
-    ) -> Result<Vec<Claimed>, StoreError> {
+    async fn claim_lapsed(&self, sweep: &Sweep) -> Result<Vec<Claimed>, StoreError> {
         self.meet(Call::ClaimLapsed).await?;
-        self.memory
-            .claim_lapsed(server, lease_duration, grace, limit)
-            .await
+        self.memory.claim_lapsed(sweep).await
     }
 
-    async fn renew(
+    async fn heartbeat(
         &self,
         server: &ServerId,
-        leases: &[Lease],
         lease_duration: Duration,
+        held: &[Lease],
     ) -> Result<Vec<Lease>, StoreError> {
-        self.meet(Call::Renew).await?;
-        self.memory.renew(server, leases, lease_duration).await
+        self.meet(Call::Heartbeat).await?;
+        self.memory.heartbeat(server, lease_duration, held).await
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), StoreError> {

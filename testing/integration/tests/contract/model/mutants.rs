@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use duologue_doubles::memory::MemoryStore;
 use duologue_engine::store::{
     Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
-    SessionRecord, SessionStore, Store, StoreError,
+    SessionRecord, SessionStore, Store, StoreError, Sweep,
     operators::{JobRecord, Jobs, OperatorStore, RetryOutcome, StoredEvent, StoredSession},
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
@@ -108,30 +108,21 @@ impl SessionStore for Mutant {
         Ok(claimed.map(|claimed| self.claimed(claimed)))
     }
 
-    async fn claim_lapsed(
-        &self,
-        server: &ServerId,
-        lease_duration: Duration,
-        grace: Duration,
-        limit: u32,
-    ) -> Result<Vec<Claimed>, StoreError> {
-        let claimed = self
-            .store
-            .claim_lapsed(server, lease_duration, grace, limit)
-            .await?;
+    async fn claim_lapsed(&self, sweep: &Sweep) -> Result<Vec<Claimed>, StoreError> {
+        let claimed = self.store.claim_lapsed(sweep).await?;
         Ok(claimed
             .into_iter()
             .map(|claimed| self.claimed(claimed))
             .collect())
     }
 
-    async fn renew(
+    async fn heartbeat(
         &self,
         server: &ServerId,
-        leases: &[Lease],
         lease_duration: Duration,
+        held: &[Lease],
     ) -> Result<Vec<Lease>, StoreError> {
-        self.store.renew(server, leases, lease_duration).await
+        self.store.heartbeat(server, lease_duration, held).await
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
