@@ -15,7 +15,7 @@ use crate::harness::{
     World, alice,
     log::types,
     pass, seconds, session_id,
-    store::{Call, WatchedStore, Weather},
+    store::{Method, WatchedStore, Weather},
 };
 
 /// What a server that is lost leaves behind: a session that it holds, with an empty log.
@@ -71,7 +71,7 @@ async fn a_lost_servers_session_is_ended_after_the_hold_off() {
     leave_unanswered(&world.store, "s").await;
     pass(seconds(44)).await;
     assert_eq!(world.record("s").await.status, SessionStatus::Active);
-    assert_eq!(world.store.count(Call::ClaimLapsed), 0);
+    assert_eq!(world.store.count(Method::ClaimLapsed), 0);
     pass(seconds(12)).await;
     let record = world.until_status("s", SessionStatus::Completed).await;
     assert_eq!(record.end_reason, Some(EndReason::Abandoned));
@@ -117,7 +117,7 @@ async fn a_server_keeps_its_own_sessions() {
     let mut client = world.connect("s").await;
     client.settle().await;
     pass(seconds(600)).await;
-    assert!(world.store.count(Call::ClaimLapsed) > 100);
+    assert!(world.store.count(Method::ClaimLapsed) > 100);
     world.provider.will_say("Hello.");
     client.say("hi");
     assert_eq!(&*client.answer().await.done.text, "Hello.");
@@ -132,11 +132,11 @@ async fn after_an_outage_the_hold_off_begins_anew() {
     leave_unanswered(&world.store, "s").await;
     world.store.set_all(Weather::Away);
     pass(seconds(300)).await;
-    let sweeps = world.store.count(Call::ClaimLapsed);
+    let sweeps = world.store.count(Method::ClaimLapsed);
     world.store.set_all(Weather::Fair);
     let back = Instant::now();
     pass(seconds(44)).await;
-    assert_eq!(world.store.count(Call::ClaimLapsed), sweeps);
+    assert_eq!(world.store.count(Method::ClaimLapsed), sweeps);
     assert_eq!(world.record("s").await.status, SessionStatus::Active);
     world.until_status("s", SessionStatus::Completed).await;
     assert!(back.elapsed() < seconds(70), "{:?}", back.elapsed());
@@ -152,11 +152,11 @@ async fn a_server_that_stood_still_ends_nothing_when_it_wakes() {
     client.settle().await;
     pass(seconds(120)).await;
     leave_unanswered(&world.store, "lost").await;
-    let sweeps = world.store.count(Call::ClaimLapsed);
+    let sweeps = world.store.count(Method::ClaimLapsed);
     // Unlike `pass`, this moves the clock in one step, past everything that was due.
     tokio::time::advance(seconds(300)).await;
     pass(seconds(40)).await;
-    assert_eq!(world.store.count(Call::ClaimLapsed), sweeps);
+    assert_eq!(world.store.count(Method::ClaimLapsed), sweeps);
     assert_eq!(world.record("lost").await.status, SessionStatus::Active);
     world.provider.will_say("Hello.");
     client.say("hi");
@@ -222,9 +222,9 @@ async fn a_great_many_sessions_are_all_renewed() {
     for number in 0..1001 {
         clients.push(world.connect(&format!("s{number}")).await);
     }
-    let before = world.store.count(Call::Renew);
+    let before = world.store.count(Method::Renew);
     pass(seconds(120)).await;
-    let renewals = world.store.count(Call::Renew) - before;
+    let renewals = world.store.count(Method::Renew) - before;
     assert!(renewals >= 46, "two for each time, not {renewals}");
     let server = ServerId("there".to_owned());
     let memory = world.store.memory();
