@@ -18,7 +18,7 @@ use crate::harness::{
     client::names,
     log::types,
     millis, pass, seconds, session_id,
-    store::{Call, WatchedStore, Weather},
+    store::{Method, WatchedStore, Weather},
     sweep_by,
 };
 
@@ -75,7 +75,7 @@ async fn a_lost_servers_session_is_ended_after_the_hold_off() {
     leave_unanswered(&world.store, "s").await;
     pass(seconds(32)).await;
     assert_eq!(world.record("s").await.status, SessionStatus::Active);
-    assert_eq!(world.store.count(Call::ClaimLapsed), 0);
+    assert_eq!(world.store.count(Method::ClaimLapsed), 0);
     pass(seconds(8)).await;
     let record = world.until_status("s", SessionStatus::Completed).await;
     assert_eq!(record.end_reason, Some(EndReason::Abandoned));
@@ -121,7 +121,7 @@ async fn a_server_keeps_its_own_sessions() {
     let mut client = world.connect("s").await;
     client.settle().await;
     pass(seconds(600)).await;
-    assert!(world.store.count(Call::ClaimLapsed) > 100);
+    assert!(world.store.count(Method::ClaimLapsed) > 100);
     world.provider.will_say("Hello.");
     client.say("hi");
     assert_eq!(&*client.answer().await.done.text, "Hello.");
@@ -136,11 +136,11 @@ async fn after_an_outage_the_hold_off_begins_anew() {
     leave_unanswered(&world.store, "s").await;
     world.store.set_all(Weather::Away);
     pass(seconds(300)).await;
-    let sweeps = world.store.count(Call::ClaimLapsed);
+    let sweeps = world.store.count(Method::ClaimLapsed);
     world.store.set_all(Weather::Fair);
     let back = Instant::now();
     pass(seconds(32)).await;
-    assert_eq!(world.store.count(Call::ClaimLapsed), sweeps);
+    assert_eq!(world.store.count(Method::ClaimLapsed), sweeps);
     assert_eq!(world.record("s").await.status, SessionStatus::Active);
     world.until_status("s", SessionStatus::Completed).await;
     assert!(back.elapsed() < seconds(50), "{:?}", back.elapsed());
@@ -155,11 +155,11 @@ async fn a_server_that_stood_still_ends_nothing_when_it_wakes() {
     client.settle().await;
     pass(seconds(120)).await;
     leave_unanswered(&world.store, "lost").await;
-    let sweeps = world.store.count(Call::ClaimLapsed);
+    let sweeps = world.store.count(Method::ClaimLapsed);
     // Unlike `pass`, this moves the clock in one step, past everything that was due.
     tokio::time::advance(seconds(300)).await;
     pass(seconds(30)).await;
-    assert_eq!(world.store.count(Call::ClaimLapsed), sweeps);
+    assert_eq!(world.store.count(Method::ClaimLapsed), sweeps);
     assert_eq!(world.record("lost").await.status, SessionStatus::Active);
     world.provider.will_say("Hello.");
     client.say("hi");
@@ -239,11 +239,11 @@ async fn a_session_that_could_not_be_released_is_ended() {
     let world = World::start();
     let mut client = world.connect("s").await;
     client.settle().await;
-    world.store.set(Weather::Away, [Call::Release]);
+    world.store.set(Weather::Away, [Method::Release]);
     let never = tokio_util::sync::CancellationToken::new();
     world.engine.shut_down(seconds(30), &never).await;
     client.closed().await;
-    world.store.set(Weather::Fair, [Call::Release]);
+    world.store.set(Weather::Fair, [Method::Release]);
     let next = world.next("next");
     next.until_status("s", SessionStatus::Completed).await;
 }
@@ -276,10 +276,10 @@ async fn an_idle_server_writes_nothing_but_its_heartbeat() {
     let mut client = world.connect("s").await;
     client.settle().await;
     let before = world.store.session_calls().len();
-    let beats = world.store.count(Call::Heartbeat);
+    let beats = world.store.count(Method::Heartbeat);
     pass(seconds(600)).await;
     assert_eq!(world.store.session_calls().len(), before);
-    let beats = world.store.count(Call::Heartbeat) - beats;
+    let beats = world.store.count(Method::Heartbeat) - beats;
     assert!((599..=601).contains(&beats), "{beats}");
 }
 
@@ -289,9 +289,9 @@ async fn a_lapsed_lease_alone_loses_nothing() {
     let world = World::start();
     let mut client = world.connect("s").await;
     client.settle().await;
-    world.store.set(Weather::Away, [Call::Heartbeat]);
+    world.store.set(Weather::Away, [Method::Heartbeat]);
     pass(seconds(60)).await;
-    world.store.set(Weather::Fair, [Call::Heartbeat]);
+    world.store.set(Weather::Fair, [Method::Heartbeat]);
     pass(seconds(2)).await;
     world.provider.will_say("Hello.");
     client.say("hi");
@@ -313,7 +313,7 @@ async fn a_server_that_cannot_renew_its_lease_starts_no_turn() {
     busy.say("one");
     busy.say("two");
     world.provider.wait_for_requests(1).await;
-    world.store.set(Weather::Away, [Call::Heartbeat]);
+    world.store.set(Weather::Away, [Method::Heartbeat]);
     pass(seconds(4)).await;
 
     idle.say_with("a", "hi", OnBusy::Reject);
@@ -328,7 +328,7 @@ async fn a_server_that_cannot_renew_its_lease_starts_no_turn() {
     for answer in ["Two.", "Hello.", "Yes."] {
         world.provider.will_say(answer);
     }
-    world.store.set(Weather::Fair, [Call::Heartbeat]);
+    world.store.set(Weather::Fair, [Method::Heartbeat]);
     let back = Instant::now();
     for answer in [
         busy.answer().await,

@@ -15,7 +15,7 @@ use crate::harness::{
     client::{Client, body, errors, names},
     log::types,
     millis, pass, seconds,
-    store::{Call, Weather},
+    store::{Method, Weather},
     sweep_by, within,
 };
 
@@ -30,7 +30,7 @@ async fn shut_down(world: &World) {
 
 /// A token of the test's own tells that the store was closed, which is the last thing to happen.
 fn is_closed(world: &World) -> bool {
-    world.store.count(Call::Close) == 1
+    world.store.count(Method::Close) == 1
 }
 
 #[tokio::test(start_paused = true)]
@@ -198,7 +198,7 @@ async fn a_store_that_is_away_does_not_keep_the_server_from_stopping() {
     client.settle().await;
     world.store.set_all(Weather::Away);
     client.say("hi");
-    world.store.wait_for(Call::Append, 3).await;
+    world.store.wait_for(Method::Append, 3).await;
     let since = Instant::now();
     shut_down(&world).await;
     assert!(since.elapsed() < seconds(31), "{:?}", since.elapsed());
@@ -235,13 +235,13 @@ async fn leases_are_kept_while_answers_finish() {
 #[tokio::test(start_paused = true)]
 async fn who_comes_while_the_door_closes_is_answered() {
     let world = World::start();
-    world.store.set(Weather::Hanging, [Call::Claim]);
+    world.store.set(Weather::Hanging, [Method::Claim]);
     let visitor = world.attach("s", "alice", None);
     let stop = async {
-        world.store.wait_for(Call::Claim, 1).await;
+        world.store.wait_for(Method::Claim, 1).await;
         let open = async {
             pass(seconds(1)).await;
-            world.store.set(Weather::Fair, [Call::Claim]);
+            world.store.set(Weather::Fair, [Method::Claim]);
         };
         tokio::join!(shut_down(&world), open);
     };
@@ -275,9 +275,9 @@ async fn an_engine_that_is_dropped_stops_by_itself() {
     let (_, code) = client.closed().await;
     assert_eq!(code, CloseCode::Restart);
     provider.wait_for_dropped(1).await;
-    let calls = store.count(Call::Heartbeat);
+    let calls = store.count(Method::Heartbeat);
     pass(seconds(60)).await;
-    assert_eq!(store.count(Call::Heartbeat), calls);
+    assert_eq!(store.count(Method::Heartbeat), calls);
 }
 
 /// Idle sessions, each with its client.
@@ -387,7 +387,7 @@ async fn nothing_ends_because_the_server_stops() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_does_not_close_does_not_keep_the_server_from_stopping() {
     let world = World::start();
-    world.store.set(Weather::Hanging, [Call::Close]);
+    world.store.set(Weather::Hanging, [Method::Close]);
     let since = Instant::now();
     shut_down(&world).await;
     assert_eq!(since.elapsed().as_secs(), 5);

@@ -14,7 +14,8 @@ use crate::{
         batch::Batch,
         exit::SessionExit,
         messages::{
-            Duplicate, MessageQueueState, Reception, find_duplicate, receive, waiting_count,
+            Duplicate, MessageQueueState, Obstacle, Reception, find_duplicate, receive,
+            waiting_count,
         },
     },
 };
@@ -49,12 +50,15 @@ impl Session {
     }
 
     fn message_queue_state(&mut self) -> MessageQueueState {
-        let is_held_back = !self.turn.is_running() && !self.may_start_turn();
+        let obstacle = if self.turn.is_running() {
+            Some(Obstacle::Turn)
+        } else {
+            (!self.may_start_turn()).then_some(Obstacle::Lease)
+        };
         let waiting = waiting_count(self.journal.transcript(), self.turn.unrecorded());
         MessageQueueState {
             is_closing: self.lifecycle.is_ending() || self.lifecycle.is_draining(),
-            has_turn: self.turn.is_running(),
-            is_held_back,
+            obstacle,
             is_full: waiting >= usize::from(self.context.limits.session.messages_queued_max),
         }
     }

@@ -39,7 +39,7 @@ pub(super) enum Operation {
         server: u8,
         abandoned: Option<(Index, bool)>,
     },
-    /// A server asks which of all the leases it has lost.
+    /// A server asks which of its leases, current or former, it has lost.
     Heartbeat { server: u8 },
     /// A user reads a part of a log.
     Read {

@@ -171,11 +171,9 @@ impl Model {
         may_be_claimed.then(|| session.claim(&sweep.server))
     }
 
-    /// Those of the leases that are not the server's any more.
-    pub(super) fn lost(&self, server: &ServerId, leases: &[Lease]) -> Vec<Lease> {
-        let lost = leases
-            .iter()
-            .filter(|lease| lease.server != *server || self.is_lost(lease));
+    /// Those of the leases that are not valid any more.
+    pub(super) fn lost(&self, leases: &[Lease]) -> Vec<Lease> {
+        let lost = leases.iter().filter(|lease| self.is_lost(lease));
         lost.cloned().collect()
     }
 

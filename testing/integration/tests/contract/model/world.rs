@@ -204,8 +204,13 @@ impl<'a> World<'a> {
 
     async fn heartbeat(&mut self, server: u8) -> Checked {
         let server = server_id(server);
-        let lost = self.store.heartbeat(&server, LONG, &self.leases).await;
-        same(answer(lost)?, Ok(self.model.lost(&server, &self.leases)))
+        let leases = self.leases.iter();
+        let held: Vec<_> = leases
+            .filter(|lease| lease.server == server)
+            .cloned()
+            .collect();
+        let lost = self.store.heartbeat(&server, LONG, &held).await;
+        same(answer(lost)?, Ok(self.model.lost(&held)))
     }
 
     /// What comes next in the log of this session.

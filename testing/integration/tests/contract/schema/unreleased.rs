@@ -78,7 +78,10 @@ async fn a_postgres_from_before_the_first_release_is_brought_over() {
             paste(&database, SCHEMA).await.unwrap();
             paste(&database, SCHEMA).await.unwrap();
         } else {
-            assert_eq!(migrate(&database).await, ["0001_schema", "0002_batches"]);
+            assert_eq!(
+                migrate(&database).await,
+                ["0001_schema", "0002_batches", "0003_servers"]
+            );
         }
         assert_eq!(migrate(&database).await, [""; 0]);
         assert_eq!(texts(&mut database.connect().await, SHAPE).await, shape);
