@@ -112,7 +112,7 @@ async fn pasting_again_changes_nothing_and_keeps_what_is_stored() {
 #[tokio::test]
 async fn pasting_and_migrating_lead_to_the_same_and_may_follow_each_other() {
     let migrated = supabase().await;
-    assert_eq!(migrate(&migrated).await.len(), 2);
+    assert_eq!(migrate(&migrated).await.len(), 3);
     let shape = texts(&mut migrated.connect().await, SHAPE).await;
     assert!(shape.len() > 100, "{shape:#?}");
     paste(&migrated, SCHEMA).await.unwrap();
