@@ -195,6 +195,10 @@ impl Layer for MutatedStore {
                 grace: Duration::ZERO,
                 ..sweep
             }),
+            Call::ClaimLapsed(sweep) if self.is(Mutant::ForgetsAbandoned) => {
+                let abandoned = Vec::new();
+                Call::ClaimLapsed(Sweep { abandoned, ..sweep })
+            }
             Call::Append(lease, after, events) => {
                 let append = Append {
                     lease,
