@@ -95,7 +95,7 @@ impl Session {
     }
 
     /// The whole life of the task, and its orderly end.
-    pub(super) async fn live(mut self) {
+    pub(super) async fn live(mut self: Box<Self>) {
         let exit = match Box::pin(self.recover_turn()).await {
             Ok(()) => self.run().await,
             Err(exit) => exit,

@@ -96,7 +96,7 @@ impl Session {
     }
 
     /// Closes the readers' connections, and whatever else the reason for the end requires.
-    pub(super) async fn close(mut self, exit: SessionExit) {
+    pub(super) async fn close(mut self: Box<Self>, exit: SessionExit) {
         match exit {
             SessionExit::Ended => {
                 self.lease_guard.settle();
