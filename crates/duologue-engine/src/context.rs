@@ -18,8 +18,8 @@ use crate::{
     in_flight::InFlightBytes,
     leases::LeaseRegistry,
     limits::{
-        GenerationLimits, JobLimits, ProcessLimits, SessionLimits, TokenLimits, TurnLimits,
-        UserLimits,
+        ClusterLimits, GenerationLimits, JobLimits, ProcessLimits, SessionLimits, TokenLimits,
+        TurnLimits, UserLimits,
     },
     provider::Provider,
     store::{ServerId, Store, spawned::SpawnedStore},
@@ -56,6 +56,8 @@ impl fmt::Debug for Parts {
 /// What the engine may use.
 #[derive(Clone, Debug)]
 pub struct Limits {
+    /// Between servers.
+    pub cluster: ClusterLimits,
     /// Per session.
     pub session: SessionLimits,
     /// Per turn.
@@ -95,7 +97,7 @@ pub(crate) struct Context {
     drain_schedule: OnceLock<DrainSchedule>,
     /// Cancelled at the end of the drain: turns are interrupted, writes are not retried.
     pub(crate) stop: CancellationToken,
-    /// The leases of the sessions on this server.
+    /// The sessions that this server holds in the database.
     pub(crate) leases: Arc<LeaseRegistry>,
     /// The answers in progress on this server.
     pub(crate) drafts: Arc<DraftBoard>,
@@ -116,6 +118,7 @@ impl Context {
             clock,
             server,
         } = parts;
+        let health = StoreHealth::new(limits.cluster.lease);
         let budgets = Budgets::new(limits.user.clone(), limits.tokens.clone());
         let in_flight = InFlightBytes::new(&limits.process);
         Arc::new(Self {
@@ -134,7 +137,7 @@ impl Context {
             stop: CancellationToken::new(),
             leases: Arc::default(),
             drafts: Arc::default(),
-            health: StoreHealth::default(),
+            health,
             free_workers: Arc::default(),
             jobs_due: Notify::new(),
         })

@@ -8,12 +8,13 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     context::{Context, Limits, Parts},
     drain_schedule::DrainSchedule,
-    jobs, lease_renewer,
+    heartbeat, jobs,
     reader::Reader,
     session::{AttachError, Position},
     sessions::Sessions,
     store::{SessionRecord, StoreError},
     supervision::{BackgroundTask, survive_panics},
+    sweeper,
 };
 
 /// How long closing the store may take. All writes are over by then, and a connection to a database
@@ -24,7 +25,8 @@ const STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Engine {
     context: Arc<Context>,
     sessions: Sessions,
-    lease_renewer: BackgroundTask,
+    heartbeat: BackgroundTask,
+    sweeper: BackgroundTask,
     draft_saver: BackgroundTask,
 }
 
@@ -37,12 +39,13 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Starts the engine's own tasks: the lease renewer and the job workers. Must be called within a
+    /// Starts the engine's own tasks: the heartbeat, the sweeper and the job workers. Must be called within a
     /// runtime.
     pub fn start(parts: Parts, limits: Limits) -> Self {
         let context = Context::new(parts, limits);
         let sessions = Sessions::new(Arc::clone(&context));
-        let lease_renewer = lease_renewer::start(Arc::clone(&context), sessions.clone());
+        let heartbeat = heartbeat::start(Arc::clone(&context));
+        let sweeper = sweeper::start(Arc::clone(&context), sessions.clone());
         let draft_saver = save_drafts(Arc::clone(&context));
         for number in 0..context.limits.jobs.workers {
             let worker = Arc::clone(&context);
@@ -53,7 +56,8 @@ impl Engine {
         Self {
             context,
             sessions,
-            lease_renewer,
+            heartbeat,
+            sweeper,
             draft_saver,
         }
     }
@@ -117,8 +121,9 @@ impl Engine {
         }
         self.context.stop.cancel();
         self.context.tasks.wait().await;
-        // Leases were renewed, and drafts saved, until the last session was over.
-        self.lease_renewer.stop().await;
+        // The lease was renewed, and drafts saved, until the last session was over.
+        self.sweeper.stop().await;
+        self.heartbeat.stop().await;
         self.draft_saver.stop().await;
         let closed = tokio::time::timeout(STORE_CLOSE_TIMEOUT, self.context.store.close()).await;
         if closed.is_err() {

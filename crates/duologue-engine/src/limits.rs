@@ -26,12 +26,6 @@ pub struct SessionLimits {
     /// How long attaching a reader may take while storage is unavailable; then it is refused.
     #[serde(with = "duration")]
     pub attach_timeout: Duration,
-    /// How long a server's lease of a session lasts, unless renewed.
-    #[serde(with = "duration")]
-    pub lease: Duration,
-    /// How often the leases are renewed; well below `lease`.
-    #[serde(with = "duration")]
-    pub lease_renewal_interval: Duration,
     /// How often the server looks for sessions whose server was lost.
     #[serde(with = "duration")]
     pub sweep_interval: Duration,
@@ -58,6 +52,18 @@ pub struct SessionLimits {
     pub reader_frames_max: u16,
     /// Bytes waiting for one reader. Reaching it cuts that reader off with close code 4008.
     pub reader_bytes_max: u32,
+}
+
+/// How servers that share a database keep their sessions apart.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterLimits {
+    /// How long a server holds its sessions after a heartbeat. Then others may take them over.
+    #[serde(with = "duration")]
+    pub lease: Duration,
+    /// How often a server renews its lease; well below `lease`.
+    #[serde(with = "duration")]
+    pub heartbeat_interval: Duration,
 }
 
 /// What one turn may use.

@@ -116,21 +116,21 @@ impl Sessions {
         count >= self.context.limits.user.sessions_max.get()
     }
 
-    /// Opens a session that was claimed because its server was lost, unless it is active here. It has
+    /// Opens a session that was claimed because nobody looked after it, unless it is active here. It has
     /// no reader, and its grace has passed.
     pub(crate) fn adopt(&self, claimed: Claimed) {
         let mut registry = lock(&self.registry);
-        if registry.is_closed {
-            // Its lease expires again, for the next server to find.
-            return;
-        }
-        let opening = Opening::Lapsed(Box::new(claimed));
-        let is_active = registry
-            .active
-            .get(&opening.key())
-            .is_some_and(|(_, session)| !session.is_closed());
-        if !is_active {
-            self.open(&mut registry, opening);
+        let key = (
+            claimed.lease.session_id.clone(),
+            claimed.lease.user_id.clone(),
+        );
+        let active = registry.active.get(&key);
+        if registry.is_closed || active.is_some_and(|(_, session)| !session.is_closed()) {
+            let (session_id, user_id) = key;
+            let epoch = Some(claimed.lease.epoch);
+            self.context.leases.abandon(session_id, user_id, epoch);
+        } else {
+            self.open(&mut registry, Opening::Lapsed(Box::new(claimed)));
         }
     }
 

@@ -10,9 +10,12 @@
 //! | [`JobStore`] | the workers |
 //! | [`Store`] | the server: both, and the connection itself |
 //! | [`OperatorStore`](operators::OperatorStore) | the commands of operators; no code that serves users |
+//!
+//! A store that wraps another one is a [`Layer`](layer::Layer).
 
 mod error;
 mod jobs;
+pub mod layer;
 pub mod normalize;
 pub mod operators;
 mod server_id;
@@ -25,7 +28,9 @@ pub use self::{
     error::StoreError,
     jobs::{Job, JobClaim, JobEnd, JobRelease, JobStore},
     server_id::ServerId,
-    sessions::{Claim, Claimed, Draft, Lease, SessionRecord, SessionStatus, SessionStore},
+    sessions::{
+        Abandoned, Claim, Claimed, Draft, Lease, SessionRecord, SessionStatus, SessionStore, Sweep,
+    },
 };
 /// Where sessions outlive the process.
 ///

@@ -64,6 +64,7 @@ impl<L: Listener> Server<L> {
         address: IpAddr,
     ) -> Self {
         let limits = Limits {
+            cluster: config.cluster.clone(),
             session: config.session.clone(),
             turn: config.turn.clone(),
             generation: config.generation.clone(),

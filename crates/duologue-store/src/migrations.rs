@@ -49,7 +49,7 @@ struct Script {
     postgres: &'static str,
 }
 
-const SCRIPTS: [Script; 2] = [
+const SCRIPTS: [Script; 3] = [
     Script {
         version: 1,
         name: "schema",
@@ -61,6 +61,12 @@ const SCRIPTS: [Script; 2] = [
         name: "batches",
         sqlite: include_str!("../migrations/sqlite/0002_batches.sql"),
         postgres: include_str!("../migrations/postgres/0002_batches.sql"),
+    },
+    Script {
+        version: 3,
+        name: "servers",
+        sqlite: include_str!("../migrations/sqlite/0003_servers.sql"),
+        postgres: include_str!("../migrations/postgres/0003_servers.sql"),
     },
 ];
 

@@ -14,6 +14,7 @@ mod migration;
 mod operators;
 mod queue;
 mod readers;
+mod server_leases;
 mod startup;
 mod writer;
 
@@ -22,28 +23,29 @@ use std::time::Duration;
 use async_trait::async_trait;
 use duologue_engine::store::{
     Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
-    SessionRecord, SessionStore, Store, StoreError,
+    SessionRecord, SessionStore, Store, StoreError, Sweep,
     normalize::{self, Ending},
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 
-use self::{log::NewEvents, readers::Readers, writer::Writer};
+use self::{log::NewEvents, readers::Readers, server_leases::ServerLeases, writer::Writer};
 pub(crate) use self::{
     operators::SqliteOperatorStore,
     startup::{check, migrate},
 };
-use crate::stored::leases_json;
 
 /// See the module.
 pub(crate) struct SqliteStore {
     writer: Writer,
     readers: Readers,
+    leases: ServerLeases,
 }
 
 #[async_trait]
 impl SessionStore for SqliteStore {
     async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
         let claim = claim.clone();
+        self.leases.start(&claim.server, claim.lease_duration);
         self.writer
             .write(move |savepoint| {
                 let Some(mut claimed) = claims::claim(savepoint, &claim)? else {
@@ -65,33 +67,37 @@ impl SessionStore for SqliteStore {
             .await
     }
 
-    async fn claim_lapsed(
-        &self,
-        server: &ServerId,
-        lease_duration: Duration,
-        grace: Duration,
-        limit: u32,
-    ) -> Result<Vec<Claimed>, StoreError> {
-        let server = server.clone();
+    async fn claim_lapsed(&self, sweep: &Sweep) -> Result<Vec<Claimed>, StoreError> {
+        let sweep = sweep.clone();
+        self.leases.start(&sweep.server, sweep.lease_duration);
+        let lapsed = self.leases.lapsed(sweep.grace);
         self.writer
-            .write(move |savepoint| {
-                claims::claim_lapsed(savepoint, &server, lease_duration, grace, limit)
-            })
+            .write(move |savepoint| claims::claim_lapsed(savepoint, &sweep, &lapsed))
             .await
     }
 
-    async fn renew(
+    async fn heartbeat(
         &self,
         server: &ServerId,
-        leases: &[Lease],
         lease_duration: Duration,
+        held: &[Lease],
     ) -> Result<Vec<Lease>, StoreError> {
-        let (server, named) = (server.clone(), leases_json(leases));
+        let (server_held, held) = (server.clone(), held.to_vec());
+        // Through the writer, which nothing else would show to be stuck while nobody says anything.
         let lost = self
             .writer
-            .write(move |savepoint| claims::renew(savepoint, &server, &named, lease_duration))
+            .write(move |savepoint| {
+                let mut lost = Vec::new();
+                for lease in held {
+                    if lease.server != server_held || claims::is_lost(savepoint, &lease)? {
+                        lost.push(lease);
+                    }
+                }
+                Ok(lost)
+            })
             .await?;
-        Ok(lost.of(leases))
+        self.leases.renew(server, lease_duration);
+        Ok(lost)
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), StoreError> {

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use duologue_engine::{
     BoxError,
     store::{
-        Claimed, Draft, Job, Lease, ServerId, SessionRecord, StoreError,
+        Abandoned, Claimed, Draft, Job, Lease, ServerId, SessionRecord, StoreError,
         operators::{JobRecord, StoredEvent, StoredSession},
     },
 };
@@ -34,23 +34,51 @@ struct DraftRow {
     text: String,
 }
 
-/// A lease as a renewal names it. The caller knows the session's user.
+/// A lease as a heartbeat names it. The caller knows the session's user.
 #[derive(PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct LeaseRow {
     session_id: SessionId,
     epoch: u64,
 }
 
-/// Leases as a renewal takes them.
+/// Leases as a heartbeat takes them.
 pub(crate) fn leases_json(leases: &[Lease]) -> String {
     let rows: Vec<_> = leases.iter().map(LeaseRow::of).collect();
     serde_json::to_string(&rows).expect("texts and numbers can be written")
 }
 
-/// The leases that a renewal found to be lost.
+/// The leases that a heartbeat found to be lost.
 #[derive(Deserialize)]
 #[serde(transparent)]
 pub(crate) struct LostRows(HashSet<LeaseRow>);
+
+/// Sessions as a sweep names them.
+pub(crate) fn abandoned_json(sessions: &[Abandoned]) -> String {
+    let rows: Vec<_> = sessions.iter().map(AbandonedRow::of).collect();
+    serde_json::to_string(&rows).expect("texts and numbers can be written")
+}
+
+#[derive(Serialize)]
+struct AbandonedRow<'a> {
+    session_id: &'a SessionId,
+    user_id: &'a UserId,
+    epoch: Option<u64>,
+}
+
+impl<'a> AbandonedRow<'a> {
+    fn of(session: &'a Abandoned) -> Self {
+        let Abandoned {
+            session_id,
+            user_id,
+            epoch,
+        } = session;
+        Self {
+            session_id,
+            user_id,
+            epoch: *epoch,
+        }
+    }
+}
 
 impl LostRows {
     pub(crate) fn of(&self, leases: &[Lease]) -> Vec<Lease> {

@@ -7,9 +7,11 @@ use futures_util::future::join_all;
 
 use super::fixture::{
     LONG, SHORT, alice, assert_conflict, claim, claim_of, ended, log, moment, record, said, server,
-    session_id, start, start_and_end, started, until,
+    session_id, start, start_and_end, started, sweep_by, until,
 };
-use duologue_engine::store::{Claim, Claimed, Draft, Lease, SessionStatus, Store};
+use duologue_engine::store::{
+    Abandoned, Claim, Claimed, Draft, Lease, SessionStatus, Store, Sweep,
+};
 
 /// A new session has an empty log, and what the claim said.
 pub async fn a_claim_creates_the_session(store: &dyn Store) {
@@ -167,11 +169,12 @@ pub async fn a_lapsed_session_is_claimed_only_after_the_grace(store: &dyn Store)
     let lease = start(store, "s").await;
     store.release(&lease).await.unwrap();
     let lapsed = until("the lease has lapsed", async || {
-        let patient = store.claim_lapsed(&server("patient"), LONG, LONG, 10).await;
-        assert_eq!(patient.unwrap().len(), 0);
-        let hasty = store
-            .claim_lapsed(&server("hasty"), LONG, Duration::ZERO, 10)
-            .await;
+        let patient = Sweep {
+            grace: LONG,
+            ..sweep_by("patient")
+        };
+        assert_eq!(store.claim_lapsed(&patient).await.unwrap().len(), 0);
+        let hasty = store.claim_lapsed(&sweep_by("hasty")).await;
         hasty.unwrap().pop()
     })
     .await;
@@ -188,11 +191,8 @@ pub async fn a_lapsed_session_is_claimed_by_one_sweeper_only(store: &dyn Store) 
     let mut found = Vec::new();
     until("all are found", async || {
         let sweeps = join_all((0..4).map(|n| async move {
-            let sweeper = server(&format!("sweeper-{n}"));
-            store
-                .claim_lapsed(&sweeper, LONG, Duration::ZERO, 10)
-                .await
-                .unwrap()
+            let sweep = sweep_by(&format!("sweeper-{n}"));
+            store.claim_lapsed(&sweep).await.unwrap()
         }));
         let claimed = sweeps.await.into_iter().flatten();
         found.extend(claimed.map(|claimed| claimed.session.session_id));
@@ -212,67 +212,31 @@ pub async fn lapsed_sessions_are_claimed_up_to_the_limit(store: &dyn Store) {
     }
     let mut found = 0;
     until("all three are found", async || {
-        let sweep = store
-            .claim_lapsed(&server("sweeper"), LONG, Duration::ZERO, 2)
-            .await
-            .unwrap();
-        assert!(sweep.len() <= 2, "the limit is two");
-        found += sweep.len();
+        let two = Sweep {
+            limit: 2,
+            ..sweep_by("sweeper")
+        };
+        let claimed = store.claim_lapsed(&two).await.unwrap();
+        assert!(claimed.len() <= 2, "the limit is two");
+        found += claimed.len();
         (found == 3).then_some(())
     })
     .await;
 }
 
-/// Of two sessions that one server holds with short leases, the one that it does not name lapses:
-/// so a claim lapses whose answer was lost.
-pub async fn renewing_keeps_what_is_named_from_lapsing(store: &dyn Store) {
-    for session in ["kept", "left"] {
-        let claim = Claim {
-            lease_duration: SHORT,
-            ..claim_of(session, "here")
-        };
-        let lease = store.claim(&claim).await.unwrap().unwrap().lease;
-        if session == "kept" {
-            let lost = store.renew(&server("here"), &[lease], LONG).await.unwrap();
-            assert_eq!(lost, []);
-        }
+/// A lease is a server's: its sessions lapse together when its heartbeats stop, and none of another server's.
+pub async fn a_servers_sessions_lapse_when_its_heartbeats_stop(store: &dyn Store) {
+    let alive = claim(store, "kept", "alive").await.lease;
+    for session in ["one", "two"] {
+        claim(store, session, "lost").await;
     }
-    let found = swept(store, "sweeper", Duration::ZERO).await;
-    assert_eq!(found.session.session_id, session_id("left"));
-    let rest = store
-        .claim_lapsed(&server("sweeper"), LONG, Duration::ZERO, 10)
-        .await;
-    assert_eq!(rest.unwrap().len(), 0);
-}
-
-/// What was released is neither renewed nor lost; what another has claimed since is lost, and does
-/// not get the longer lease.
-pub async fn renewing_tells_what_is_lost_and_leaves_what_was_released(store: &dyn Store) {
-    let released = start(store, "released").await;
-    store.release(&released).await.unwrap();
-    let taken = start(store, "taken").await;
-    let kept = start(store, "kept").await;
-    let claim = Claim {
-        lease_duration: SHORT,
-        ..claim_of("taken", "there")
-    };
-    store.claim(&claim).await.unwrap().unwrap();
-    let gone = Lease {
-        session_id: session_id("never"),
-        ..kept.clone()
-    };
-    let leases = [kept, taken.clone(), released, gone.clone()];
-    let mut lost = store.renew(&server("here"), &leases, LONG).await.unwrap();
-    lost.sort_by(|a, b| a.session_id.cmp(&b.session_id));
-    assert_eq!(lost, [gone, taken]);
+    assert_eq!(beat(store, "alive", LONG, &[]).await, []);
+    assert_eq!(beat(store, "lost", SHORT, &[]).await, []);
     let mut found = Vec::new();
     until("both have lapsed", async || {
-        let sweep = store
-            .claim_lapsed(&server("sweeper"), LONG, Duration::ZERO, 10)
-            .await;
+        let claimed = store.claim_lapsed(&sweep_by("sweeper")).await.unwrap();
         found.extend(
-            sweep
-                .unwrap()
+            claimed
                 .into_iter()
                 .map(|claimed| claimed.session.session_id),
         );
@@ -280,22 +244,113 @@ pub async fn renewing_tells_what_is_lost_and_leaves_what_was_released(store: &dy
     })
     .await;
     found.sort();
-    assert_eq!(found, [session_id("released"), session_id("taken")]);
+    assert_eq!(found, [session_id("one"), session_id("two")]);
+    assert_eq!(beat(store, "alive", LONG, &[alive]).await, []);
 }
 
-/// An epoch is one claim of one server: under another's name it renews nothing.
-pub async fn nobody_renews_what_another_server_holds(store: &dyn Store) {
+/// A server that was only slow goes on. Its next heartbeat holds its sessions again, except the one that another
+/// server has claimed meanwhile: a lease that lapses loses nothing by itself.
+pub async fn a_late_heartbeat_holds_what_is_not_taken(store: &dyn Store) {
+    let held = [start(store, "one").await, start(store, "two").await];
+    beat(store, "here", SHORT, &[]).await;
+    let taken = swept(store, "there", Duration::ZERO).await;
+    let is_taken = |lease: &Lease| lease.session_id == taken.lease.session_id;
+    let lost = beat(store, "here", LONG, &held).await;
+    assert_eq!(lost.len(), 1);
+    assert!(lost.iter().all(is_taken));
+    let rest = store.claim_lapsed(&sweep_by("there")).await.unwrap();
+    assert_eq!(rest.len(), 0);
+    for lease in &held {
+        let appended = store.append(lease, Seq(1), &[said(2, "late")]).await;
+        if is_taken(lease) {
+            assert_conflict(&appended);
+        } else {
+            appended.unwrap();
+        }
+    }
+}
+
+/// A claim starts the first lease of its server, so that what it claims lapses even if no heartbeat ever comes.
+pub async fn a_claim_starts_its_servers_lease(store: &dyn Store) {
     let claim = Claim {
         lease_duration: SHORT,
         ..claim_of("s", "here")
     };
-    let lease = store.claim(&claim).await.unwrap().unwrap().lease;
-    let lost = store
-        .renew(&server("there"), std::slice::from_ref(&lease), LONG)
-        .await
-        .unwrap();
-    assert_eq!(lost, [lease]);
+    store.claim(&claim).await.unwrap().unwrap();
     swept(store, "sweeper", Duration::ZERO).await;
+}
+
+/// What was released is not lost; what another has claimed since is, and what is not there.
+pub async fn a_heartbeat_tells_what_is_lost(store: &dyn Store) {
+    let released = start(store, "released").await;
+    store.release(&released).await.unwrap();
+    let taken = start(store, "taken").await;
+    let kept = start(store, "kept").await;
+    claim(store, "taken", "there").await;
+    let gone = Lease {
+        session_id: session_id("never"),
+        ..kept.clone()
+    };
+    let held = [kept, taken.clone(), released, gone.clone()];
+    let mut lost = beat(store, "here", LONG, &held).await;
+    lost.sort_by(|a, b| a.session_id.cmp(&b.session_id));
+    assert_eq!(lost, [gone, taken]);
+}
+
+/// An epoch is one claim of one server: under another's name it is not held.
+pub async fn nobody_holds_what_another_server_holds(store: &dyn Store) {
+    let lease = claim(store, "s", "here").await.lease;
+    let lost = beat(store, "there", LONG, std::slice::from_ref(&lease)).await;
+    assert_eq!(lost, [lease]);
+}
+
+/// A server whose lease lasts names what it holds without a task. It gets that again, under a new epoch, and
+/// nothing else: not what another server holds, not under an old epoch, and not for another user.
+pub async fn a_server_takes_back_what_it_abandoned(store: &dyn Store) {
+    let known = claim(store, "known", "here").await.lease;
+    let unknown = claim(store, "unknown", "here").await.lease;
+    let stale = claim(store, "stale", "here").await.lease;
+    claim(store, "stale", "here").await;
+    let taken = claim(store, "taken", "there").await.lease;
+    let ended = start_and_end(store, "ended").await;
+    claim(store, "kept", "here").await;
+    let named = |lease: &Lease, epoch| Abandoned {
+        session_id: lease.session_id.clone(),
+        user_id: lease.user_id.clone(),
+        epoch,
+    };
+    let sweep = Sweep {
+        abandoned: vec![
+            named(&known, Some(known.epoch)),
+            named(&unknown, None),
+            named(&stale, Some(stale.epoch)),
+            named(&taken, None),
+            named(&ended, None),
+            Abandoned {
+                user_id: UserId::new("mallory").expect("a user id"),
+                ..named(&unknown, None)
+            },
+            Abandoned {
+                session_id: session_id("never"),
+                ..named(&known, None)
+            },
+        ],
+        ..sweep_by("here")
+    };
+    let mut claimed = store.claim_lapsed(&sweep).await.unwrap();
+    claimed.sort_by(|a, b| a.lease.session_id.cmp(&b.lease.session_id));
+    let found: Vec<_> = claimed
+        .iter()
+        .map(|claimed| &claimed.lease.session_id)
+        .collect();
+    assert_eq!(found, [&known.session_id, &unknown.session_id]);
+    assert!(claimed[0].lease.epoch > known.epoch);
+    // Named again under what was known, it is not claimed again.
+    let again = Sweep {
+        abandoned: vec![named(&known, Some(known.epoch))],
+        ..sweep_by("here")
+    };
+    assert_eq!(store.claim_lapsed(&again).await.unwrap().len(), 0);
 }
 
 /// Each log has an id of its own, which stays when the session changes hands or is reopened.
@@ -346,19 +401,17 @@ pub async fn a_released_session_takes_no_writes(store: &dyn Store) {
 }
 
 /// More than a page of anything, in one call.
-pub async fn a_thousand_holds_are_renewed_at_once(store: &dyn Store) {
+pub async fn a_heartbeat_asks_for_a_thousand_sessions(store: &dyn Store) {
     let lease = start(store, "s").await;
     let stale = |number| Lease {
         session_id: session_id(&format!("gone-{number}")),
         ..lease.clone()
     };
-    let mut leases: Vec<_> = (0..999).map(stale).collect();
-    leases.push(lease.clone());
-    let lost = store.renew(&server("here"), &leases, LONG).await.unwrap();
+    let mut held: Vec<_> = (0..999).map(stale).collect();
+    held.push(lease.clone());
+    let lost = beat(store, "here", LONG, &held).await;
     assert_eq!(lost.len(), 999);
     assert!(!lost.contains(&lease));
-    let lost = store.renew(&server("here"), &[], LONG).await.unwrap();
-    assert_eq!(lost, []);
 }
 
 /// One harmless round trip.
@@ -366,14 +419,19 @@ pub async fn a_store_answers_a_ping(store: &dyn Store) {
     store.ping().await.unwrap();
 }
 
+async fn beat(store: &dyn Store, by: &str, lease: Duration, held: &[Lease]) -> Vec<Lease> {
+    store.heartbeat(&server(by), lease, held).await.unwrap()
+}
+
 /// Sweeps until one lapsed session is found.
 async fn swept(store: &dyn Store, by: &str, grace: Duration) -> Claimed {
+    let sweep = Sweep {
+        grace,
+        limit: 1,
+        ..sweep_by(by)
+    };
     until("a session has lapsed", async || {
-        let mut found = store
-            .claim_lapsed(&server(by), LONG, grace, 1)
-            .await
-            .unwrap();
-        found.pop()
+        store.claim_lapsed(&sweep).await.unwrap().pop()
     })
     .await
 }

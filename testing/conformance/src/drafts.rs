@@ -1,10 +1,8 @@
 //! Properties of drafts.
 
-use std::time::Duration;
-
 use duologue_protocol::{Seq, TurnId};
 
-use super::fixture::{LONG, answered, claim, draft, ended, said, save_draft, server, start, until};
+use super::fixture::{answered, claim, draft, ended, said, save_draft, start, sweep_by, until};
 use duologue_engine::store::{Draft, Store};
 
 /// Only the newest text counts.
@@ -27,9 +25,7 @@ pub async fn a_sweeper_gets_the_draft(store: &dyn Store) {
     save_draft(store, &lease, &draft("Hel")).await;
     store.release(&lease).await.unwrap();
     let claimed = until("the session has lapsed", async || {
-        let sweep = store
-            .claim_lapsed(&server("there"), LONG, Duration::ZERO, 1)
-            .await;
+        let sweep = store.claim_lapsed(&sweep_by("there")).await;
         sweep.unwrap().pop()
     })
     .await;

@@ -6,7 +6,7 @@ use duologue_protocol::{EndReason, Seq, SummaryStatus};
 
 use super::fixture::{
     LONG, alice, answered, assert_conflict, claim, claim_job, draft, ended, log, moment, record,
-    said, save_draft, server, session_id, start, start_and_end, started, until,
+    said, save_draft, server, session_id, start, start_and_end, started, sweep_by, until,
 };
 use duologue_engine::store::{SessionStatus, Store};
 
@@ -80,7 +80,10 @@ pub async fn an_ended_session_takes_no_writes(store: &dyn Store) {
     store.release(&lease).await.unwrap();
     assert_eq!(log(store, "s").await.len(), 2);
     assert_eq!(record(store, "s").await.status, SessionStatus::Ended);
-    let lost = store.renew(&server("here"), &[lease], LONG).await.unwrap();
+    let lost = store
+        .heartbeat(&server("here"), LONG, &[lease])
+        .await
+        .unwrap();
     assert_eq!(lost, [], "it has ended, and is not another's");
     assert_eq!(claim(store, "s", "there").await.draft, None);
 }
@@ -91,9 +94,7 @@ pub async fn an_ended_session_does_not_lapse(store: &dyn Store) {
     let lease = start(store, "left").await;
     store.release(&lease).await.unwrap();
     let found = until("the other session has lapsed", async || {
-        let sweep = store
-            .claim_lapsed(&server("sweeper"), LONG, Duration::ZERO, 10)
-            .await;
+        let sweep = store.claim_lapsed(&sweep_by("sweeper")).await;
         Some(sweep.unwrap()).filter(|found| !found.is_empty())
     })
     .await;

@@ -9,7 +9,7 @@ use duologue_protocol::{
 };
 
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, Lease, ServerId, SessionRecord, Store, StoreError,
+    Claim, Claimed, Draft, Job, Lease, ServerId, SessionRecord, Store, StoreError, Sweep,
 };
 
 /// A lease that outlives every test.
@@ -56,6 +56,17 @@ pub(super) fn claim_of(session: &str, by: &str) -> Claim {
         now: moment(0),
         first_events: Vec::new(),
         spent_since: None,
+    }
+}
+
+/// A sweep by a server for all that has lapsed, without grace.
+pub(super) fn sweep_by(by: &str) -> Sweep {
+    Sweep {
+        server: server(by),
+        lease_duration: LONG,
+        grace: Duration::ZERO,
+        abandoned: Vec::new(),
+        limit: 10,
     }
 }
 

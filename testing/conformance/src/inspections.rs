@@ -350,7 +350,7 @@ pub async fn after_a_restore_logs_have_new_ids_and_nobody_holds_anything(
     }
     let refused = store.append(&held, Seq(1), &[said(2, "hello")]).await;
     assert_conflict(&refused);
-    let lost = store.renew(&held.server, std::slice::from_ref(&held), LONG);
+    let lost = store.heartbeat(&held.server, LONG, std::slice::from_ref(&held));
     assert_eq!(lost.await.unwrap(), std::slice::from_ref(&held));
     let summary = summarized(3, Some("in vain"));
     assert_conflict(&store.finish_job(&job, &summary).await);

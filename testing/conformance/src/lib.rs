@@ -48,13 +48,16 @@ macro_rules! store_conformance {
             a_lapsed_session_is_claimed_only_after_the_grace
             a_lapsed_session_is_claimed_by_one_sweeper_only
             lapsed_sessions_are_claimed_up_to_the_limit
-            renewing_keeps_what_is_named_from_lapsing
-            renewing_tells_what_is_lost_and_leaves_what_was_released
-            nobody_renews_what_another_server_holds
+            a_servers_sessions_lapse_when_its_heartbeats_stop
+            a_late_heartbeat_holds_what_is_not_taken
+            a_claim_starts_its_servers_lease
+            a_heartbeat_tells_what_is_lost
+            nobody_holds_what_another_server_holds
+            a_server_takes_back_what_it_abandoned
             a_log_keeps_its_id
             another_server_cannot_write_under_the_same_epoch
             a_released_session_takes_no_writes
-            a_thousand_holds_are_renewed_at_once
+            a_heartbeat_asks_for_a_thousand_sessions
             a_store_answers_a_ping
 
             // claims that start a log

@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use duologue_engine::store::{
     Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
-    SessionRecord, SessionStore, Store, StoreError,
+    SessionRecord, SessionStore, Store, StoreError, Sweep,
     normalize::{Ending, stored_text},
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
@@ -84,6 +84,7 @@ impl fmt::Debug for MemoryStore {
 impl SessionStore for MemoryStore {
     async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
         self.write(|state| {
+            state.start_lease(&claim.server, claim.lease_duration);
             let session = state
                 .sessions
                 .entry(claim.session_id.clone())
@@ -108,42 +109,41 @@ impl SessionStore for MemoryStore {
         })
     }
 
-    async fn claim_lapsed(
-        &self,
-        server: &ServerId,
-        lease_duration: Duration,
-        grace: Duration,
-        limit: u32,
-    ) -> Result<Vec<Claimed>, StoreError> {
+    async fn claim_lapsed(&self, sweep: &Sweep) -> Result<Vec<Claimed>, StoreError> {
         self.write(|state| {
+            state.start_lease(&sweep.server, sweep.lease_duration);
             let now = Instant::now();
-            let mut lapsed: Vec<_> = state
+            let mut found: Vec<_> = state
                 .sessions
-                .values_mut()
-                .filter(|session| session.is_active() && session.lease_until + grace < now)
+                .values()
+                .filter(|session| session.is_active())
+                .filter(|session| {
+                    let lapsed_at = state.lapsed_at(session);
+                    lapsed_at + sweep.grace < now || session.is_abandoned(sweep)
+                })
+                .map(|session| (session.lease_until, session.record.session_id.clone()))
                 .collect();
-            lapsed.sort_by_key(|session| session.lease_until);
-            let claimed = lapsed.into_iter().take(limit as usize);
-            Ok(claimed
-                .map(|session| session.claim(server, lease_duration))
-                .collect())
+            found.sort();
+            found.truncate(sweep.limit as usize);
+            let claimed = found.iter().map(|(_, id)| {
+                let session = state.sessions.get_mut(id).expect("it was just found");
+                session.claim(&sweep.server, sweep.lease_duration)
+            });
+            Ok(claimed.collect())
         })
     }
 
-    async fn renew(
+    async fn heartbeat(
         &self,
         server: &ServerId,
-        leases: &[Lease],
         lease_duration: Duration,
+        held: &[Lease],
     ) -> Result<Vec<Lease>, StoreError> {
         self.write(|state| {
-            for lease in leases.iter().filter(|lease| lease.server == *server) {
-                if let Ok(session) = state.held(lease) {
-                    session.lease_until = Instant::now() + lease_duration;
-                }
-            }
+            let until = Instant::now() + lease_duration;
+            state.servers.insert(server.clone(), until);
             let is_lost = |lease: &&Lease| lease.server != *server || state.is_lost(lease);
-            Ok(leases.iter().filter(is_lost).cloned().collect())
+            Ok(held.iter().filter(is_lost).cloned().collect())
         })
     }
 

@@ -19,6 +19,8 @@ pub enum Mutant {
     HasNoJobFence,
     /// Sessions are claimed as soon as their lease lapses.
     IgnoresGrace,
+    /// Sessions without a task are not taken back by the server that holds them.
+    ForgetsAbandoned,
     /// The first event of what is read is missing.
     ReadsOneTooFar,
     /// A user that asks for a session becomes its owner.
@@ -33,13 +35,14 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::AcknowledgesBeforeCommit,
         Self::RepeatsWrites,
         Self::ForgetsMessageIds,
         Self::HasNoFence,
         Self::HasNoJobFence,
         Self::IgnoresGrace,
+        Self::ForgetsAbandoned,
         Self::ReadsOneTooFar,
         Self::IgnoresOwners,
         Self::HoldsConnectionsUnpolled,

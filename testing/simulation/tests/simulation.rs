@@ -44,6 +44,7 @@ finds! {
     a_write_under_an_old_claim_is_found: HasNoFence;
     a_worker_that_goes_on_with_a_job_it_lost_is_found: HasNoJobFence;
     a_session_that_is_ended_before_its_grace_is_found: IgnoresGrace;
+    a_session_that_its_server_does_not_take_back_is_found: ForgetsAbandoned;
     a_log_that_is_read_with_a_gap_is_found: ReadsOneTooFar;
     a_session_that_lets_others_in_is_found: IgnoresOwners;
     a_connection_that_nobody_polls_is_found: HoldsConnectionsUnpolled by "after its last piece";

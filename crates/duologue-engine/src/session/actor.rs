@@ -95,7 +95,7 @@ impl Session {
     }
 
     /// The whole life of the task, and its orderly end.
-    pub(super) async fn live(mut self) {
+    pub(super) async fn live(mut self: Box<Self>) {
         let exit = match Box::pin(self.recover_turn()).await {
             Ok(()) => self.run().await,
             Err(exit) => exit,
@@ -201,6 +201,10 @@ impl Session {
                 }
             }
             Deadline::Idle => self.end(Vec::new(), EndReason::Idle).await,
+            Deadline::HeldBack => {
+                self.start_queued_turn();
+                Ok(())
+            }
         }
     }
 }

@@ -107,30 +107,33 @@ impl AttachError {
 
 /// The way to a session's task.
 #[derive(Clone, Debug)]
-pub(crate) struct SessionHandle(mpsc::Sender<Command>);
+pub(crate) struct SessionHandle(mpsc::Sender<BoxedCommand>);
+
+/// A queue has room for 32 entries from the beginning, which for an idle session should be small ones.
+type BoxedCommand = Box<Command>;
 
 /// The receiving end, owned by the session's task.
 pub(super) struct Inbox {
-    commands: mpsc::Receiver<Command>,
+    commands: mpsc::Receiver<BoxedCommand>,
     /// Commands that were received while the session was being opened, or during an outage, and are
     /// handled after it.
     deferred: VecDeque<Command>,
     /// For the readers to come.
-    sender: mpsc::WeakSender<Command>,
+    sender: mpsc::WeakSender<BoxedCommand>,
 }
 
 /// A reader's place in the inbox, with room for its departure.
 pub(super) struct ReaderSlot {
-    commands: mpsc::Sender<Command>,
-    departure: mpsc::OwnedPermit<Command>,
+    commands: mpsc::Sender<BoxedCommand>,
+    departure: mpsc::OwnedPermit<BoxedCommand>,
 }
 
 /// Sends one reader's requests, and in the end its departure.
 #[derive(Debug)]
 struct ReaderRequests {
     connection: ConnectionId,
-    commands: mpsc::Sender<Command>,
-    departure: Option<mpsc::OwnedPermit<Command>>,
+    commands: mpsc::Sender<BoxedCommand>,
+    departure: Option<mpsc::OwnedPermit<BoxedCommand>>,
 }
 
 /// Makes the inbox of a session.
@@ -154,7 +157,9 @@ impl SessionHandle {
     /// Asks the session to attach a reader. On [`AttachError::Gone`] its task is over.
     pub(crate) async fn attach(&self, position: Option<Position>) -> Result<Reader, AttachError> {
         let (reply, answer) = oneshot::channel();
-        let sent = self.0.try_send(Command::Attach(Attach { position, reply }));
+        let sent = self
+            .0
+            .try_send(Box::new(Command::Attach(Attach { position, reply })));
         match sent {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => return Err(AttachError::Busy),
@@ -176,7 +181,7 @@ impl SessionHandle {
     /// If the session accepts no more commands.
     #[cfg(feature = "testing")]
     pub(super) async fn send(&self, command: Command) {
-        let sent = self.0.send(command).await;
+        let sent = self.0.send(Box::new(command)).await;
         assert!(sent.is_ok(), "the session accepts commands");
     }
 
@@ -203,7 +208,7 @@ impl Inbox {
 
     /// Waits for the next new command, leaving the deferred ones. Safe to cancel.
     pub(super) async fn receive(&mut self) -> Option<Command> {
-        self.commands.recv().await
+        self.commands.recv().await.map(|command| *command)
     }
 
     /// Handles a command after the outage. Bounded: one request to end, and one departure of each
@@ -235,7 +240,7 @@ impl Inbox {
     /// For a session that has no reader yet: whether someone still waits for it.
     pub(super) fn is_wanted(&mut self) -> bool {
         while let Ok(command) = self.commands.try_recv() {
-            self.deferred.push_back(command);
+            self.deferred.push_back(*command);
         }
         // Without a reader there are no other commands.
         self.deferred.retain(
@@ -260,7 +265,7 @@ impl Inbox {
     pub(super) fn drain(&mut self) -> Option<Command> {
         self.commands.close();
         let deferred = self.deferred.pop_front();
-        deferred.or_else(|| self.commands.try_recv().ok())
+        deferred.or_else(|| self.commands.try_recv().ok().map(|command| *command))
     }
 
     /// Accepts no more commands, and refuses to attach readers. A `Detach` has no effect any more.
@@ -294,7 +299,7 @@ impl ReaderSlot {
 impl RequestSink for ReaderRequests {
     fn submit(&self, frame: ClientFrame, in_flight: InFlightGuard) -> Result<(), SubmitError> {
         let request = ClientRequest::new(self.connection, frame, in_flight);
-        let sent = self.commands.try_send(Command::Submit(request));
+        let sent = self.commands.try_send(Box::new(Command::Submit(request)));
         sent.map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => SubmitError::Full,
             mpsc::error::TrySendError::Closed(_) => SubmitError::Closed,
@@ -303,10 +308,10 @@ impl RequestSink for ReaderRequests {
 
     fn depart(&mut self, reason: DisconnectReason) {
         if let Some(departure) = self.departure.take() {
-            departure.send(Command::Detach {
+            departure.send(Box::new(Command::Detach {
                 connection: self.connection,
                 reason,
-            });
+            }));
         }
     }
 }

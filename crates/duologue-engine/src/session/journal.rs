@@ -78,15 +78,16 @@ impl Journal {
         Some((None, session_started(session_id, user_id, agent_name)))
     }
 
-    /// Releases the lease without ending the session.
-    pub(super) async fn release(&self) {
-        if let Err(error) = self.store.release(&self.lease).await {
-            // The lease expires by itself; releasing it only saves other servers the wait.
+    /// Releases the lease without ending the session. Returns whether that has succeeded.
+    pub(super) async fn release(&self) -> bool {
+        let released = self.store.release(&self.lease).await;
+        if let Err(error) = &released {
             tracing::warn!(
-                error = &error as &dyn std::error::Error,
+                error = error as &dyn std::error::Error,
                 "session.release_failed"
             );
         }
+        released.is_ok()
     }
 
     /// Prepares `entries` to be stored as the next events, all in one commit.

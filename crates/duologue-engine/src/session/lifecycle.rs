@@ -16,6 +16,8 @@ pub(super) enum Deadline {
     Grace,
     /// Its user sent no message for too long.
     Idle,
+    /// No turn could be started, and perhaps one can now.
+    HeldBack,
 }
 
 /// What a session does after a turn.
@@ -44,6 +46,8 @@ pub(super) struct Lifecycle {
     grace_until: Option<Instant>,
     /// When the session ends unless its user sends a message.
     idle_until: Instant,
+    /// When to look whether turns may start again. Only while they may not.
+    held_back_until: Option<Instant>,
 }
 
 impl Lifecycle {
@@ -61,6 +65,7 @@ impl Lifecycle {
             release_at: None,
             grace_until: Some(now + first_grace),
             idle_until: now + idle_timeout,
+            held_back_until: None,
         }
     }
 
@@ -83,11 +88,17 @@ impl Lifecycle {
         if self.is_draining {
             return self.release_at.map(|at| (at, Deadline::Release));
         }
-        let idle = (self.idle_until, Deadline::Idle);
-        Some(match self.grace_until {
-            Some(grace) if grace <= self.idle_until => (grace, Deadline::Grace),
-            _ => idle,
-        })
+        let deadlines = [
+            self.held_back_until.map(|at| (at, Deadline::HeldBack)),
+            self.grace_until.map(|at| (at, Deadline::Grace)),
+            Some((self.idle_until, Deadline::Idle)),
+        ];
+        deadlines.into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// Turns may not start, and it is time to look again at this moment; or they may.
+    pub(super) fn hold_back(&mut self, until: Option<Instant>) {
+        self.held_back_until = until;
     }
 
     /// A reader has come.
@@ -194,6 +205,20 @@ mod tests {
         let grace = (healthy_since + GRACE, Deadline::Grace);
         assert_eq!(lifecycle.next_deadline(false), Some(grace));
         assert!(lifecycle.is_grace_over(healthy_since + GRACE, Some(healthy_since)));
+    }
+
+    #[test]
+    fn a_session_that_may_start_no_turn_looks_again() {
+        let now = Instant::now();
+        let mut lifecycle = new(now);
+        lifecycle.reader_attached(now);
+        let soon = now + Duration::from_secs(1);
+        lifecycle.hold_back(Some(soon));
+        let look = (soon, Deadline::HeldBack);
+        assert_eq!(lifecycle.next_deadline(false), Some(look));
+        lifecycle.hold_back(None);
+        let idle = (now + IDLE, Deadline::Idle);
+        assert_eq!(lifecycle.next_deadline(false), Some(idle));
     }
 
     #[test]

@@ -23,24 +23,37 @@ pub(super) enum Reception {
 pub(super) struct MessageQueueState {
     /// Whether the session is about to end or to be released.
     pub(super) is_closing: bool,
-    /// Whether a turn is running.
-    pub(super) has_turn: bool,
+    /// What a new turn has to wait for.
+    pub(super) obstacle: Option<Obstacle>,
     /// Whether as many messages wait as may.
     pub(super) is_full: bool,
+}
+
+/// Why no turn can start now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    /// One is running.
+    Turn,
+    /// The server's lease may have lapsed.
+    Lease,
 }
 
 /// Decides what happens to a new message that wants `on_busy`.
 pub(super) fn receive(state: MessageQueueState, on_busy: OnBusy) -> Reception {
     if state.is_closing {
-        Reception::Refuse("the session is closing; send this again after reconnecting")
-    } else if !state.has_turn {
-        Reception::Start
-    } else if on_busy == OnBusy::Reject {
-        Reception::Refuse("a turn is running; send this again when it is over")
-    } else if state.is_full {
-        Reception::Refuse("too many messages wait for the running turn; send this again later")
-    } else {
-        Reception::Queue(on_busy)
+        return Reception::Refuse("the session is closing; send this again after reconnecting");
+    }
+    match state.obstacle {
+        None => Reception::Start,
+        Some(Obstacle::Turn) if on_busy == OnBusy::Reject => {
+            Reception::Refuse("a turn is running; send this again when it is over")
+        }
+        Some(_) if state.is_full => {
+            Reception::Refuse("too many messages wait for their turns; send this again later")
+        }
+        Some(Obstacle::Turn) => Reception::Queue(on_busy),
+        // There is no turn that it could interrupt, or be rejected for.
+        Some(Obstacle::Lease) => Reception::Queue(OnBusy::Queue),
     }
 }
 
@@ -79,14 +92,14 @@ mod tests {
 
     const IDLE: MessageQueueState = MessageQueueState {
         is_closing: false,
-        has_turn: false,
+        obstacle: None,
         is_full: false,
     };
 
     #[test]
     fn a_message_starts_a_turn_or_waits_or_is_refused() {
         let busy = MessageQueueState {
-            has_turn: true,
+            obstacle: Some(Obstacle::Turn),
             ..IDLE
         };
         let full = MessageQueueState {
@@ -97,10 +110,16 @@ mod tests {
             is_closing: true,
             ..IDLE
         };
+        let held_back = MessageQueueState {
+            obstacle: Some(Obstacle::Lease),
+            ..IDLE
+        };
         for on_busy in [OnBusy::Queue, OnBusy::Reject, OnBusy::Interrupt] {
             assert_eq!(receive(IDLE, on_busy), Reception::Start);
             assert!(matches!(receive(full, on_busy), Reception::Refuse(_)));
             assert!(matches!(receive(closing, on_busy), Reception::Refuse(_)));
+            let queued = Reception::Queue(OnBusy::Queue);
+            assert_eq!(receive(held_back, on_busy), queued);
         }
         for on_busy in [OnBusy::Queue, OnBusy::Interrupt] {
             assert_eq!(receive(busy, on_busy), Reception::Queue(on_busy));

@@ -72,8 +72,13 @@ pub(super) async fn open(
         Opening::Requested(session_id, user_id) => {
             let spent_since = query.map(|query| query.since);
             let claim = claim(context, session_id, user_id, spent_since);
-            let claimed = context.store.claim(&claim).await?;
-            let claimed = claimed.ok_or(AttachError::NotFound)?;
+            let claimed = context.store.claim(&claim).await;
+            if claimed.is_err() {
+                // It may have taken effect.
+                let (session_id, user_id) = (claim.session_id, claim.user_id);
+                context.leases.abandon(session_id, user_id, None);
+            }
+            let claimed = claimed?.ok_or(AttachError::NotFound)?;
             let grace = context.limits.session.resume_grace;
             (claimed, grace, claim.first_events)
         }
@@ -128,7 +133,7 @@ fn claim(
         user_id,
         agent,
         server: context.server.clone(),
-        lease_duration: context.limits.session.lease,
+        lease_duration: context.limits.cluster.lease,
         now,
         first_events: vec![event(1, started), event(2, connected)],
         spent_since,

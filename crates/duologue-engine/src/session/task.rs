@@ -33,8 +33,17 @@ pub(crate) fn spawn<E: Send>(
     handle
 }
 
-async fn run(context: Arc<Context>, opening: Opening, mut inbox: Inbox) {
-    match Box::pin(open_in_turn(&context, opening, &mut inbox)).await {
+/// An idle session only waits, for hours. So what happens before is boxed, and the session itself too: a future
+/// that owned it would have room for it twice.
+async fn run(context: Arc<Context>, opening: Opening, inbox: Inbox) {
+    if let Some(session) = Box::pin(start(context, opening, inbox)).await {
+        session.live().await;
+    }
+}
+
+/// Opens the session. `None`: it could not be opened, and those who requested it know.
+async fn start(context: Arc<Context>, opening: Opening, mut inbox: Inbox) -> Option<Box<Session>> {
+    match open_in_turn(&context, opening, &mut inbox).await {
         Err(error) => {
             if let AttachError::Store(error) = &error {
                 tracing::warn!(
@@ -43,10 +52,11 @@ async fn run(context: Arc<Context>, opening: Opening, mut inbox: Inbox) {
                 );
             }
             inbox.refuse_all(&error);
+            None
         }
         Ok(opened) => {
             tracing::info!(last_seq = opened.transcript.last_seq.0, "session.opened");
-            Session::new(context, opened, inbox).live().await;
+            Some(Box::new(Session::new(context, opened, inbox)))
         }
     }
 }

@@ -27,27 +27,22 @@ pub trait SessionStore: Send + Sync + 'static {
     /// `None`: the session belongs to another user.
     async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError>;
 
-    /// Claims up to `limit` active sessions whose lease expired more than `grace` ago, for `server`.
-    async fn claim_lapsed(
-        &self,
-        server: &ServerId,
-        lease_duration: Duration,
-        grace: Duration,
-        limit: u32,
-    ) -> Result<Vec<Claimed>, StoreError>;
+    /// Claims active sessions that nobody looks after; see [`Sweep`].
+    async fn claim_lapsed(&self, sweep: &Sweep) -> Result<Vec<Claimed>, StoreError>;
 
-    /// Renews those of `leases` that `server` still holds, and nothing else.
+    /// Says that `server` is alive: its lease, under which it holds all its sessions, lasts for
+    /// `lease_duration` from now. This writes to no session.
     ///
-    /// Returns those that are lost: the session was claimed again since, or was deleted. One that has just
-    /// been released, or has ended, is neither renewed nor lost.
-    async fn renew(
+    /// Returns those of `held` that are lost: the session was claimed again since, or was deleted. One that
+    /// has just been released, or has ended, is not lost.
+    async fn heartbeat(
         &self,
         server: &ServerId,
-        leases: &[Lease],
         lease_duration: Duration,
+        held: &[Lease],
     ) -> Result<Vec<Lease>, StoreError>;
 
-    /// Releases a session without ending it: its lease expires now. Under an old epoch it does nothing.
+    /// Releases a session without ending it: nobody holds it from now on. Under an old epoch it does nothing.
     async fn release(&self, lease: &Lease) -> Result<(), StoreError>;
 
     /// Appends `events` directly after `after`: all of them or none.
@@ -110,7 +105,7 @@ pub struct Claim {
     pub agent: String,
     /// The server that requests it.
     pub server: ServerId,
-    /// For how long, unless renewed.
+    /// How long the server's lease lasts from now, if it is the server's first.
     pub lease_duration: Duration,
     /// The start time of a new session.
     pub now: Timestamp,
@@ -118,6 +113,36 @@ pub struct Claim {
     pub first_events: Vec<Event>,
     /// Also requests the tokens that the user has used since this moment.
     pub spent_since: Option<Timestamp>,
+}
+
+/// A search for sessions that nobody looks after.
+///
+/// The lease of a session is that of the server that holds it. It has lapsed when the server's has, and when
+/// the server has released the session.
+#[derive(Clone, Debug)]
+pub struct Sweep {
+    /// The server that claims what is found.
+    pub server: ServerId,
+    /// How long its lease lasts from now, if it is its first.
+    pub lease_duration: Duration,
+    /// Sessions are found whose lease has lapsed longer ago than this.
+    pub grace: Duration,
+    /// And those of these that the server itself still holds.
+    pub abandoned: Vec<Abandoned>,
+    /// How many are claimed at most.
+    pub limit: u32,
+}
+
+/// A session that its server holds, or may hold, although it has no task there: its task has failed, or the
+/// answer to its claim was lost. The server's lease does not lapse, so the server has to name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Abandoned {
+    /// The session.
+    pub session_id: SessionId,
+    /// The session's user.
+    pub user_id: UserId,
+    /// Under which epoch, if that is known.
+    pub epoch: Option<u64>,
 }
 
 /// A session with its lease.

@@ -8,11 +8,11 @@ use crate::harness::{
     client::{Client, names},
     millis,
     provider::Paced,
-    store::{Call, Weather},
+    store::{Method, Weather},
 };
 
 /// The store's calls that a turn on `text` costs, once the client is there.
-async fn calls_of_turn(world: &World, text: &str) -> Vec<Call> {
+async fn calls_of_turn(world: &World, text: &str) -> Vec<Method> {
     let mut client = world.connect("s").await;
     let before = world.store.session_calls().len();
     client.say(text);
@@ -28,8 +28,8 @@ async fn a_new_session_is_opened_by_one_operation() {
     let mut client = world.connect("s").await;
     let frames = client.settle().await;
     assert_eq!(names(&frames), ["session_started", "client_connected"]);
-    assert_eq!(world.store.session_calls(), [Call::Claim]);
-    assert_eq!(world.store.count(Call::TokensSpent), 0);
+    assert_eq!(world.store.session_calls(), [Method::Claim]);
+    assert_eq!(world.store.count(Method::TokensSpent), 0);
     world.log("s").await;
 }
 
@@ -37,14 +37,14 @@ async fn a_new_session_is_opened_by_one_operation() {
 async fn a_plain_turn_costs_two_commits() {
     let world = World::with_provider(Paced::boxed(3, millis(10)), |_| {});
     let calls = calls_of_turn(&world, "hi").await;
-    assert_eq!(calls, [Call::Append, Call::Append]);
+    assert_eq!(calls, [Method::Append, Method::Append]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_turn_with_a_tool_costs_three_commits() {
     let world = World::with_provider(Paced::boxed(3, millis(10)), |_| {});
     let calls = calls_of_turn(&world, "where is my order ORD-1").await;
-    assert_eq!(calls, [Call::Append, Call::Append, Call::Append]);
+    assert_eq!(calls, [Method::Append, Method::Append, Method::Append]);
 }
 
 /// Nothing outside is asked for a follow-up, so all of it is one moment.
@@ -52,7 +52,7 @@ async fn a_turn_with_a_tool_costs_three_commits() {
 async fn a_question_to_the_user_costs_one_commit() {
     let world = World::start();
     let calls = calls_of_turn(&world, "where is my order").await;
-    assert_eq!(calls, [Call::Append]);
+    assert_eq!(calls, [Method::Append]);
 }
 
 /// The pieces come all at once, so there is no time for a draft either.
@@ -62,7 +62,7 @@ async fn an_answer_of_five_hundred_tokens_costs_two_commits() {
     let pieces = (0..500).map(|number| Step::Say(format!("{number} ")));
     world.provider.will(pieces);
     let calls = calls_of_turn(&world, "count").await;
-    assert_eq!(calls, [Call::Append, Call::Append]);
+    assert_eq!(calls, [Method::Append, Method::Append]);
 }
 
 /// An answer takes ten seconds, a piece every 20 ms. The drafts are counted, and the times between
@@ -73,14 +73,14 @@ async fn a_forming_answer_is_kept_at_most_once_per_interval() {
     let mut client = world.connect("s").await;
     client.say("count");
     client.answer().await;
-    let drafts = world.store.times(Call::SaveDrafts);
+    let drafts = world.store.times(Method::SaveDrafts);
     assert!((15..=20).contains(&drafts.len()), "{} drafts", drafts.len());
     assert!(
         drafts
             .windows(2)
             .all(|pair| pair[1] - pair[0] >= millis(500))
     );
-    assert_eq!(world.store.count(Call::Append), 2);
+    assert_eq!(world.store.count(Method::Append), 2);
 }
 
 /// Two answers are in progress, and both are saved by the same operations.
@@ -92,7 +92,7 @@ async fn the_answers_of_all_sessions_are_saved_together() {
     other.say("count");
     one.answer().await;
     other.answer().await;
-    let drafts = world.store.count(Call::SaveDrafts);
+    let drafts = world.store.count(Method::SaveDrafts);
     assert!((15..=20).contains(&drafts), "{drafts} saves");
 }
 
@@ -104,13 +104,13 @@ async fn the_model_is_asked_while_the_message_is_being_stored_and_held_back_unti
     world.provider.will_say("Hello.");
     let mut client = world.connect("s").await;
     client.settle().await;
-    world.store.set(Weather::Hanging, [Call::Append]);
+    world.store.set(Weather::Hanging, [Method::Append]);
     client.say("hi");
     world.provider.wait_for_requests(1).await;
-    world.store.wait_for(Call::Append, 1).await;
+    world.store.wait_for(Method::Append, 1).await;
     assert_eq!(client.ready(), []);
 
-    world.store.set(Weather::Fair, [Call::Append]);
+    world.store.set(Weather::Fair, [Method::Append]);
     let answer = client.answer().await;
     assert_eq!(
         names(&answer.frames),
@@ -129,11 +129,11 @@ async fn the_model_is_asked_while_the_message_is_being_stored_and_held_back_unti
 async fn a_draft_that_the_store_is_slow_to_keep_does_not_hold_up_the_answer() {
     let world = World::with_provider(Paced::boxed(100, millis(20)), |_| {});
     let mut client = world.connect("s").await;
-    world.store.set(Weather::Hanging, [Call::SaveDrafts]);
+    world.store.set(Weather::Hanging, [Method::SaveDrafts]);
     client.say("count");
     let answer = client.answer().await;
     assert_eq!(answer.pieces.len(), 100);
-    assert_eq!(world.store.count(Call::SaveDrafts), 1, "one at a time");
+    assert_eq!(world.store.count(Method::SaveDrafts), 1, "one at a time");
     world.log("s").await;
 }
 

@@ -20,8 +20,8 @@ use duologue_engine::{
     AttachError, Engine, Limits, Parts, Position,
     agent::Agent,
     limits::{
-        GenerationLimits, JobLimits, ProcessLimits, RetryDelay, SessionLimits, TokenLimits,
-        TurnLimits, UserLimits,
+        ClusterLimits, GenerationLimits, JobLimits, ProcessLimits, RetryDelay, SessionLimits,
+        TokenLimits, TurnLimits, UserLimits,
     },
     provider::Provider,
     store::{ServerId, SessionRecord, SessionStatus},
@@ -32,7 +32,7 @@ use duologue_router::RuleAgent;
 
 use self::{client::Client, clock::SteppingClock, store::WatchedStore, tool::Toolbox};
 pub(crate) use self::{
-    names::{alice, session_id},
+    names::{alice, session_id, sweep_by},
     patience::{millis, pass, seconds, until, within},
 };
 
@@ -269,12 +269,14 @@ fn number(number: u32) -> NonZeroU32 {
 /// every test.
 fn limits() -> Limits {
     Limits {
+        cluster: ClusterLimits {
+            lease: seconds(3),
+            heartbeat_interval: seconds(1),
+        },
         session: SessionLimits {
             resume_grace: seconds(30),
             idle_timeout: Duration::from_mins(15),
             attach_timeout: seconds(2),
-            lease: seconds(15),
-            lease_renewal_interval: seconds(5),
             sweep_interval: seconds(5),
             storage_retry_timeout: seconds(60),
             reconnect_window: seconds(10),

@@ -19,7 +19,7 @@ use crate::harness::{
     pass,
     provider::PanicsOverPoison,
     seconds,
-    store::{Call, Weather},
+    store::{Method, Weather},
 };
 
 const LEASE: Duration = Duration::from_mins(1);
@@ -85,7 +85,7 @@ async fn a_free_worker_gets_the_job_from_the_end_of_its_session() {
         .provider
         .will_summarize([Step::Say("They met.".to_owned())]);
     pass(seconds(1)).await;
-    world.store.set(Weather::Hanging, [Call::ClaimJob]);
+    world.store.set(Weather::Hanging, [Method::ClaimJob]);
     session(&world, "s", "hi").await;
     let record = world.until_status("s", SessionStatus::Completed).await;
     assert_eq!(record.summary.as_deref(), Some("They met."));
@@ -99,14 +99,14 @@ async fn a_users_second_job_waits_in_the_table() {
     world.provider.will_summarize(held_summary());
     session(&world, "first", "hi").await;
     world.provider.wait_for_requests(2).await;
-    world.store.set(Weather::Hanging, [Call::ClaimJob]);
+    world.store.set(Weather::Hanging, [Method::ClaimJob]);
     world
         .provider
         .will_summarize([Step::Say("They met again.".to_owned())]);
     session(&world, "second", "hello").await;
     pass(seconds(1)).await;
     assert_eq!(world.record("second").await.status, SessionStatus::Ended);
-    world.store.set(Weather::Fair, [Call::ClaimJob]);
+    world.store.set(Weather::Fair, [Method::ClaimJob]);
     let record = world.until_status("second", SessionStatus::Completed).await;
     assert_eq!(record.summary.as_deref(), Some("They met again."));
 }
@@ -121,10 +121,10 @@ async fn an_end_whose_answer_is_lost_still_hands_its_job_over() {
     world.store.fail_next_writes(2, Fault::AfterEffect);
     client.send(ClientFrame::End);
     client.closed().await;
-    world.store.set(Weather::Hanging, [Call::ClaimJob]);
+    world.store.set(Weather::Hanging, [Method::ClaimJob]);
     world.until_status("s", SessionStatus::Completed).await;
-    assert_eq!(world.store.count(Call::End), 3);
-    assert_eq!(world.store.count(Call::FinishJob), 1);
+    assert_eq!(world.store.count(Method::End), 3);
+    assert_eq!(world.store.count(Method::FinishJob), 1);
 }
 
 /// The waits are those that the limits say, plus at most what an idle worker sleeps.
@@ -135,11 +135,11 @@ async fn a_job_that_fails_is_tried_again_after_each_delay() {
     world.provider.will_summarize(refuses());
     let ended = Instant::now();
     session(&world, "s", "hi").await;
-    world.store.wait_for(Call::ReleaseJob, 2).await;
+    world.store.wait_for(Method::ReleaseJob, 2).await;
     let record = world.until_status("s", SessionStatus::Completed).await;
     assert_eq!(record.summary_status, Some(SummaryStatus::Done));
-    let retries = world.store.times(Call::ReleaseJob);
-    let finished = world.store.times(Call::FinishJob)[0];
+    let retries = world.store.times(Method::ReleaseJob);
+    let finished = world.store.times(Method::FinishJob)[0];
     let slack = seconds(5);
     assert!(retries[0] - ended < seconds(1));
     assert!((seconds(5)..=seconds(5) + slack).contains(&(retries[1] - retries[0])));
@@ -154,8 +154,8 @@ async fn a_job_that_always_fails_is_over_after_its_last_attempt() {
         world.provider.will_summarize(refuses());
     }
     session(&world, "poison", "hi").await;
-    world.store.wait_for(Call::ReleaseJob, 1).await;
-    world.store.set(Weather::Fair, [Call::ReleaseJob]);
+    world.store.wait_for(Method::ReleaseJob, 1).await;
+    world.store.set(Weather::Fair, [Method::ReleaseJob]);
     let record = world.until_status("poison", SessionStatus::Completed).await;
     assert_eq!(record.summary_status, Some(SummaryStatus::Failed));
     assert_eq!(record.summary, None);
@@ -222,20 +222,20 @@ async fn a_worker_that_lost_its_lease_changes_nothing() {
         limits.jobs.workers = 1;
     });
     world.provider.will_summarize(held_summary());
-    world.store.set(Weather::Away, [Call::RenewJob]);
+    world.store.set(Weather::Away, [Method::RenewJob]);
     session(&world, "s", "hi").await;
     pass(LEASE + seconds(1)).await;
     let other = ServerId("other".to_owned());
     let job = world.store.memory().claim_job(&other, LEASE).await;
     assert_eq!(job.unwrap().expect("the lease has lapsed").attempt, 2);
     world.provider.release("summary");
-    world.store.wait_for(Call::FinishJob, 1).await;
+    world.store.wait_for(Method::FinishJob, 1).await;
     pass(seconds(1)).await;
     let record = world.record("s").await;
     assert_eq!(record.status, SessionStatus::Ended);
     assert_eq!(record.summary, None);
     assert_eq!(
-        world.store.count(Call::ReleaseJob),
+        world.store.count(Method::ReleaseJob),
         0,
         "it is none of its business"
     );
@@ -250,16 +250,16 @@ async fn a_worker_that_hears_of_its_loss_stops() {
         limits.generation.total_timeout = Duration::from_mins(5);
     });
     world.provider.will_summarize(held_summary());
-    world.store.set(Weather::Away, [Call::RenewJob]);
+    world.store.set(Weather::Away, [Method::RenewJob]);
     session(&world, "s", "hi").await;
     pass(LEASE + seconds(1)).await;
     let other = ServerId("other".to_owned());
     let job = world.store.memory().claim_job(&other, LEASE * 10).await;
     assert!(job.unwrap().is_some());
-    world.store.set(Weather::Fair, [Call::RenewJob]);
+    world.store.set(Weather::Fair, [Method::RenewJob]);
     pass(seconds(15)).await;
     world.provider.wait_for_dropped(1).await;
-    assert_eq!(world.store.count(Call::FinishJob), 0);
+    assert_eq!(world.store.count(Method::FinishJob), 0);
 }
 
 /// A model that takes longer than the lease is no reason to lose it.
@@ -312,7 +312,7 @@ async fn the_summary_of_a_session_that_was_reopened_is_not_applied() {
     world.provider.wait_for_requests(2).await;
     let client = world.connect("s").await;
     world.provider.release("summary");
-    world.store.wait_for(Call::FinishJob, 1).await;
+    world.store.wait_for(Method::FinishJob, 1).await;
     pass(seconds(1)).await;
     let record = world.record("s").await;
     assert_eq!(record.status, SessionStatus::Active);
@@ -397,9 +397,9 @@ async fn a_store_that_is_away_when_a_job_is_done_delays_it() {
     let world = World::start();
     world
         .store
-        .set(Weather::Away, [Call::FinishJob, Call::ReleaseJob]);
+        .set(Weather::Away, [Method::FinishJob, Method::ReleaseJob]);
     session(&world, "s", "hi").await;
-    world.store.wait_for(Call::FinishJob, 1).await;
+    world.store.wait_for(Method::FinishJob, 1).await;
     pass(seconds(10)).await;
     world.store.set_all(Weather::Fair);
     let record = world.until_status("s", SessionStatus::Completed).await;

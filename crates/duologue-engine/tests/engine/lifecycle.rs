@@ -12,7 +12,7 @@ use crate::harness::{
     client::{body, errors, names},
     log::{drain_schedule, types},
     millis, pass, seconds, session_id,
-    store::{Call, Weather},
+    store::{Method, Weather},
     until,
 };
 
@@ -272,12 +272,12 @@ async fn another_users_session_does_not_exist() {
 async fn another_users_crowd_does_not_keep_the_owner_out() {
     let world = World::start();
     drop(world.connect("s").await);
-    world.store.set(Weather::Hanging, [Call::Claim]);
+    world.store.set(Weather::Hanging, [Method::Claim]);
     let crowd = futures_util::future::join_all((0..500).map(|_| world.attach("s", "bob", None)));
     let owner = world.attach("s", "alice", Some(0));
     let calm = async {
-        world.store.wait_for(Call::Claim, 2).await;
-        world.store.set(Weather::Fair, [Call::Claim]);
+        world.store.wait_for(Method::Claim, 2).await;
+        world.store.set(Weather::Fair, [Method::Claim]);
     };
     let (crowd, owner, ()) = tokio::join!(crowd, owner, calm);
     assert!(crowd.iter().all(Result::is_err));
@@ -310,13 +310,13 @@ async fn a_session_has_only_so_many_readers() {
 async fn whoever_gives_up_while_waiting_was_never_there() {
     let world = World::start();
     let mut first = world.connect("s").await;
-    world.store.set(Weather::Hanging, [Call::Append]);
+    world.store.set(Weather::Hanging, [Method::Append]);
     let busy = world.connect("s");
     let impatient = tokio::time::timeout(millis(400), busy).await;
     assert!(impatient.is_err());
     let never_read = tokio::time::timeout(millis(400), world.connect("s")).await;
     assert!(never_read.is_err());
-    world.store.set(Weather::Fair, [Call::Append]);
+    world.store.set(Weather::Fair, [Method::Append]);
     first.settle().await;
     let log = until("the impatient reader left", async || {
         let log = world.log("s").await;

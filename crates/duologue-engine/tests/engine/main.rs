@@ -10,7 +10,7 @@ mod cancellation;
 mod commits;
 mod harness;
 mod jobs;
-mod lease_renewal;
+mod leases;
 mod lifecycle;
 mod limits;
 mod logs;

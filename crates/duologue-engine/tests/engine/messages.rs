@@ -8,7 +8,7 @@ use crate::harness::{
     client::{errors, is_done, message, names},
     log::types,
     pass, seconds,
-    store::{Call, Weather},
+    store::{Method, Weather},
 };
 
 #[tokio::test(start_paused = true)]
@@ -58,11 +58,11 @@ async fn a_flood_of_requests_is_refused_and_drowns_no_departure() {
     let mut client = world.connect("s").await;
     let other = world.connect("s").await;
     client.settle().await;
-    world.store.set(Weather::Hanging, [Call::Append]);
-    let before = world.store.count(Call::Append);
+    world.store.set(Weather::Hanging, [Method::Append]);
+    let before = world.store.count(Method::Append);
     client.say("hi");
     world.provider.will_say("Hello.");
-    world.store.wait_for(Call::Append, before + 1).await;
+    world.store.wait_for(Method::Append, before + 1).await;
     let accepted = (0..1000).take_while(|_| client.submit(ClientFrame::Ping).is_ok());
     let accepted = accepted.count();
     assert!((64..=74).contains(&accepted), "{accepted}");
@@ -71,7 +71,7 @@ async fn a_flood_of_requests_is_refused_and_drowns_no_departure() {
     assert_eq!(refused.id.unwrap().as_str(), "m1");
     drop(other);
 
-    world.store.set(Weather::Fair, [Call::Append]);
+    world.store.set(Weather::Fair, [Method::Append]);
     let frames = client
         .until(|frame| names(std::slice::from_ref(frame)) == ["client_disconnected"])
         .await;
@@ -124,11 +124,11 @@ async fn the_receipt_of_an_old_message_costs_no_more_than_that_of_a_new_one() {
         client.say_as(&format!("m{number}"), "hi");
         client.answer().await;
     }
-    let before = world.store.count(Call::Read);
+    let before = world.store.count(Method::Read);
     client.say_as("m0", "hi");
     let frames = client.settle().await;
     assert_eq!(names(&frames), ["user_message", "assistant_message"]);
-    assert_eq!(world.store.count(Call::Read), before + 1);
+    assert_eq!(world.store.count(Method::Read), before + 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,7 +185,7 @@ async fn a_receipt_that_cannot_be_read_is_refused_and_no_more() {
     let mut client = world.connect("s").await;
     client.say_as("m1", "hi");
     client.answer().await;
-    world.store.set(Weather::Away, [Call::Read]);
+    world.store.set(Weather::Away, [Method::Read]);
     client.say_as("m1", "hi");
     let frames = client.settle().await;
     let [error] = errors(&frames)[..] else {

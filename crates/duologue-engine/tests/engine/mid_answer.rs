@@ -21,7 +21,7 @@ use crate::harness::{
     World,
     client::{Answer, Client, is_done, name},
     millis, pass,
-    store::{Call, Weather},
+    store::{Method, Weather},
 };
 
 /// Pseudo-random numbers, so that each run meets other moments.
@@ -190,9 +190,9 @@ async fn events_keep_their_place_between_the_pieces_for_every_reader() {
         .collect();
     let slow_store = async {
         loop {
-            world.store.set(Weather::Hanging, [Call::Append]);
+            world.store.set(Weather::Hanging, [Method::Append]);
             pass(millis(100)).await;
-            world.store.set(Weather::Fair, [Call::Append]);
+            world.store.set(Weather::Fair, [Method::Append]);
             pass(millis(1)).await;
         }
     };

@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 
 use crate::harness::{
     World, millis, pass,
-    store::{Call, Weather},
+    store::{Method, Weather},
 };
 
 /// As many sessions as are opened at a time.
@@ -18,22 +18,22 @@ async fn a_client_that_gives_up_before_its_turn_leaves_nothing() {
     let world = World::with(|limits| {
         limits.user.sessions_max = 10_000.try_into().expect("it is not 0");
     });
-    world.store.set(Weather::Hanging, [Call::Claim]);
+    world.store.set(Weather::Hanging, [Method::Claim]);
     let names: Vec<_> = (0..OPENINGS_MAX + 50).map(|n| format!("s{n}")).collect();
     let crowd = names.iter().map(|name| world.attach(name, "alice", None));
     for refused in join_all(crowd).await {
         let is_expected = matches!(refused, Err(AttachError::Store(StoreError::Unavailable(_))));
         assert!(is_expected, "{refused:?}");
     }
-    assert_eq!(world.store.count(Call::Claim), OPENINGS_MAX);
+    assert_eq!(world.store.count(Method::Claim), OPENINGS_MAX);
     let late = world.attach("late", "alice", None);
     let fair = async {
         pass(millis(100)).await;
-        world.store.set(Weather::Fair, [Call::Claim]);
+        world.store.set(Weather::Fair, [Method::Claim]);
     };
     let (late, ()) = tokio::join!(late, fair);
     late.expect("there is room again");
-    assert_eq!(world.store.count(Call::Claim), OPENINGS_MAX + 1);
+    assert_eq!(world.store.count(Method::Claim), OPENINGS_MAX + 1);
     for name in &names[OPENINGS_MAX..] {
         assert_eq!(world.log(name).await, [], "{name}");
     }

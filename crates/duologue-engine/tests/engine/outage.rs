@@ -31,7 +31,7 @@ use crate::harness::{
     pass,
     provider::Paced,
     seconds,
-    store::{Call, Weather},
+    store::{Method, Weather},
 };
 
 const DEGRADED: ServerFrame = ServerFrame::Degraded {
@@ -50,14 +50,14 @@ async fn clients_are_told_once_that_the_store_is_away_and_once_that_it_is_back()
         world.provider.will_say("Hello.");
         let mut client = world.connect("s").await;
         client.settle().await;
-        world.store.set(weather, [Call::Append]);
+        world.store.set(weather, [Method::Append]);
         let since = Instant::now();
         client.say("hi");
         assert_eq!(client.frame().await, DEGRADED);
         assert!(since.elapsed() <= seconds(1), "{:?}", since.elapsed());
         pass(seconds(20)).await;
         assert_eq!(client.settle().await, []);
-        world.store.set(Weather::Fair, [Call::Append]);
+        world.store.set(Weather::Fair, [Method::Append]);
         let answer = client.answer().await;
         assert_eq!(
             names(&answer.frames),
@@ -83,18 +83,18 @@ async fn a_receipt_that_cannot_be_read_does_not_stop_the_session() {
     let mut client = world.connect("s").await;
     client.say_as("m1", "hi");
     client.answer().await;
-    world.store.set(Weather::Hanging, [Call::Read]);
+    world.store.set(Weather::Hanging, [Method::Read]);
     client.say_as("m1", "hi");
     assert_eq!(client.frame().await, DEGRADED);
     assert_eq!(client.settle().await, []);
-    world.store.set(Weather::Fair, [Call::Read]);
+    world.store.set(Weather::Fair, [Method::Read]);
     let frames = client.until(is_done).await;
     assert_eq!(
         names(&frames),
         ["recovered", "user_message", "assistant_message"]
     );
 
-    world.store.set(Weather::Hanging, [Call::Read]);
+    world.store.set(Weather::Hanging, [Method::Read]);
     client.say_as("m1", "hi");
     let since = Instant::now();
     assert_eq!(client.frame().await, DEGRADED);
@@ -107,7 +107,7 @@ async fn a_receipt_that_cannot_be_read_does_not_stop_the_session() {
     client.say("and this");
     let answer = client.answer().await;
     assert_eq!(names(&answer.frames)[0], "recovered");
-    world.store.set(Weather::Fair, [Call::Read]);
+    world.store.set(Weather::Fair, [Method::Read]);
     world.log("s").await;
 }
 
@@ -155,13 +155,13 @@ async fn a_cancel_is_heard_while_the_store_is_away() {
     client
         .until(|frame| matches!(frame, ServerFrame::Token { .. }))
         .await;
-    world.store.set(Weather::Away, [Call::Append]);
+    world.store.set(Weather::Away, [Method::Append]);
     other.leave(DisconnectReason::Lost);
     client.until(is_degraded).await;
     client.send(ClientFrame::Cancel);
     world.provider.wait_for_dropped(1).await;
     assert_eq!(client.settle().await, []);
-    world.store.set(Weather::Fair, [Call::Append]);
+    world.store.set(Weather::Fair, [Method::Append]);
     let frames = client.until(is_done).await;
     assert_eq!(
         names(&frames),
@@ -263,13 +263,13 @@ async fn a_model_that_is_faster_than_the_store_waits_for_it() {
     let world = World::with_provider(Arc::new(Flood(Arc::clone(&drawn))), |_| {});
     let mut client = world.connect("s").await;
     client.settle().await;
-    world.store.set(Weather::Away, [Call::Append]);
+    world.store.set(Weather::Away, [Method::Append]);
     client.say("hi");
     client.until(is_degraded).await;
     pass(seconds(15)).await;
     let waiting = drawn.load(Ordering::Relaxed);
     assert!((200..400).contains(&waiting), "{waiting} pieces wait");
-    world.store.set(Weather::Fair, [Call::Append]);
+    world.store.set(Weather::Fair, [Method::Append]);
     assert_eq!(client.answer().await.pieces.len(), 5000);
 }
 

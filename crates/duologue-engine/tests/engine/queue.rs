@@ -14,7 +14,7 @@ use crate::harness::{
     client::{Client, body, errors, is_done, names},
     log::types,
     seconds,
-    store::Call,
+    store::Method,
     within,
 };
 
@@ -128,10 +128,10 @@ async fn a_message_is_not_lost_between_its_waiting_and_its_turn() {
     let (world, mut client) = two_waiting().await;
     world.provider.will([Step::Stall]);
     // The next one is the running turn's end.
-    let begins = world.store.count(Call::Append) + 2;
-    world.store.hang_at(Call::Append, begins);
+    let begins = world.store.count(Method::Append) + 2;
+    world.store.hang_at(Method::Append, begins);
     world.provider.release("first");
-    world.store.wait_for(Call::Append, begins).await;
+    world.store.wait_for(Method::Append, begins).await;
 
     let other = World::on(&world.store, "there");
     other.provider.will_say("Two.");
@@ -196,7 +196,7 @@ async fn an_end_cancels_the_messages_that_wait() {
         let mut other = world.connect("s").await;
         other.settle().await;
         client.settle().await;
-        let ends_before = world.store.count(Call::End);
+        let ends_before = world.store.count(Method::End);
         let reason = if by_closing {
             client.leave(DisconnectReason::Closed);
             EndReason::Closed
@@ -211,7 +211,7 @@ async fn an_end_cancels_the_messages_that_wait() {
         let expected = [&["assistant_message"], &turn[..], &turn, &["session_ended"]].concat();
         assert!(told.ends_with(&expected), "{told:?}");
         assert!(errors(&frames).is_empty());
-        assert_eq!(world.store.count(Call::End), ends_before + 1);
+        assert_eq!(world.store.count(Method::End), ends_before + 1);
         let log = world.log("s").await;
         assert_eq!(
             ends(&log),

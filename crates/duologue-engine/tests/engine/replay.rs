@@ -10,8 +10,8 @@ use duologue_doubles::{
 use duologue_engine::{
     Limits, Parts, Reader,
     limits::{
-        GenerationLimits, JobLimits, ProcessLimits, SessionLimits, TokenLimits, TurnLimits,
-        UserLimits,
+        ClusterLimits, GenerationLimits, JobLimits, ProcessLimits, SessionLimits, TokenLimits,
+        TurnLimits, UserLimits,
     },
     replay::{Commands, SessionRunner},
     store::ServerId,
@@ -152,6 +152,7 @@ fn limits() -> Limits {
     #[derive(Deserialize)]
     struct Sections {
         session: SessionLimits,
+        cluster: ClusterLimits,
         turn: TurnLimits,
         generation: GenerationLimits,
         jobs: JobLimits,
@@ -166,6 +167,7 @@ fn limits() -> Limits {
     let defaults = include_str!("../../../../config/default.toml");
     let sections: Sections = toml::from_str(defaults).expect("the defaults can be read");
     Limits {
+        cluster: sections.cluster,
         session: sections.session,
         turn: TurnLimits {
             prompt_bytes_max: 1000,

@@ -4,10 +4,7 @@
 use std::time::Duration;
 
 use duologue_doubles::scripted::Step;
-use duologue_engine::{
-    AttachError,
-    store::{ServerId, SessionStatus},
-};
+use duologue_engine::{AttachError, store::SessionStatus};
 use duologue_protocol::{ClientFrame, CloseCode, EventBody, FinishReason, ServerFrame};
 use futures_util::future::join_all;
 use tokio::time::Instant;
@@ -18,8 +15,8 @@ use crate::harness::{
     client::{Client, body, errors, names},
     log::types,
     millis, pass, seconds,
-    store::{Call, Weather},
-    within,
+    store::{Method, Weather},
+    sweep_by, within,
 };
 
 async fn shut_down(world: &World) {
@@ -33,7 +30,7 @@ async fn shut_down(world: &World) {
 
 /// A token of the test's own tells that the store was closed, which is the last thing to happen.
 fn is_closed(world: &World) -> bool {
-    world.store.count(Call::Close) == 1
+    world.store.count(Method::Close) == 1
 }
 
 #[tokio::test(start_paused = true)]
@@ -201,7 +198,7 @@ async fn a_store_that_is_away_does_not_keep_the_server_from_stopping() {
     client.settle().await;
     world.store.set_all(Weather::Away);
     client.say("hi");
-    world.store.wait_for(Call::Append, 3).await;
+    world.store.wait_for(Method::Append, 3).await;
     let since = Instant::now();
     shut_down(&world).await;
     assert!(since.elapsed() < seconds(31), "{:?}", since.elapsed());
@@ -238,13 +235,13 @@ async fn leases_are_kept_while_answers_finish() {
 #[tokio::test(start_paused = true)]
 async fn who_comes_while_the_door_closes_is_answered() {
     let world = World::start();
-    world.store.set(Weather::Hanging, [Call::Claim]);
+    world.store.set(Weather::Hanging, [Method::Claim]);
     let visitor = world.attach("s", "alice", None);
     let stop = async {
-        world.store.wait_for(Call::Claim, 1).await;
+        world.store.wait_for(Method::Claim, 1).await;
         let open = async {
             pass(seconds(1)).await;
-            world.store.set(Weather::Fair, [Call::Claim]);
+            world.store.set(Weather::Fair, [Method::Claim]);
         };
         tokio::join!(shut_down(&world), open);
     };
@@ -254,13 +251,9 @@ async fn who_comes_while_the_door_closes_is_answered() {
         Ok(mut client) => assert_eq!(client.closed().await.1, CloseCode::Restart),
         Err(other) => panic!("{other:?}"),
     }
-    let server = ServerId("next".to_owned());
-    let lapsed = world
-        .store
-        .memory()
-        .claim_lapsed(&server, seconds(15), seconds(0), 10);
     pass(seconds(1)).await;
-    assert!(lapsed.await.unwrap().len() <= 1);
+    let lapsed = world.store.memory().claim_lapsed(&sweep_by("next")).await;
+    assert!(lapsed.unwrap().len() <= 1);
     assert_eq!(world.engine.sessions_count(), 0);
 }
 
@@ -282,9 +275,9 @@ async fn an_engine_that_is_dropped_stops_by_itself() {
     let (_, code) = client.closed().await;
     assert_eq!(code, CloseCode::Restart);
     provider.wait_for_dropped(1).await;
-    let calls = store.count(Call::Renew);
+    let calls = store.count(Method::Heartbeat);
     pass(seconds(60)).await;
-    assert_eq!(store.count(Call::Renew), calls);
+    assert_eq!(store.count(Method::Heartbeat), calls);
 }
 
 /// Idle sessions, each with its client.
@@ -394,7 +387,7 @@ async fn nothing_ends_because_the_server_stops() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_does_not_close_does_not_keep_the_server_from_stopping() {
     let world = World::start();
-    world.store.set(Weather::Hanging, [Call::Close]);
+    world.store.set(Weather::Hanging, [Method::Close]);
     let since = Instant::now();
     shut_down(&world).await;
     assert_eq!(since.elapsed().as_secs(), 5);

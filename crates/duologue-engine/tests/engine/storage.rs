@@ -15,7 +15,7 @@ use crate::harness::{
     client::{body, is_done, names},
     log::{drain_schedule, types},
     millis, pass, seconds,
-    store::{Call, Weather},
+    store::{Method, Weather},
     until,
 };
 
@@ -41,7 +41,7 @@ async fn a_write_that_fails_is_repeated_without_gap_or_double() {
                 "assistant_message"
             ]
         );
-        let repeated = world.store.count(Call::Append) - 1;
+        let repeated = world.store.count(Method::Append) - 1;
         assert!(repeated >= 3, "one moment is no repetition");
         let log = world.log("s").await;
         assert_eq!(types(&log).len(), 5);
@@ -83,7 +83,7 @@ async fn a_store_that_stays_away_costs_the_turn_and_not_the_session() {
     ]);
     let mut client = world.connect("s").await;
     client.say("hi");
-    world.store.wait_for(Call::SaveDrafts, 1).await;
+    world.store.wait_for(Method::SaveDrafts, 1).await;
     client
         .until(|frame| matches!(frame, ServerFrame::Token { .. }))
         .await;
@@ -160,10 +160,10 @@ async fn a_session_that_could_not_be_opened_is_not_held_for_ever() {
         (world.log("s").await.len() == 3).then_some(())
     })
     .await;
-    world.store.set(Weather::Away, [Call::Read]);
+    world.store.set(Weather::Away, [Method::Read]);
     let refused = world.attach("s", "alice", None).await;
     assert!(matches!(refused, Err(AttachError::Store(_))));
-    world.store.set(Weather::Fair, [Call::Read]);
+    world.store.set(Weather::Fair, [Method::Read]);
     world.until_status("s", SessionStatus::Completed).await;
     world.log("s").await;
 }
@@ -192,11 +192,11 @@ async fn nobody_is_kept_waiting_at_the_door_while_the_store_is_away() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_opening_is_told_to_all_who_wait() {
     let world = World::start();
-    world.store.set(Weather::Hanging, [Call::Claim]);
+    world.store.set(Weather::Hanging, [Method::Claim]);
     let crowd = futures_util::future::join_all((0..50).map(|_| world.attach("s", "alice", None)));
     let storm = async {
-        world.store.wait_for(Call::Claim, 1).await;
-        world.store.set(Weather::Away, [Call::Claim]);
+        world.store.wait_for(Method::Claim, 1).await;
+        world.store.set(Weather::Away, [Method::Claim]);
     };
     let (crowd, ()) = tokio::join!(crowd, storm);
     assert!(
@@ -204,7 +204,7 @@ async fn a_failed_opening_is_told_to_all_who_wait() {
             .iter()
             .all(|refused| matches!(refused, Err(AttachError::Store(StoreError::Unavailable(_)))))
     );
-    assert_eq!(world.store.count(Call::Claim), 1);
+    assert_eq!(world.store.count(Method::Claim), 1);
 }
 
 /// Another server takes the session over; the first one notices with its next write.
@@ -278,10 +278,10 @@ async fn a_draft_that_cannot_be_kept_costs_nothing() {
         Step::Hold("half-way"),
         Step::Say(" and half.".to_owned()),
     ]);
-    world.store.set(Weather::Away, [Call::SaveDrafts]);
+    world.store.set(Weather::Away, [Method::SaveDrafts]);
     let mut client = world.connect("s").await;
     client.say("hi");
-    world.store.wait_for(Call::SaveDrafts, 1).await;
+    world.store.wait_for(Method::SaveDrafts, 1).await;
     world.provider.release("half-way");
     assert_eq!(&*client.answer().await.done.text, "Half and half.");
 }
@@ -293,35 +293,38 @@ async fn a_session_whose_task_panics_is_opened_anew() {
     let world = World::start();
     let mut client = world.connect("s").await;
     client.settle().await;
-    world.store.set(Weather::Buggy, [Call::Append]);
+    world.store.set(Weather::Buggy, [Method::Append]);
     client.say("hi");
     let (_, code) = client.closed().await;
     assert_eq!(code, CloseCode::Internal);
     assert_eq!(world.engine.sessions_count(), 0);
     client.leave(DisconnectReason::Lost);
 
-    world.store.set(Weather::Fair, [Call::Append]);
+    world.store.set(Weather::Fair, [Method::Append]);
     let mut client = world.resume("s", 2).await;
     let frames = client.settle().await;
     assert_eq!(names(&frames), ["resumed", "client_connected", "replayed"]);
-    world.store.set(Weather::Buggy, [Call::Append]);
+    world.store.set(Weather::Buggy, [Method::Append]);
     client.say("hi");
     client.closed().await;
-    world.store.set(Weather::Fair, [Call::Append]);
+    world.store.set(Weather::Fair, [Method::Append]);
     world.until_status("s", SessionStatus::Completed).await;
     world.log("s").await;
 }
 
 /// What keeps all sessions must not be ended by one panic.
 #[tokio::test(start_paused = true)]
-async fn the_keeper_and_the_workers_survive_panics() {
+async fn the_heartbeat_the_sweeper_and_the_workers_survive_panics() {
     let world = World::start();
-    let calls = [Call::Renew, Call::ClaimLapsed, Call::ClaimJob];
+    let calls = [Method::Heartbeat, Method::ClaimLapsed, Method::ClaimJob];
     world.store.set(Weather::Buggy, calls);
     pass(seconds(60)).await;
     world.store.set(Weather::Fair, calls);
-    let renewals = world.store.count(Call::Renew);
-    world.store.wait_for(Call::Renew, renewals + 2).await;
+    let heartbeats = world.store.count(Method::Heartbeat);
+    world
+        .store
+        .wait_for(Method::Heartbeat, heartbeats + 2)
+        .await;
     let client = world.connect("s").await;
     client.send(ClientFrame::End);
     world.until_status("s", SessionStatus::Completed).await;

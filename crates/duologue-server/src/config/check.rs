@@ -79,12 +79,12 @@ pub(super) fn sizes(settings: &Settings) -> Vec<String> {
 
 /// Pairs of settings, the first of which must be the smaller.
 fn order(config: &Config, settings: &Settings) -> Vec<String> {
-    let (session, jobs) = (&config.session, &config.jobs);
+    let (cluster, jobs) = (&config.cluster, &config.jobs);
     let (generation, socket) = (&config.generation, &config.socket);
     let less_than = [
         (
-            session.lease_renewal_interval < session.lease,
-            ("session.lease_renewal_interval", "session.lease"),
+            cluster.heartbeat_interval < cluster.lease,
+            ("cluster.heartbeat_interval", "cluster.lease"),
         ),
         (
             jobs.lease_renewal_interval < jobs.lease,

@@ -1,7 +1,12 @@
 //! Keys of earlier versions. A configuration with one is refused, with the new name.
 
 /// The earlier and the present key of each setting that was renamed.
-const RENAMED: [(&str, &str); 2] = [
+const RENAMED: [(&str, &str); 4] = [
+    ("session.lease", "cluster.lease"),
+    (
+        "session.lease_renewal_interval",
+        "cluster.heartbeat_interval",
+    ),
     (
         "limits.connection.messages_per_minute",
         "limits.connection.frames_per_minute",

@@ -1,6 +1,8 @@
 //! All sections of the configuration in one struct.
 
-use duologue_engine::limits::{GenerationLimits, JobLimits, SessionLimits, TurnLimits};
+use duologue_engine::limits::{
+    ClusterLimits, GenerationLimits, JobLimits, SessionLimits, TurnLimits,
+};
 use duologue_store::StoreConfig;
 use serde::Deserialize;
 
@@ -23,6 +25,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// What one WebSocket may use.
     pub socket: SocketConfig,
+    /// How servers that share a database keep their sessions apart.
+    pub cluster: ClusterLimits,
     /// What one session may use.
     pub session: SessionLimits,
     /// What an address, a connection, a user and the process may use.

@@ -295,7 +295,7 @@ fn everything_wrong_is_named_at_once_by_key_source_and_what_is_allowed() {
 #[test]
 fn values_that_do_not_fit_together_are_named_in_pairs() {
     let process = [
-        ("DUOLOGUE_SESSION__LEASE", "5s"),
+        ("DUOLOGUE_CLUSTER__LEASE", "1s"),
         ("DUOLOGUE_JOBS__LEASE_RENEWAL_INTERVAL", "2m"),
         ("DUOLOGUE_GENERATION__TOTAL_TIMEOUT", "25s"),
         ("DUOLOGUE_SOCKET__WRITE_BUFFER_BYTES", "2000000"),
@@ -303,7 +303,7 @@ fn values_that_do_not_fit_together_are_named_in_pairs() {
     ];
     insta::assert_snapshot!(wrong_variables(&process), @r#"
     the configuration cannot be used
-      - `session.lease_renewal_interval` = "5s" (the default) must be less than `session.lease` = "5s" (from DUOLOGUE_SESSION__LEASE)
+      - `cluster.heartbeat_interval` = "1s" (the default) must be less than `cluster.lease` = "1s" (from DUOLOGUE_CLUSTER__LEASE)
       - `jobs.lease_renewal_interval` = "2m" (from DUOLOGUE_JOBS__LEASE_RENEWAL_INTERVAL) must be less than `jobs.lease` = "60s" (the default)
       - `socket.write_buffer_bytes` = 2000000 (from DUOLOGUE_SOCKET__WRITE_BUFFER_BYTES) must be less than `socket.write_buffer_bytes_max` = 1048576 (the default)
       - `generation.next_token_timeout` = "30s" (the default) must be at most `generation.total_timeout` = "25s" (from DUOLOGUE_GENERATION__TOTAL_TIMEOUT)

@@ -71,11 +71,12 @@ pub(crate) async fn connect(
     let span = tracing::info_span!("socket");
     let Some(caller) = caller else {
         let pending = PendingAuth::new(app.clone(), request, client, slot.clone())?;
+        let pending = Box::new(pending);
         return Ok(serve(&app, upgrade, slot, span, |connection| {
             pending.run(connection, raw)
         }));
     };
-    let socket = AttachedSocket::attach(&app, &request, caller).await?;
+    let socket = Box::new(AttachedSocket::attach(&app, &request, caller).await?);
     slot.attached();
     Ok(serve(&app, upgrade, slot, span, |connection| {
         socket.run(connection, raw)
@@ -83,19 +84,23 @@ pub(crate) async fn connect(
 }
 
 /// Upgrades the connection, and serves it as one of the server's tasks.
+///
+/// An idle connection only waits in its task, for hours. So what is passed on is boxed: a future that owned it
+/// would have room for it twice.
 fn serve<F: Future<Output = ()> + Send + 'static>(
     app: &App,
     upgrade: WebSocketUpgrade,
     slot: ConnectionSlot,
     span: tracing::Span,
-    run: impl FnOnce(WebSocket) -> F + Send + 'static,
+    run: impl FnOnce(Box<WebSocket>) -> F + Send + 'static,
 ) -> Response {
     let tasks = app.tasks.clone();
     let upgrade = upgrade.protocols([SUBPROTOCOL]);
     limited(upgrade, &app.socket).on_upgrade(move |connection| {
+        let served = run(Box::new(connection));
         tasks.track_future(
             async move {
-                run(connection).await;
+                served.await;
                 // The slot is taken for as long as the socket is open.
                 drop(slot);
             }

@@ -63,7 +63,11 @@ impl AttachedSocket {
     /// Serves the connection until either side closes it; `raw` is the stream beneath it.
     ///
     /// An idle connection only waits here, so what is rare is boxed: its memory is used while it runs.
-    pub(crate) async fn run(mut self, mut connection: WebSocket, raw: SharedStream) {
+    pub(crate) async fn run(
+        mut self: Box<Self>,
+        mut connection: Box<WebSocket>,
+        raw: SharedStream,
+    ) {
         let mut heartbeat = Heartbeat::start(&self.config);
         let mut batch = Vec::new();
         let end = loop {

@@ -78,12 +78,16 @@ impl PendingAuth {
     }
 
     /// Waits for the token, then serves the connection as if the token had been in the handshake.
-    pub(crate) async fn run(mut self, mut connection: WebSocket, raw: SharedStream) {
-        let (frame, code) = match self.authenticate(&mut connection).await {
+    pub(crate) async fn run(
+        mut self: Box<Self>,
+        mut connection: Box<WebSocket>,
+        raw: SharedStream,
+    ) {
+        let (frame, code) = match Box::pin(self.authenticate(&mut connection)).await {
             Ok(socket) => {
                 // Releases the slot of a pending client.
                 drop(self);
-                return socket.run(connection, raw).await;
+                return Box::new(socket).run(connection, raw).await;
             }
             Err(PendingError::Disconnected) => return,
             Err(PendingError::ShuttingDown) => (None, CloseCode::Restart),
@@ -153,7 +157,7 @@ impl PendingAuth {
 
     async fn close(
         mut self,
-        mut connection: WebSocket,
+        mut connection: Box<WebSocket>,
         raw: SharedStream,
         error: Option<ErrorFrame>,
         code: CloseCode,

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use duologue_engine::store::{
     Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
-    SessionRecord, SessionStore, Store, StoreError, normalize::stored_text,
+    SessionRecord, SessionStore, Store, StoreError, Sweep, normalize::stored_text,
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -19,7 +19,9 @@ use super::{
 };
 use crate::{
     StoreConfig,
-    stored::{ClaimedRow, EventRow, JobRow, LostRows, corrupt, leases_json, text_of_time},
+    stored::{
+        ClaimedRow, EventRow, JobRow, LostRows, abandoned_json, corrupt, leases_json, text_of_time,
+    },
 };
 
 /// See the module [`functions`](super).
@@ -109,35 +111,30 @@ impl<C: FunctionCaller> SessionStore for FunctionStore<C> {
         Ok(row.map(Claimed::from))
     }
 
-    async fn claim_lapsed(
-        &self,
-        server: &ServerId,
-        lease_duration: Duration,
-        grace: Duration,
-        limit: u32,
-    ) -> Result<Vec<Claimed>, StoreError> {
+    async fn claim_lapsed(&self, sweep: &Sweep) -> Result<Vec<Claimed>, StoreError> {
         let call = Call::new("duologue_claim_lapsed")
             .takes_more()
-            .text("by_server", &*server.0)
-            .plain("lease_seconds", lease_duration.as_secs_f64())
-            .plain("grace_seconds", grace.as_secs_f64())
-            .plain("at_most", rows(limit));
+            .text("by_server", &*sweep.server.0)
+            .plain("lease_seconds", sweep.lease_duration.as_secs_f64())
+            .plain("grace_seconds", sweep.grace.as_secs_f64())
+            .plain("at_most", rows(sweep.limit))
+            .json("abandoned", abandoned_json(&sweep.abandoned));
         let rows: Vec<ClaimedRow> = self.call(call).await?;
         Ok(rows.into_iter().map(Claimed::from).collect())
     }
 
-    async fn renew(
+    async fn heartbeat(
         &self,
         server: &ServerId,
-        leases: &[Lease],
         lease_duration: Duration,
+        held: &[Lease],
     ) -> Result<Vec<Lease>, StoreError> {
-        let call = Call::new("duologue_renew")
+        let call = Call::new("duologue_heartbeat")
             .text("by_server", &*server.0)
-            .json("leases", leases_json(leases))
-            .plain("lease_seconds", lease_duration.as_secs_f64());
+            .plain("lease_seconds", lease_duration.as_secs_f64())
+            .json("held", leases_json(held));
         let lost: LostRows = self.call(call).await?;
-        Ok(lost.of(leases))
+        Ok(lost.of(held))
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), StoreError> {

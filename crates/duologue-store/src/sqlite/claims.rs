@@ -1,13 +1,11 @@
 //! Claims, leases, and the session's record.
 
-use std::time::Duration;
-
-use duologue_engine::store::{Claim, Claimed, Lease, ServerId, SessionRecord};
+use duologue_engine::store::{Abandoned, Claim, Claimed, Lease, ServerId, SessionRecord, Sweep};
 use duologue_protocol::{SessionId, UserId};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::failure::SqliteFailure;
-use crate::stored::{ClaimedRow, LostRows, from_json, integer, text_of_time};
+use crate::stored::{ClaimedRow, from_json, integer, text_of_time};
 
 /// A session's row as JSON.
 macro_rules! session_json {
@@ -111,27 +109,69 @@ pub(super) fn claim(
     read_claimed(connection, claim.session_id.as_str()).map(Some)
 }
 
+/// Claims what a sweep finds, where `lapsed` are the servers whose leases have.
 pub(super) fn claim_lapsed(
     connection: &Connection,
-    server: &ServerId,
-    lease_duration: Duration,
-    grace: Duration,
-    limit: u32,
+    sweep: &Sweep,
+    lapsed: &[ServerId],
 ) -> Result<Vec<Claimed>, SqliteFailure> {
-    let mut statement = connection.prepare_cached(concat!(
-        "update sessions set epoch = epoch + 1, owner = ?1, lease_until = ",
-        in_seconds!("?2"),
-        " where session_id in (
-            select session_id from sessions where status = 'active' and lease_until < ",
-        in_seconds!("-?3"),
-        " order by lease_until limit ?4
-        ) returning session_id"
+    let limit = usize::try_from(sweep.limit).unwrap_or(usize::MAX);
+    let mut ids = find_lapsed(connection, sweep, lapsed)?;
+    for abandoned in &sweep.abandoned {
+        let is_held = ids.len() < limit && holds(connection, &sweep.server, abandoned)?;
+        let id = abandoned.session_id.as_str();
+        if is_held && !ids.iter().any(|found| found == id) {
+            ids.push(id.to_owned());
+        }
+    }
+    let mut take = connection.prepare_cached(concat!(
+        "update sessions set epoch = epoch + 1, owner = ?2, lease_until = ",
+        in_seconds!("?3"),
+        " where session_id = ?1"
     ))?;
-    let server = &*server.0;
-    let (lease, grace) = (lease_duration.as_secs_f64(), grace.as_secs_f64());
-    let ids = statement.query_map((server, lease, grace, limit), |row| row.get(0))?;
-    let ids: Vec<String> = ids.collect::<Result<_, _>>()?;
-    ids.iter().map(|id| read_claimed(connection, id)).collect()
+    let claimed = ids.iter().map(|id| {
+        take.execute((id, &*sweep.server.0, sweep.lease_duration.as_secs_f64()))?;
+        read_claimed(connection, id)
+    });
+    claimed.collect()
+}
+
+/// The sessions that were released, or whose server's lease has lapsed.
+fn find_lapsed(
+    connection: &Connection,
+    sweep: &Sweep,
+    lapsed: &[ServerId],
+) -> Result<Vec<String>, SqliteFailure> {
+    let mut find = connection.prepare_cached(concat!(
+        "select session_id from sessions where status = 'active' and (
+            (owner is null and lease_until < ",
+        in_seconds!("-?2"),
+        ") or owner in (select value from json_each(?1))
+        ) order by lease_until limit ?3"
+    ))?;
+    let lapsed = serde_json::to_string(lapsed).expect("texts can be written");
+    let found = find.query_map((lapsed, sweep.grace.as_secs_f64(), sweep.limit), |row| {
+        row.get(0)
+    })?;
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
+fn holds(
+    connection: &Connection,
+    server: &ServerId,
+    abandoned: &Abandoned,
+) -> Result<bool, SqliteFailure> {
+    let mut statement = connection.prepare_cached(
+        "select 1 from sessions where session_id = ?1 and user_id = ?2 and owner = ?3
+            and epoch = coalesce(?4, epoch) and status = 'active'",
+    )?;
+    let named = (
+        abandoned.session_id.as_str(),
+        abandoned.user_id.as_str(),
+        &*server.0,
+        abandoned.epoch.map(integer),
+    );
+    Ok(statement.exists(named)?)
 }
 
 fn read_claimed(connection: &Connection, id: &str) -> Result<Claimed, SqliteFailure> {
@@ -156,31 +196,18 @@ fn read_claimed(connection: &Connection, id: &str) -> Result<Claimed, SqliteFail
     Ok(row.into())
 }
 
-pub(super) fn renew(
-    connection: &Connection,
-    server: &ServerId,
-    leases: &str,
-    lease_duration: Duration,
-) -> Result<LostRows, SqliteFailure> {
-    let server = &*server.0;
-    let mut renew = connection.prepare_cached(concat!(
-        "update sessions set lease_until = ",
-        in_seconds!("?3"),
-        " where owner = ?1 and status = 'active' and (session_id, epoch) in (
-            select value ->> 'session_id', value ->> 'epoch' from json_each(?2)
-        )"
-    ))?;
-    renew.execute((server, leases, lease_duration.as_secs_f64()))?;
-    let mut lost = connection.prepare_cached(
-        "select json_group_array(json(value)) from json_each(?1)
-        where not exists (
-            select 1 from sessions as s
-            where s.session_id = value ->> 'session_id' and s.epoch = value ->> 'epoch'
-                and coalesce(s.owner, ?2) = ?2
-        )",
+/// Whether the session was claimed again since, or is gone.
+pub(super) fn is_lost(connection: &Connection, lease: &Lease) -> Result<bool, SqliteFailure> {
+    let mut statement = connection.prepare_cached(
+        "select 1 from sessions
+        where session_id = ?1 and epoch = ?2 and coalesce(owner, ?3) = ?3",
     )?;
-    let lost: String = lost.query_row((leases, server), |row| row.get(0))?;
-    Ok(from_json(&lost)?)
+    let named = (
+        lease.session_id.as_str(),
+        integer(lease.epoch),
+        &*lease.server.0,
+    );
+    Ok(!statement.exists(named)?)
 }
 
 pub(super) fn release(connection: &Connection, lease: &Lease) -> Result<(), SqliteFailure> {

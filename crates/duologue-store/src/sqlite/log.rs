@@ -7,7 +7,10 @@ use duologue_engine::store::{
 use duologue_protocol::{Event, EventBody, Seq, SessionId, Timestamp, UserId};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
-use super::{claims::in_seconds, failure::SqliteFailure};
+use super::{
+    claims::{in_seconds, is_lost},
+    failure::SqliteFailure,
+};
 use crate::stored::{corrupt, integer, text_of_time};
 
 /// Events on their way into the log.
@@ -124,21 +127,6 @@ pub(super) fn save_drafts(
         }
     }
     Ok(lost)
-}
-
-fn is_lost(connection: &Connection, lease: &Lease) -> Result<bool, SqliteFailure> {
-    let mut statement = connection.prepare_cached(
-        "select not exists (
-            select 1 from sessions
-            where session_id = ?1 and epoch = ?2 and coalesce(owner, ?3) = ?3
-        )",
-    )?;
-    let named = (
-        lease.session_id.as_str(),
-        integer(lease.epoch),
-        &*lease.server.0,
-    );
-    Ok(statement.query_row(named, |row| row.get(0))?)
 }
 
 /// Whether the draft could be saved.

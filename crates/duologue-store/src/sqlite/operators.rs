@@ -5,8 +5,10 @@
 //! a moment for the one short write there is.
 
 use std::{
+    num::NonZero,
     path::{Path, PathBuf},
     sync::Mutex,
+    thread::available_parallelism,
     time::Duration,
 };
 
@@ -67,6 +69,11 @@ impl SqliteOperatorStore {
                     place: path.display().to_string(),
                 });
             }
+            // More threads than processors would only need more memory.
+            let processors = available_parallelism().map_or(NonZero::<u16>::MIN, |processors| {
+                processors.try_into().unwrap_or(NonZero::<u16>::MAX)
+            });
+            let readers = config.connections_max.min(processors);
             let file = path.clone();
             let connect = move || {
                 let connection = open(&file, Access::ReadOnly, busy_timeout)?;
@@ -76,7 +83,7 @@ impl SqliteOperatorStore {
             Ok(Self {
                 path,
                 busy_timeout,
-                readers: Readers::start(config.connections_max, config.acquire_timeout, connect),
+                readers: Readers::start(readers, config.acquire_timeout, connect),
                 last_id: Mutex::new(None),
             })
         })

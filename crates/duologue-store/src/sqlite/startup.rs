@@ -9,6 +9,7 @@ use super::{
     file::{Access, DatabaseFile, open},
     migration,
     readers::Readers,
+    server_leases::ServerLeases,
     writer::{Connected, Writer, WriterLimits},
 };
 use crate::{Condition, OpenError, StoreConfig, migrations::NEEDED};
@@ -52,6 +53,7 @@ impl SqliteStore {
         Ok(Self {
             writer: Writer::start(file, connected, limits),
             readers: Readers::start(config.connections_max, config.acquire_timeout, connect),
+            leases: ServerLeases::default(),
         })
     }
 }

@@ -7,7 +7,8 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Lease, ServerId, SessionRecord, SessionStatus, StoreError,
+    Abandoned, Claim, Claimed, Draft, Lease, ServerId, SessionRecord, SessionStatus, StoreError,
+    Sweep,
     normalize::{Ending, stored_payload, stored_time},
 };
 
@@ -60,6 +61,16 @@ impl Session {
 
     pub(super) fn is_active(&self) -> bool {
         self.record.status == SessionStatus::Active
+    }
+
+    /// Whether the sweeping server names it as one that it still holds.
+    pub(super) fn is_abandoned(&self, sweep: &Sweep) -> bool {
+        let is_named = |named: &Abandoned| {
+            named.session_id == self.record.session_id
+                && named.user_id == self.record.user_id
+                && named.epoch.is_none_or(|epoch| epoch == self.epoch)
+        };
+        self.owner.as_ref() == Some(&sweep.server) && sweep.abandoned.iter().any(is_named)
     }
 
     pub(super) fn reopen(&mut self) {

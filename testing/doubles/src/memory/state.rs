@@ -1,9 +1,10 @@
 //! The tables of the store in memory.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use duologue_engine::store::{Lease, StoreError};
+use duologue_engine::store::{Lease, ServerId, StoreError};
 use duologue_protocol::{Event, LogId, Seq, SessionId, Timestamp, UserId};
+use tokio::time::Instant;
 
 use super::{
     job_row::JobRow,
@@ -23,6 +24,8 @@ pub enum Fault {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) sessions: BTreeMap<SessionId, Session>,
+    /// Until when the lease of each server lasts.
+    pub(super) servers: BTreeMap<ServerId, Instant>,
     pub(super) jobs: Vec<JobRow>,
     pub(super) fault: Option<Fault>,
     pub(super) faults_left: u32,
@@ -39,6 +42,19 @@ impl State {
             .filter(|session| session.epoch == lease.epoch && session.is_active())
             .filter(|session| session.owner.as_ref() == Some(&lease.server))
             .ok_or(StoreError::Conflict)
+    }
+
+    /// Starts a server's first lease.
+    pub(super) fn start_lease(&mut self, server: &ServerId, duration: Duration) {
+        let until = Instant::now() + duration;
+        self.servers.entry(server.clone()).or_insert(until);
+    }
+
+    /// Until when the session is held, or was.
+    pub(super) fn lapsed_at(&self, session: &Session) -> Instant {
+        let owner = session.owner.as_ref();
+        let lease = owner.and_then(|owner| self.servers.get(owner));
+        lease.copied().unwrap_or(session.lease_until)
     }
 
     /// Whether the session was claimed again since, or is not there.

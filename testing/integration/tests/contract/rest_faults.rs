@@ -145,7 +145,7 @@ async fn what_can_never_succeed_is_not_repeated() {
     let lease = claim(&*store, "faults").await;
     store.ground.gateway.will([]);
     let endless = Duration::from_secs(u64::MAX);
-    let refused = store.renew(&server(), &[lease], endless).await;
+    let refused = store.heartbeat(&server(), endless, &[lease]).await;
     assert!(
         matches!(refused, Err(StoreError::Corrupt(_))),
         "{refused:?}"

@@ -245,7 +245,7 @@ async fn migrating_says_what_it_did() {
     let folder = tempfile::tempdir().unwrap();
     let config = config_in(&folder);
     let applied = duologue_store::migrate(&config).await.unwrap();
-    let all = ["0001_schema", "0002_batches"];
+    let all = ["0001_schema", "0002_batches", "0003_servers"];
     assert_eq!(applied, all);
     let applied = duologue_store::migrate(&config).await.unwrap();
     assert_eq!(applied, [""; 0]);

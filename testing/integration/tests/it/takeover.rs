@@ -37,8 +37,8 @@ async fn a_server_that_stood_still_writes_nothing_and_closes_its_sockets() {
     let url = database.url();
     let settings = [
         ("DATABASE_URL", &*url),
-        ("DUOLOGUE_SESSION__LEASE", "1s"),
-        ("DUOLOGUE_SESSION__LEASE_RENEWAL_INTERVAL", "300ms"),
+        ("DUOLOGUE_CLUSTER__LEASE", "1s"),
+        ("DUOLOGUE_CLUSTER__HEARTBEAT_INTERVAL", "300ms"),
         ("DUOLOGUE_SESSION__DRAFT_INTERVAL", "100ms"),
     ];
     let first = ServerProcess::start_with(&settings).await;
@@ -53,7 +53,7 @@ async fn a_server_that_stood_still_writes_nothing_and_closes_its_sockets() {
     first.signal("STOP").await;
     until_true(
         &database,
-        "select bool_and(lease_until < clock_timestamp()) from sessions",
+        "select count(*) = 1 from servers where lease_until < clock_timestamp()",
     )
     .await;
 

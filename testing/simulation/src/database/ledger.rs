@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use duologue_engine::store::{Job, JobRelease, ServerId};
+use duologue_engine::store::{
+    Job, JobEnd, JobRelease, ServerId,
+    layer::{Call, Reply},
+};
 use duologue_protocol::{EndReason, Event, EventBody, SessionId};
 
 /// A session's end, as it was written.
@@ -32,7 +35,22 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn appended(&mut self, session_id: &SessionId, events: &[Event], at: Duration) {
+    /// Notes what a call did, from its reply.
+    pub(super) fn note(&mut self, call: &Call, reply: &Reply, at: Duration) {
+        if let Call::Append(lease, _, events) | Call::End(lease, _, events, _) = call {
+            self.appended(&lease.session_id, events, at);
+        }
+        if let Reply::End(Some(job)) | Reply::ClaimJob(Some(job)) = reply {
+            self.job_claimed(job);
+        }
+        match (call, reply) {
+            (Call::FinishJob(job, _), Reply::FinishJob(JobEnd::Applied)) => self.job_applied(job),
+            (Call::ReleaseJob(job, release), _) => self.job_released(job, release),
+            _ => {}
+        }
+    }
+
+    fn appended(&mut self, session_id: &SessionId, events: &[Event], at: Duration) {
         for event in events {
             let EventBody::SessionEnded(ended) = &event.body else {
                 continue;
@@ -47,20 +65,20 @@ impl Ledger {
         }
     }
 
-    pub(super) fn job_claimed(&mut self, job: &Job) {
+    fn job_claimed(&mut self, job: &Job) {
         // A repeated end returns the same claim again.
         if self.seen_claims.insert((job.id, job.attempt)) {
             *self.attempts.entry(job.session_id.clone()).or_default() += 1;
         }
     }
 
-    pub(super) fn job_released(&mut self, job: &Job, release: &JobRelease) {
+    fn job_released(&mut self, job: &Job, release: &JobRelease) {
         if !release.is_counted {
             self.uncounted.insert((job.id, job.attempt));
         }
     }
 
-    pub(super) fn job_applied(&mut self, job: &Job) {
+    fn job_applied(&mut self, job: &Job) {
         let ServerId(worker) = &job.worker;
         let applied = self.applied.entry(job.id).or_default();
         applied.insert((worker.clone(), job.attempt));

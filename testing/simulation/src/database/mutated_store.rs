@@ -6,18 +6,17 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
-    SessionRecord, SessionStore, Store, StoreError,
+    Claim, Claimed, Job, Lease, Store, StoreError, Sweep,
+    layer::{Call, Layer, Reply},
 };
-use duologue_protocol::{Event, EventBody, Seq, SessionId, Timestamp, UserId};
+use duologue_protocol::{Event, EventBody, Seq, SessionId, UserId};
 
 use crate::mutant::Mutant;
 
-/// A write that was acknowledged and not done.
+/// The arguments of an append.
 #[derive(Clone, Debug)]
-struct Pending {
+struct Append {
     lease: Lease,
     after: Seq,
     events: Vec<Event>,
@@ -26,7 +25,8 @@ struct Pending {
 /// What a mutant must remember to do its harm.
 #[derive(Debug, Default)]
 struct Memory {
-    pending: BTreeMap<SessionId, Pending>,
+    /// Appends that were acknowledged and not done.
+    pending: BTreeMap<SessionId, Append>,
     leases: BTreeMap<SessionId, Lease>,
     owners: BTreeMap<SessionId, UserId>,
     jobs: BTreeMap<i64, Job>,
@@ -62,7 +62,7 @@ impl MutatedStore {
         let pending = self.memory().pending.remove(session_id);
         match pending {
             None => Ok(()),
-            Some(Pending {
+            Some(Append {
                 lease,
                 after,
                 events,
@@ -72,7 +72,7 @@ impl MutatedStore {
 
     /// The same events at the end of the log, whatever they were written for, and under the hold
     /// that is valid now.
-    async fn moved(&self, lease: &Lease, events: &[Event]) -> Result<Pending, StoreError> {
+    async fn moved(&self, lease: &Lease, events: &[Event]) -> Result<Append, StoreError> {
         let record = self
             .store
             .session(&lease.user_id, &lease.session_id)
@@ -83,7 +83,7 @@ impl MutatedStore {
             seq: Seq(after.0 + number),
             ..event.clone()
         });
-        Ok(Pending {
+        Ok(Append {
             lease: current.unwrap_or_else(|| lease.clone()),
             after,
             events: numbered.collect(),
@@ -91,144 +91,82 @@ impl MutatedStore {
     }
 
     /// The claim of a job that is valid now, for a worker that may have an older one.
-    fn current(&self, job: &Job) -> Job {
+    fn current(&self, job: Job) -> Job {
         let current = self.memory().jobs.get(&job.id).cloned();
         let is_mutated = self.is(Mutant::HasNoJobFence);
-        current
-            .filter(|_| is_mutated)
-            .unwrap_or_else(|| job.clone())
+        current.filter(|_| is_mutated).unwrap_or(job)
+    }
+
+    /// The claim with the owner that was claimed for first.
+    fn owned(&self, mut claim: Claim) -> Claim {
+        if self.is(Mutant::IgnoresOwners) {
+            let mut memory = self.memory();
+            let owner = memory.owners.entry(claim.session_id.clone());
+            claim.user_id = owner.or_insert_with(|| claim.user_id.clone()).clone();
+        }
+        claim
+    }
+
+    /// The call that is made instead. `None`: none is made yet, and it is acknowledged.
+    async fn changed_append(&self, append: Append) -> Result<Option<Call>, StoreError> {
+        let Append {
+            lease,
+            after,
+            events,
+        } = &append;
+        let says = |event: &Event| matches!(event.body, EventBody::UserMessage(_));
+        let made = match self.mutant {
+            Mutant::AcknowledgesBeforeCommit if events.iter().any(says) => {
+                let session_id = lease.session_id.clone();
+                self.memory().pending.insert(session_id, append);
+                return Ok(None);
+            }
+            Mutant::RepeatsWrites | Mutant::HasNoFence => {
+                let moved = self.moved(lease, events).await?;
+                let is_old = moved.lease != *lease;
+                let is_done = moved.after != *after;
+                let applies = match self.mutant {
+                    Mutant::HasNoFence => is_old,
+                    _ => is_done && !is_old,
+                };
+                if applies { moved } else { append }
+            }
+            _ => append,
+        };
+        Ok(Some(Call::Append(made.lease, made.after, made.events)))
     }
 
     fn remember(&self, claimed: &Claimed) {
         let lease = claimed.lease.clone();
         self.memory().leases.insert(lease.session_id.clone(), lease);
     }
-}
 
-#[async_trait]
-impl SessionStore for MutatedStore {
-    async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
-        self.memory().pending.remove(&claim.session_id);
-        let mut claim = claim.clone();
-        if self.is(Mutant::IgnoresOwners) {
-            let mut memory = self.memory();
-            let owner = memory.owners.entry(claim.session_id.clone());
-            claim.user_id = owner.or_insert_with(|| claim.user_id.clone()).clone();
-        }
-        let claimed = self.store.claim(&claim).await?;
-        if let Some(claimed) = &claimed {
-            self.remember(claimed);
-        }
-        Ok(claimed)
-    }
-
-    async fn claim_lapsed(
-        &self,
-        server: &ServerId,
-        lease_duration: Duration,
-        grace: Duration,
-        limit: u32,
-    ) -> Result<Vec<Claimed>, StoreError> {
-        let grace = if self.is(Mutant::IgnoresGrace) {
-            Duration::ZERO
-        } else {
-            grace
-        };
-        let lapsed = self
-            .store
-            .claim_lapsed(server, lease_duration, grace, limit)
-            .await?;
-        for claimed in &lapsed {
-            self.memory().pending.remove(&claimed.lease.session_id);
-            self.remember(claimed);
-        }
-        Ok(lapsed)
-    }
-
-    async fn renew(
-        &self,
-        server: &ServerId,
-        leases: &[Lease],
-        lease_duration: Duration,
-    ) -> Result<Vec<Lease>, StoreError> {
-        self.store.renew(server, leases, lease_duration).await
-    }
-
-    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
-        self.catch_up(&lease.session_id).await?;
-        self.store.release(lease).await
-    }
-
-    async fn append(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
-        self.catch_up(&lease.session_id).await?;
-        let says = |event: &Event| matches!(event.body, EventBody::UserMessage(_));
-        match self.mutant {
-            Mutant::AcknowledgesBeforeCommit if events.iter().any(says) => {
-                let pending = Pending {
-                    lease: lease.clone(),
-                    after,
-                    events: events.to_vec(),
-                };
-                let mut memory = self.memory();
-                memory.pending.insert(lease.session_id.clone(), pending);
-                Ok(())
-            }
-            Mutant::RepeatsWrites | Mutant::HasNoFence => {
-                let moved = self.moved(lease, events).await?;
-                let is_old = moved.lease != *lease;
-                let is_done = moved.after != after;
-                let applies = match self.mutant {
-                    Mutant::HasNoFence => is_old,
-                    _ => is_done && !is_old,
-                };
-                if applies {
-                    let Pending {
-                        lease,
-                        after,
-                        events,
-                    } = &moved;
-                    return self.store.append(lease, *after, events).await;
+    /// Remembers what was claimed, and changes what was read.
+    fn changed_reply(&self, mut reply: Reply) -> Reply {
+        match &mut reply {
+            Reply::Claim(Some(claimed)) => self.remember(claimed),
+            Reply::ClaimLapsed(lapsed) => {
+                for claimed in lapsed {
+                    self.memory().pending.remove(&claimed.lease.session_id);
+                    self.remember(claimed);
                 }
-                self.store.append(lease, after, events).await
             }
-            _ => self.store.append(lease, after, events).await,
+            Reply::End(Some(job)) | Reply::ClaimJob(Some(job)) => {
+                self.memory().jobs.insert(job.id, job.clone());
+            }
+            Reply::Read(events) => self.change_read(events),
+            _ => {}
         }
+        reply
     }
 
-    async fn end(
-        &self,
-        lease: &Lease,
-        after: Seq,
-        events: &[Event],
-        claim: Option<&JobClaim>,
-    ) -> Result<Option<Job>, StoreError> {
-        self.catch_up(&lease.session_id).await?;
-        let job = self.store.end(lease, after, events, claim).await?;
-        if let Some(job) = &job {
-            self.memory().jobs.insert(job.id, job.clone());
-        }
-        Ok(job)
-    }
-
-    async fn save_drafts(&self, drafts: &[(Lease, Draft)]) -> Result<Vec<Lease>, StoreError> {
-        self.store.save_drafts(drafts).await
-    }
-
-    async fn read(
-        &self,
-        user: &UserId,
-        session: &SessionId,
-        after: Seq,
-        limit: u32,
-    ) -> Result<Vec<Event>, StoreError> {
-        self.catch_up(session).await?;
-        let mut events = self.store.read(user, session, after, limit).await?;
+    fn change_read(&self, events: &mut Vec<Event>) {
         match self.mutant {
             Mutant::ReadsOneTooFar if events.len() > 1 => {
                 events.remove(0);
             }
             Mutant::ForgetsMessageIds => {
-                for event in &mut events {
+                for event in events {
                     if let EventBody::UserMessage(said) = &mut event.body {
                         said.id = None;
                     }
@@ -236,58 +174,47 @@ impl SessionStore for MutatedStore {
             }
             _ => {}
         }
-        Ok(events)
-    }
-
-    async fn session(
-        &self,
-        user: &UserId,
-        session: &SessionId,
-    ) -> Result<Option<SessionRecord>, StoreError> {
-        self.store.session(user, session).await
-    }
-
-    async fn tokens_spent(&self, user: &UserId, since: Timestamp) -> Result<u64, StoreError> {
-        self.store.tokens_spent(user, since).await
     }
 }
 
-#[async_trait]
-impl JobStore for MutatedStore {
-    async fn claim_job(
-        &self,
-        worker: &ServerId,
-        lease_duration: Duration,
-    ) -> Result<Option<Job>, StoreError> {
-        let job = self.store.claim_job(worker, lease_duration).await?;
-        if let Some(job) = &job {
-            self.memory().jobs.insert(job.id, job.clone());
+impl Layer for MutatedStore {
+    async fn handle(&self, call: Call) -> Result<Reply, StoreError> {
+        match &call {
+            Call::Claim(claim) => {
+                self.memory().pending.remove(&claim.session_id);
+            }
+            Call::Release(lease) | Call::Append(lease, ..) | Call::End(lease, ..) => {
+                self.catch_up(&lease.session_id).await?;
+            }
+            Call::Read(_, session_id, ..) => self.catch_up(session_id).await?,
+            _ => {}
         }
-        Ok(job)
-    }
-
-    async fn renew_job(&self, job: &Job, lease_duration: Duration) -> Result<(), StoreError> {
-        self.store
-            .renew_job(&self.current(job), lease_duration)
-            .await
-    }
-
-    async fn finish_job(&self, job: &Job, summarized: &Event) -> Result<JobEnd, StoreError> {
-        self.store.finish_job(&self.current(job), summarized).await
-    }
-
-    async fn release_job(&self, job: &Job, release: &JobRelease) -> Result<(), StoreError> {
-        self.store.release_job(job, release).await
-    }
-}
-
-#[async_trait]
-impl Store for MutatedStore {
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.store.ping().await
-    }
-
-    async fn close(&self) {
-        self.store.close().await;
+        let call = match call {
+            Call::Claim(claim) => Call::Claim(self.owned(claim)),
+            Call::ClaimLapsed(sweep) if self.is(Mutant::IgnoresGrace) => Call::ClaimLapsed(Sweep {
+                grace: Duration::ZERO,
+                ..sweep
+            }),
+            Call::ClaimLapsed(sweep) if self.is(Mutant::ForgetsAbandoned) => {
+                let abandoned = Vec::new();
+                Call::ClaimLapsed(Sweep { abandoned, ..sweep })
+            }
+            Call::Append(lease, after, events) => {
+                let append = Append {
+                    lease,
+                    after,
+                    events,
+                };
+                match self.changed_append(append).await? {
+                    Some(call) => call,
+                    None => return Ok(Reply::Append(())),
+                }
+            }
+            Call::RenewJob(job, duration) => Call::RenewJob(self.current(job), duration),
+            Call::FinishJob(job, event) => Call::FinishJob(self.current(job), event),
+            call => call,
+        };
+        let reply = call.make(&*self.store).await?;
+        Ok(self.changed_reply(reply))
     }
 }

@@ -7,7 +7,7 @@ use duologue_protocol::{EndReason, SessionId};
 use crate::{client::Knowledge, nemesis::HOLD_MAX, server, world::World};
 
 /// What lies between a server's view and its client's: latency, messages that were held back, and
-/// the time between two renewals, by which a server finds out that its database is away.
+/// the time between two heartbeats, by which a server finds out that its database is away.
 const SLACK: Duration = HOLD_MAX.saturating_add(Duration::from_millis(1500));
 
 pub(super) fn problems(

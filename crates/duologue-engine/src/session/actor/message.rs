@@ -14,7 +14,8 @@ use crate::{
         batch::Batch,
         exit::SessionExit,
         messages::{
-            Duplicate, MessageQueueState, Reception, find_duplicate, receive, waiting_count,
+            Duplicate, MessageQueueState, Obstacle, Reception, find_duplicate, receive,
+            waiting_count,
         },
     },
 };
@@ -32,6 +33,8 @@ impl Session {
             self.repeat_receipt(connection, input, duplicate).await;
             return Ok(());
         }
+        // Messages that were held back come first.
+        self.start_queued_turn();
         let on_busy = input.on_busy.unwrap_or(self.context.limits.session.on_busy);
         match receive(self.message_queue_state(), on_busy) {
             Reception::Start => self.start_message(connection, input, origin),
@@ -46,11 +49,16 @@ impl Session {
         Ok(())
     }
 
-    fn message_queue_state(&self) -> MessageQueueState {
+    fn message_queue_state(&mut self) -> MessageQueueState {
+        let obstacle = if self.turn.is_running() {
+            Some(Obstacle::Turn)
+        } else {
+            (!self.may_start_turn()).then_some(Obstacle::Lease)
+        };
         let waiting = waiting_count(self.journal.transcript(), self.turn.unrecorded());
         MessageQueueState {
             is_closing: self.lifecycle.is_ending() || self.lifecycle.is_draining(),
-            has_turn: self.turn.is_running(),
+            obstacle,
             is_full: waiting >= usize::from(self.context.limits.session.messages_queued_max),
         }
     }

@@ -96,18 +96,22 @@ impl Session {
     }
 
     /// Closes the readers' connections, and whatever else the reason for the end requires.
-    pub(super) async fn close(mut self, exit: SessionExit) {
+    pub(super) async fn close(mut self: Box<Self>, exit: SessionExit) {
         match exit {
             SessionExit::Ended => {
+                self.lease_guard.settle();
                 self.refuse_remaining_messages();
                 self.readers.close(CloseCode::Ended);
             }
             SessionExit::Released => {
                 self.send_goaway();
-                self.journal.release().await;
+                if self.journal.release().await {
+                    self.lease_guard.settle();
+                }
             }
             SessionExit::Failed(StoreError::Conflict) => {
                 // Not an error: another server has taken over the session.
+                self.lease_guard.settle();
                 tracing::info!("session.taken_over");
                 self.readers.close(CloseCode::TakenOver);
             }

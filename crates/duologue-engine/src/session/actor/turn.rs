@@ -66,13 +66,26 @@ impl Session {
     ///
     /// It leaves the queue when its `user_message` is stored, so that it is not lost in between.
     pub(super) fn start_queued_turn(&mut self) {
-        let transcript = self.journal.transcript();
-        if !self.turn.is_running()
-            && let Some(message) = transcript.queue.first()
+        if self.turn.is_running() {
+            return;
+        }
+        if let Some(message) = self.journal.transcript().queue.first()
+            && self.may_start_turn()
         {
-            let reservation = self.budget.begin_accepted(transcript.tokens);
+            let tokens = self.journal.transcript().tokens;
+            let reservation = self.budget.begin_accepted(tokens);
             self.start_turn(message, reservation, &tracing::Span::none());
         }
+    }
+
+    /// Whether a turn may start. It may not while the server's lease may have lapsed, since another server may
+    /// be about to take the session over. Then the session looks again soon.
+    pub(super) fn may_start_turn(&mut self) -> bool {
+        let has_lapsed = self.context.health.has_lapsed();
+        let look_again_at = Instant::now() + self.context.limits.cluster.heartbeat_interval;
+        self.lifecycle
+            .hold_back(has_lapsed.then_some(look_again_at));
+        !has_lapsed
     }
 
     /// Sees to it that the turn that a lost server left open gets its end.
@@ -82,6 +95,7 @@ impl Session {
         let (turn_id, draft) = match open_turn(transcript, &*self.context.agent, draft) {
             None => return Ok(()),
             Some(OpenTurn::Close(turn_id, draft)) => (turn_id, draft),
+            Some(OpenTurn::Resume(turn_id)) if !self.may_start_turn() => (turn_id, None),
             Some(OpenTurn::Resume(turn_id)) => {
                 let (store, lease) = (self.journal.store(), self.journal.lease());
                 let mark = (lease.clone(), resumed_mark(turn_id));

@@ -1,14 +1,14 @@
 //! The store in memory, watched: which calls were made when, and in what weather.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
-use async_trait::async_trait;
 use duologue_doubles::memory::{Fault, MemoryStore};
+pub(crate) use duologue_engine::store::layer::Method;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
-    SessionRecord, SessionStore, Store, StoreError,
+    SessionStore, Store, StoreError,
+    layer::{Call, Layer, Reply},
 };
-use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
+use duologue_protocol::{Event, Seq};
 use tokio::{sync::watch, time::Instant};
 
 use super::{
@@ -16,57 +16,19 @@ use super::{
     patience::within,
 };
 
-/// A method of the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Call {
-    Claim,
-    ClaimLapsed,
-    Renew,
-    Release,
-    Append,
-    End,
-    SaveDrafts,
-    Read,
-    Session,
-    TokensSpent,
-    ClaimJob,
-    RenewJob,
-    FinishJob,
-    ReleaseJob,
-    Close,
-}
-
-impl Call {
-    const ALL: [Self; 14] = [
-        Self::Claim,
-        Self::ClaimLapsed,
-        Self::Renew,
-        Self::Release,
-        Self::Append,
-        Self::End,
-        Self::SaveDrafts,
-        Self::Read,
-        Self::Session,
-        Self::TokensSpent,
-        Self::ClaimJob,
-        Self::RenewJob,
-        Self::FinishJob,
-        Self::ReleaseJob,
-    ];
-
-    /// Whether it is made for a session, and not by a task that looks after all of them, or
-    /// for a user.
-    fn is_of_session(self) -> bool {
-        !matches!(
-            self,
-            Self::ClaimLapsed
-                | Self::Renew
-                | Self::SaveDrafts
-                | Self::TokensSpent
-                | Self::ClaimJob
-                | Self::RenewJob
-        )
-    }
+/// Whether a method is called for a session, and not by a task that looks after all of them, or
+/// for a user.
+fn is_of_session(method: Method) -> bool {
+    !matches!(
+        method,
+        Method::ClaimLapsed
+            | Method::Heartbeat
+            | Method::SaveDrafts
+            | Method::TokensSpent
+            | Method::ClaimJob
+            | Method::RenewJob
+            | Method::Ping
+    )
 }
 
 /// What a call meets.
@@ -84,10 +46,10 @@ pub(crate) enum Weather {
 
 #[derive(Default)]
 struct Watched {
-    calls: Vec<(Call, Instant)>,
-    weather: HashMap<Call, Weather>,
-    /// The one call that waits, whatever the weather: which, and the how manieth of its kind.
-    hangs: Option<(Call, usize)>,
+    calls: Vec<(Method, Instant)>,
+    weather: HashMap<Method, Weather>,
+    /// The one call that waits, whatever the weather: of which method, and the how manieth.
+    hangs: Option<(Method, usize)>,
 }
 
 /// See the module.
@@ -114,19 +76,19 @@ impl WatchedStore {
         self.memory.fail_next_writes(count, fault);
     }
 
-    /// Changes the weather for some calls.
-    pub(crate) fn set(&self, weather: Weather, calls: impl IntoIterator<Item = Call>) {
+    /// Changes the weather for calls of some methods.
+    pub(crate) fn set(&self, weather: Weather, methods: impl IntoIterator<Item = Method>) {
         self.watched.send_modify(|watched| {
-            for call in calls {
-                watched.weather.insert(call, weather);
+            for method in methods {
+                watched.weather.insert(method, weather);
             }
         });
     }
 
-    /// Lets one call wait that is still to come: the how manieth of its kind, counted from 1.
-    pub(crate) fn hang_at(&self, call: Call, number: usize) {
+    /// Lets one call wait that is still to come: the how manieth of its method, counted from 1.
+    pub(crate) fn hang_at(&self, method: Method, number: usize) {
         self.watched
-            .send_modify(|watched| watched.hangs = Some((call, number)));
+            .send_modify(|watched| watched.hangs = Some((method, number)));
     }
 
     /// Lets the call go on that was made to wait.
@@ -134,40 +96,41 @@ impl WatchedStore {
         self.watched.send_modify(|watched| watched.hangs = None);
     }
 
-    /// Changes the weather for all calls.
+    /// Changes the weather for all calls but that of `close`, which cannot fail.
     pub(crate) fn set_all(&self, weather: Weather) {
-        self.set(weather, Call::ALL);
+        let methods = Method::ALL.iter().copied();
+        self.set(weather, methods.filter(|method| *method != Method::Close));
     }
 
-    /// When a call was made, oldest first.
-    pub(crate) fn times(&self, call: Call) -> Vec<Instant> {
+    /// When a method was called, oldest first.
+    pub(crate) fn times(&self, method: Method) -> Vec<Instant> {
         let watched = self.watched.borrow();
         let calls = watched.calls.iter();
         calls
-            .filter(|(made, _)| *made == call)
+            .filter(|(made, _)| *made == method)
             .map(|(_, at)| *at)
             .collect()
     }
 
-    pub(crate) fn count(&self, call: Call) -> usize {
-        self.times(call).len()
+    pub(crate) fn count(&self, method: Method) -> usize {
+        self.times(method).len()
     }
 
     /// The calls made for sessions so far.
-    pub(crate) fn session_calls(&self) -> Vec<Call> {
+    pub(crate) fn session_calls(&self) -> Vec<Method> {
         let watched = self.watched.borrow();
-        let calls = watched.calls.iter().map(|(call, _)| *call);
-        calls.filter(|call| call.is_of_session()).collect()
+        let methods = watched.calls.iter().map(|(method, _)| *method);
+        methods.filter(|method| is_of_session(*method)).collect()
     }
 
-    /// Waits until a call was made so often.
-    pub(crate) async fn wait_for(&self, call: Call, count: usize) {
+    /// Waits until a method was called so often.
+    pub(crate) async fn wait_for(&self, method: Method, count: usize) {
         let mut changes = self.watched.subscribe();
         let reached = changes.wait_for(|watched| {
-            let made = watched.calls.iter().filter(|(made, _)| *made == call);
+            let made = watched.calls.iter().filter(|(made, _)| *made == method);
             made.count() >= count
         });
-        let reached = within(&format!("{count} calls of {call:?}"), reached).await;
+        let reached = within(&format!("{count} calls of {method:?}"), reached).await;
         drop(reached.expect("the store is here"));
     }
 
@@ -179,21 +142,21 @@ impl WatchedStore {
     }
 
     /// Notes a call, and lets it meet the weather.
-    async fn meet(&self, call: Call) -> Result<(), StoreError> {
+    async fn meet(&self, method: Method) -> Result<(), StoreError> {
         let mut number = 0;
         self.watched.send_modify(|watched| {
-            watched.calls.push((call, Instant::now()));
+            watched.calls.push((method, Instant::now()));
             number = watched
                 .calls
                 .iter()
-                .filter(|(made, _)| *made == call)
+                .filter(|(made, _)| *made == method)
                 .count();
         });
         let weather = |watched: &Watched| {
-            if watched.hangs == Some((call, number)) {
+            if watched.hangs == Some((method, number)) {
                 return Weather::Hanging;
             }
-            let weather = watched.weather.get(&call);
+            let weather = watched.weather.get(&method);
             weather.copied().unwrap_or(Weather::Fair)
         };
         let mut changes = self.watched.subscribe();
@@ -207,124 +170,9 @@ impl WatchedStore {
     }
 }
 
-#[async_trait]
-impl SessionStore for WatchedStore {
-    async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
-        self.meet(Call::Claim).await?;
-        self.memory.claim(claim).await
-    }
-
-    async fn claim_lapsed(
-        &self,
-        server: &ServerId,
-        lease_duration: Duration,
-        grace: Duration,
-        limit: u32,
-    ) -> Result<Vec<Claimed>, StoreError> {
-        self.meet(Call::ClaimLapsed).await?;
-        self.memory
-            .claim_lapsed(server, lease_duration, grace, limit)
-            .await
-    }
-
-    async fn renew(
-        &self,
-        server: &ServerId,
-        leases: &[Lease],
-        lease_duration: Duration,
-    ) -> Result<Vec<Lease>, StoreError> {
-        self.meet(Call::Renew).await?;
-        self.memory.renew(server, leases, lease_duration).await
-    }
-
-    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
-        self.meet(Call::Release).await?;
-        self.memory.release(lease).await
-    }
-
-    async fn append(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
-        self.meet(Call::Append).await?;
-        self.memory.append(lease, after, events).await
-    }
-
-    async fn end(
-        &self,
-        lease: &Lease,
-        after: Seq,
-        events: &[Event],
-        claim: Option<&JobClaim>,
-    ) -> Result<Option<Job>, StoreError> {
-        self.meet(Call::End).await?;
-        self.memory.end(lease, after, events, claim).await
-    }
-
-    async fn save_drafts(&self, drafts: &[(Lease, Draft)]) -> Result<Vec<Lease>, StoreError> {
-        self.meet(Call::SaveDrafts).await?;
-        self.memory.save_drafts(drafts).await
-    }
-
-    async fn read(
-        &self,
-        user: &UserId,
-        session: &SessionId,
-        after: Seq,
-        limit: u32,
-    ) -> Result<Vec<Event>, StoreError> {
-        self.meet(Call::Read).await?;
-        self.memory.read(user, session, after, limit).await
-    }
-
-    async fn session(
-        &self,
-        user: &UserId,
-        session: &SessionId,
-    ) -> Result<Option<SessionRecord>, StoreError> {
-        self.meet(Call::Session).await?;
-        self.memory.session(user, session).await
-    }
-
-    async fn tokens_spent(&self, user: &UserId, since: Timestamp) -> Result<u64, StoreError> {
-        self.meet(Call::TokensSpent).await?;
-        self.memory.tokens_spent(user, since).await
-    }
-}
-
-#[async_trait]
-impl JobStore for WatchedStore {
-    async fn claim_job(
-        &self,
-        worker: &ServerId,
-        lease_duration: Duration,
-    ) -> Result<Option<Job>, StoreError> {
-        self.meet(Call::ClaimJob).await?;
-        self.memory.claim_job(worker, lease_duration).await
-    }
-
-    async fn renew_job(&self, job: &Job, lease_duration: Duration) -> Result<(), StoreError> {
-        self.meet(Call::RenewJob).await?;
-        self.memory.renew_job(job, lease_duration).await
-    }
-
-    async fn finish_job(&self, job: &Job, summarized: &Event) -> Result<JobEnd, StoreError> {
-        self.meet(Call::FinishJob).await?;
-        self.memory.finish_job(job, summarized).await
-    }
-
-    async fn release_job(&self, job: &Job, release: &JobRelease) -> Result<(), StoreError> {
-        self.meet(Call::ReleaseJob).await?;
-        self.memory.release_job(job, release).await
-    }
-}
-
-#[async_trait]
-impl Store for WatchedStore {
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.memory.ping().await
-    }
-
-    async fn close(&self) {
-        let met = self.meet(Call::Close).await;
-        met.expect("closing cannot fail");
-        self.memory.close().await;
+impl Layer for WatchedStore {
+    async fn handle(&self, call: Call) -> Result<Reply, StoreError> {
+        self.meet(call.method()).await?;
+        call.make(&self.memory).await
     }
 }

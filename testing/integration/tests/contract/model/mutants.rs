@@ -1,15 +1,15 @@
 //! Stores with one planted fault each: what an implementation may get wrong.
 
-use std::{collections::HashMap, sync::Mutex, time::Duration};
+use std::{collections::HashMap, sync::Mutex};
 
 use async_trait::async_trait;
 use duologue_doubles::memory::MemoryStore;
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobClaim, JobEnd, JobRelease, JobStore, Lease, ServerId,
-    SessionRecord, SessionStore, Store, StoreError,
+    Claimed, Job, Lease, SessionStore, StoreError,
+    layer::{Call, Layer, Reply},
     operators::{JobRecord, Jobs, OperatorStore, RetryOutcome, StoredEvent, StoredSession},
 };
-use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
+use duologue_protocol::{Event, Seq, SessionId};
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,184 +71,102 @@ impl Mutant {
         self.latest.lock().unwrap().leases.get(session).cloned()
     }
 
-    fn claimed(&self, claimed: Claimed) -> Claimed {
+    /// Notes a claim, and takes its draft away if that is the fault.
+    fn claimed(&self, claimed: &mut Claimed) {
         let lease = claimed.lease.clone();
-        self.latest
-            .lock()
-            .unwrap()
-            .leases
-            .insert(lease.session_id.clone(), lease);
-        match self.fault {
-            Fault::LosesDrafts => Claimed {
-                draft: None,
-                ..claimed
-            },
-            _ => claimed,
+        let mut latest = self.latest.lock().unwrap();
+        latest.leases.insert(lease.session_id.clone(), lease);
+        if self.fault == Fault::LosesDrafts {
+            claimed.draft = None;
         }
     }
 
     /// The lease that a write is checked by.
-    fn judged(&self, lease: &Lease) -> Lease {
-        match self.fault {
-            Fault::AcceptsOldEpochs => self.holder(&lease.session_id),
-            Fault::IgnoresOwners => self.holder(&lease.session_id).map(|holder| Lease {
+    fn judged(&self, lease: Lease) -> Lease {
+        let holder = self.holder(&lease.session_id);
+        match (self.fault, holder) {
+            (Fault::AcceptsOldEpochs, Some(holder)) => holder,
+            (Fault::IgnoresOwners, Some(holder)) => Lease {
                 server: holder.server,
-                ..lease.clone()
-            }),
-            _ => None,
+                ..lease
+            },
+            _ => lease,
         }
-        .unwrap_or_else(|| lease.clone())
-    }
-}
-
-#[async_trait]
-impl SessionStore for Mutant {
-    async fn claim(&self, claim: &Claim) -> Result<Option<Claimed>, StoreError> {
-        let claimed = self.store.claim(claim).await?;
-        Ok(claimed.map(|claimed| self.claimed(claimed)))
     }
 
-    async fn claim_lapsed(
-        &self,
-        server: &ServerId,
-        lease_duration: Duration,
-        grace: Duration,
-        limit: u32,
-    ) -> Result<Vec<Claimed>, StoreError> {
-        let claimed = self
-            .store
-            .claim_lapsed(server, lease_duration, grace, limit)
-            .await?;
-        Ok(claimed
-            .into_iter()
-            .map(|claimed| self.claimed(claimed))
-            .collect())
-    }
-
-    async fn renew(
-        &self,
-        server: &ServerId,
-        leases: &[Lease],
-        lease_duration: Duration,
-    ) -> Result<Vec<Lease>, StoreError> {
-        self.store.renew(server, leases, lease_duration).await
-    }
-
-    async fn release(&self, lease: &Lease) -> Result<(), StoreError> {
-        self.store.release(lease).await
-    }
-
-    async fn append(&self, lease: &Lease, after: Seq, events: &[Event]) -> Result<(), StoreError> {
-        let lease = self.judged(lease);
-        let session = self
-            .store
-            .session(&lease.user_id, &lease.session_id)
-            .await?;
-        let last = session.map_or(Seq::ZERO, |session| session.last_seq);
-        self.store.append(&lease, after, events).await?;
-        if self.fault == Fault::StoresRepetitions && after != last {
-            return self.store.append(&lease, last, events).await;
+    /// The call that is made instead.
+    fn changed(&self, call: Call) -> Call {
+        match call {
+            Call::Append(lease, after, events) => Call::Append(self.judged(lease), after, events),
+            Call::End(lease, after, events, claim) => {
+                Call::End(self.judged(lease), after, events, claim)
+            }
+            Call::SaveDrafts(mut drafts) => {
+                for (lease, _) in &mut drafts {
+                    *lease = self.judged(lease.clone());
+                }
+                Call::SaveDrafts(drafts)
+            }
+            Call::Read(user, session, after, limit) => match self.fault {
+                Fault::ShowsForeignSessions => {
+                    let owner = self.holder(&session).map(|lease| lease.user_id);
+                    Call::Read(owner.unwrap_or(user), session, after, limit)
+                }
+                Fault::ReadsOneTooMany => {
+                    let after = Seq(after.0.saturating_sub(1));
+                    Call::Read(user, session, after, limit)
+                }
+                _ => Call::Read(user, session, after, limit),
+            },
+            Call::FinishJob(job, summarized) if self.fault == Fault::AppliesLostResults => {
+                let latest = self.latest.lock().unwrap().jobs.get(&job.id).cloned();
+                Call::FinishJob(latest.unwrap_or(job), summarized)
+            }
+            call => call,
         }
-        Ok(())
     }
 
-    async fn end(
+    /// Appends, and appends again what is there already.
+    async fn append_again(
         &self,
         lease: &Lease,
         after: Seq,
         events: &[Event],
-        claim: Option<&JobClaim>,
-    ) -> Result<Option<Job>, StoreError> {
-        self.store
-            .end(&self.judged(lease), after, events, claim)
-            .await
-    }
-
-    async fn save_drafts(&self, drafts: &[(Lease, Draft)]) -> Result<Vec<Lease>, StoreError> {
-        let judged: Vec<_> = drafts
-            .iter()
-            .map(|(lease, draft)| (self.judged(lease), draft.clone()))
-            .collect();
-        self.store.save_drafts(&judged).await
-    }
-
-    async fn read(
-        &self,
-        user: &UserId,
-        session: &SessionId,
-        after: Seq,
-        limit: u32,
-    ) -> Result<Vec<Event>, StoreError> {
-        let owner = match self.fault {
-            Fault::ShowsForeignSessions => self.holder(session).map(|lease| lease.user_id),
-            _ => None,
-        };
-        let after = match self.fault {
-            Fault::ReadsOneTooMany => Seq(after.0.saturating_sub(1)),
-            _ => after,
-        };
-        self.store
-            .read(owner.as_ref().unwrap_or(user), session, after, limit)
-            .await
-    }
-
-    async fn session(
-        &self,
-        user: &UserId,
-        session: &SessionId,
-    ) -> Result<Option<SessionRecord>, StoreError> {
-        self.store.session(user, session).await
-    }
-
-    async fn tokens_spent(&self, user: &UserId, since: Timestamp) -> Result<u64, StoreError> {
-        self.store.tokens_spent(user, since).await
+    ) -> Result<Reply, StoreError> {
+        let session = self.store.session(&lease.user_id, &lease.session_id);
+        let last = session.await?.map_or(Seq::ZERO, |session| session.last_seq);
+        self.store.append(lease, after, events).await?;
+        if after != last {
+            self.store.append(lease, last, events).await?;
+        }
+        Ok(Reply::Append(()))
     }
 }
 
-#[async_trait]
-impl JobStore for Mutant {
-    async fn claim_job(
-        &self,
-        worker: &ServerId,
-        lease_duration: Duration,
-    ) -> Result<Option<Job>, StoreError> {
-        if self.fault == Fault::EndsWithoutJob {
-            return Ok(None);
-        }
-        let job = self.store.claim_job(worker, lease_duration).await?;
-        if let Some(job) = &job {
-            self.latest.lock().unwrap().jobs.insert(job.id, job.clone());
-        }
-        Ok(job)
-    }
-
-    async fn renew_job(&self, job: &Job, lease_duration: Duration) -> Result<(), StoreError> {
-        self.store.renew_job(job, lease_duration).await
-    }
-
-    async fn finish_job(&self, job: &Job, summarized: &Event) -> Result<JobEnd, StoreError> {
-        let latest = self.latest.lock().unwrap().jobs.get(&job.id).cloned();
-        match latest {
-            Some(latest) if self.fault == Fault::AppliesLostResults => {
-                self.store.finish_job(&latest, summarized).await
+impl Layer for Mutant {
+    async fn handle(&self, call: Call) -> Result<Reply, StoreError> {
+        let call = self.changed(call);
+        match (self.fault, &call) {
+            (Fault::StoresRepetitions, Call::Append(lease, after, events)) => {
+                return self.append_again(lease, *after, events).await;
             }
-            _ => self.store.finish_job(job, summarized).await,
+            (Fault::EndsWithoutJob, Call::ClaimJob(..)) => return Ok(Reply::ClaimJob(None)),
+            _ => {}
         }
-    }
-
-    async fn release_job(&self, job: &Job, release: &JobRelease) -> Result<(), StoreError> {
-        self.store.release_job(job, release).await
-    }
-}
-
-#[async_trait]
-impl Store for Mutant {
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.store.ping().await
-    }
-
-    async fn close(&self) {
-        self.store.close().await;
+        let mut reply = call.make(&self.store).await?;
+        match &mut reply {
+            Reply::Claim(Some(claimed)) => self.claimed(claimed),
+            Reply::ClaimLapsed(lapsed) => {
+                for claimed in lapsed {
+                    self.claimed(claimed);
+                }
+            }
+            Reply::ClaimJob(Some(job)) => {
+                self.latest.lock().unwrap().jobs.insert(job.id, job.clone());
+            }
+            _ => {}
+        }
+        Ok(reply)
     }
 }
 

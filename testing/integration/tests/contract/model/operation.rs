@@ -33,8 +33,14 @@ pub(super) enum Operation {
     /// A server was given an epoch before a restore from a backup, after which another one was given the
     /// same. From here on it writes like any other.
     Impersonate { lease: Index, server: u8 },
-    /// A sweeper takes over what was released.
-    ClaimLapsed { server: u8 },
+    /// A sweeper takes over what was released, and perhaps takes back a session that it names, with or without
+    /// its epoch.
+    ClaimLapsed {
+        server: u8,
+        abandoned: Option<(Index, bool)>,
+    },
+    /// A server asks which of its leases, current or former, it has lost.
+    Heartbeat { server: u8 },
     /// A user reads a part of a log.
     Read {
         session: u8,
@@ -96,7 +102,9 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
         1 => index().prop_map(|lease| Operation::Draft { lease }),
         1 => (index(), 0..2_u8)
             .prop_map(|(lease, server)| Operation::Impersonate { lease, server }),
-        1 => (0..2_u8).prop_map(|server| Operation::ClaimLapsed { server }),
+        1 => (0..2_u8, option::of((index(), any::<bool>())))
+            .prop_map(|(server, abandoned)| Operation::ClaimLapsed { server, abandoned }),
+        1 => (0..2_u8).prop_map(|server| Operation::Heartbeat { server }),
         2 => (0..2_u8, user, 0..6_u8, 1..8_u8).prop_map(|(session, user, after, limit)| {
             Operation::Read { session, user, after, limit }
         }),

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use duologue_engine::store::{
-    Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, SessionStatus,
+    Abandoned, Claim, Claimed, Draft, Job, JobEnd, Lease, ServerId, SessionRecord, SessionStatus,
+    Sweep,
     normalize::Ending,
     operators::{JobState, RetryOutcome},
 };
@@ -158,9 +159,29 @@ impl Model {
     }
 
     /// What a sweeper gets that takes this session. `None`: it may not.
-    pub(super) fn claim_lapsed(&mut self, id: &SessionId, server: &ServerId) -> Option<Claimed> {
+    pub(super) fn claim_lapsed(&mut self, id: &SessionId, sweep: &Sweep) -> Option<Claimed> {
         let session = self.sessions.get_mut(id)?;
-        (session.is_active() && session.is_lapsed).then(|| session.claim(server))
+        let is_named = |named: &Abandoned| {
+            let fits = named.epoch.is_none_or(|epoch| epoch == session.epoch);
+            fits && named.session_id == *id && named.user_id == session.record.user_id
+        };
+        let is_own = session.owner.as_ref() == Some(&sweep.server);
+        let is_abandoned = is_own && sweep.abandoned.iter().any(is_named);
+        let may_be_claimed = session.is_active() && (session.is_lapsed || is_abandoned);
+        may_be_claimed.then(|| session.claim(&sweep.server))
+    }
+
+    /// Those of the leases that are not valid any more.
+    pub(super) fn lost(&self, leases: &[Lease]) -> Vec<Lease> {
+        let lost = leases.iter().filter(|lease| self.is_lost(lease));
+        lost.cloned().collect()
+    }
+
+    fn is_lost(&self, lease: &Lease) -> bool {
+        self.sessions.get(&lease.session_id).is_none_or(|session| {
+            let owner = session.owner.as_ref();
+            session.epoch != lease.epoch || owner.is_some_and(|owner| *owner != lease.server)
+        })
     }
 
     /// The session, if this lease may write to it.
@@ -240,10 +261,7 @@ impl Model {
             session.draft = Some(draft.clone());
             return false;
         }
-        self.sessions.get(&lease.session_id).is_none_or(|session| {
-            let owner = session.owner.as_ref();
-            session.epoch != lease.epoch || owner.is_some_and(|owner| *owner != lease.server)
-        })
+        self.is_lost(lease)
     }
 
     pub(super) fn read(&self, user: &UserId, id: &SessionId, after: u64, limit: u32) -> Vec<Event> {

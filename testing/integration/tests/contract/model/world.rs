@@ -4,7 +4,8 @@ use std::{fmt::Debug, time::Duration};
 
 use duologue_engine::{
     store::{
-        Claim, Claimed, Draft, Job, JobClaim, JobRelease, Lease, ServerId, Store, StoreError,
+        Abandoned, Claim, Claimed, Draft, Job, JobClaim, JobRelease, Lease, ServerId, Store,
+        StoreError, Sweep,
         operators::{Jobs, OperatorStore, RetryOutcome},
     },
     verify,
@@ -105,7 +106,10 @@ impl<'a> World<'a> {
                 }
                 Ok(())
             }
-            Operation::ClaimLapsed { server } => self.claim_lapsed(*server).await,
+            Operation::ClaimLapsed { server, abandoned } => {
+                self.claim_lapsed(*server, *abandoned).await
+            }
+            Operation::Heartbeat { server } => self.heartbeat(*server).await,
             Operation::Read {
                 session,
                 user,
@@ -170,18 +174,43 @@ impl<'a> World<'a> {
         )
     }
 
-    /// Which lapsed sessions a sweeper gets is the store's choice; all it gets must have lapsed.
-    async fn claim_lapsed(&mut self, server: u8) -> Checked {
-        let server = server_id(server);
-        let lapsed = self.store.claim_lapsed(&server, LONG, Duration::ZERO, 2);
-        for claimed in answer(lapsed.await)?.map_err(|_| "a conflict")? {
-            let expected = self.model.claim_lapsed(&claimed.lease.session_id, &server);
+    /// Which lapsed sessions a sweeper gets is the store's choice; all it gets it must be allowed to have.
+    async fn claim_lapsed(&mut self, server: u8, abandoned: Option<(Index, bool)>) -> Checked {
+        let named = abandoned.and_then(|(lease, knows_epoch)| {
+            let lease = chosen(&self.leases, lease)?;
+            Some(Abandoned {
+                session_id: lease.session_id.clone(),
+                user_id: lease.user_id.clone(),
+                epoch: knows_epoch.then_some(lease.epoch),
+            })
+        });
+        let sweep = Sweep {
+            server: server_id(server),
+            lease_duration: LONG,
+            grace: Duration::ZERO,
+            abandoned: Vec::from_iter(named),
+            limit: 2,
+        };
+        let lapsed = self.store.claim_lapsed(&sweep).await;
+        for claimed in answer(lapsed)?.map_err(|_| "a conflict")? {
+            let expected = self.model.claim_lapsed(&claimed.lease.session_id, &sweep);
             let expected = expected.ok_or_else(|| format!("had not lapsed: {claimed:?}"))?;
             self.leases.push(claimed.lease.clone());
             // It is reopened on request, and nobody requests it here.
             same(Ok(parts(&claimed)), Ok(parts(&expected)))?;
         }
         Ok(())
+    }
+
+    async fn heartbeat(&mut self, server: u8) -> Checked {
+        let server = server_id(server);
+        let leases = self.leases.iter();
+        let held: Vec<_> = leases
+            .filter(|lease| lease.server == server)
+            .cloned()
+            .collect();
+        let lost = self.store.heartbeat(&server, LONG, &held).await;
+        same(answer(lost)?, Ok(self.model.lost(&held)))
     }
 
     /// What comes next in the log of this session.

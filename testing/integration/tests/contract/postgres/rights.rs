@@ -11,13 +11,14 @@ use sqlx::{AssertSqlSafe, Executor, PgConnection, Row, error::DatabaseError};
 
 use crate::scene::{claim, said};
 
-const TABLES: [&str; 6] = [
+const TABLES: [&str; 7] = [
     "sessions",
     "session_events",
     "session_drafts",
     "session_jobs",
     "duologue_installation",
     "duologue_migrations",
+    "servers",
 ];
 
 /// A table that a later migration forgets to secure fails here.

@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row, postgres::PgConnectOpti
 use crate::scene::{claim, log, refusal};
 
 /// Every migration, by name.
-const ALL: [&str; 2] = ["0001_schema", "0002_batches"];
+const ALL: [&str; 3] = ["0001_schema", "0002_batches", "0003_servers"];
 
 async fn empty() -> Database {
     Cluster::get().await.empty_database().await

@@ -10,7 +10,7 @@ use duologue_integration::{
 };
 use duologue_protocol::{Seq, SessionId, TurnId, UserId};
 
-use super::{LONG, SCHEMA, SHAPE, migrate, paste, run, supabase, texts};
+use super::{LONG, SCHEMA, SHAPE, migrate, paste, run, supabase, sweep_by, texts};
 
 const UNRELEASED: &str = include_str!("unreleased.sql");
 const UNRELEASED_SQLITE: &str = include_str!("unreleased_sqlite.sql");
@@ -53,8 +53,8 @@ async fn assert_complete(store: &dyn Store, inspect: &dyn OperatorStore) {
         log_ids.push(record.log_id);
     }
     assert_ne!(log_ids[0], log_ids[1]);
-    let lapsed = store.claim_lapsed(&server, LONG, std::time::Duration::ZERO, 10);
-    let [open] = &*lapsed.await.unwrap() else {
+    let lapsed = store.claim_lapsed(&sweep_by(&server)).await.unwrap();
+    let [open] = &*lapsed else {
         panic!("one session is open")
     };
     let draft = Draft {
@@ -78,7 +78,10 @@ async fn a_postgres_from_before_the_first_release_is_brought_over() {
             paste(&database, SCHEMA).await.unwrap();
             paste(&database, SCHEMA).await.unwrap();
         } else {
-            assert_eq!(migrate(&database).await, ["0001_schema", "0002_batches"]);
+            assert_eq!(
+                migrate(&database).await,
+                ["0001_schema", "0002_batches", "0003_servers"]
+            );
         }
         assert_eq!(migrate(&database).await, [""; 0]);
         assert_eq!(texts(&mut database.connect().await, SHAPE).await, shape);

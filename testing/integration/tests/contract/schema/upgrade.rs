@@ -13,7 +13,7 @@ use duologue_protocol::{
 };
 use sqlx::{Executor, Row};
 
-use super::{LONG, SCHEMA, empty, migrate, paste, run, supabase, texts};
+use super::{LONG, SCHEMA, empty, migrate, paste, run, supabase, sweep_by, texts};
 
 const FIRST: &str = include_str!("first_layout.sql");
 const SECOND: &str = include_str!("second_layout.sql");
@@ -294,8 +294,7 @@ async fn sessions_left_active_are_swept_up_and_summarised() {
     paste(&database, SCHEMA).await.unwrap();
     let store = OpenStore::open(&database.url(), ()).await;
     let sweeper = ServerId("sweeper".to_owned());
-    let grace = std::time::Duration::ZERO;
-    let lapsed = store.claim_lapsed(&sweeper, LONG, grace, 10).await.unwrap();
+    let lapsed = store.claim_lapsed(&sweep_by(&sweeper)).await.unwrap();
     let mut ids: Vec<_> = lapsed
         .iter()
         .map(|it| it.lease.session_id.to_string())

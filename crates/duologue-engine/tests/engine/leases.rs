@@ -1,21 +1,25 @@
-//! Sessions whose server was lost are ended by another, and no others are.
+//! Sessions whose server was lost are ended by another, and no others are. Servers hold their sessions by
+//! heartbeats.
 
-use duologue_doubles::memory::Fault;
+use duologue_doubles::{memory::Fault, scripted::Step};
 use duologue_engine::{
     AttachError,
     store::{Claim, Lease, ServerId, SessionStatus},
 };
 use duologue_protocol::{
-    CloseCode, EndReason, Event, EventBody, FinishReason, Seq, SessionStarted, TurnId, UserMessage,
+    CloseCode, EndReason, Event, EventBody, FinishReason, OnBusy, Seq, SessionStarted, TurnId,
+    UserMessage,
 };
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::harness::{
     World, alice,
+    client::names,
     log::types,
-    pass, seconds, session_id,
-    store::{Call, WatchedStore, Weather},
+    millis, pass, seconds, session_id,
+    store::{Method, WatchedStore, Weather},
+    sweep_by,
 };
 
 /// What a server that is lost leaves behind: a session that it holds, with an empty log.
@@ -25,7 +29,7 @@ async fn claim(store: &WatchedStore, name: &str) -> Lease {
         user_id: alice(),
         agent: "test".to_owned(),
         server: ServerId("lost".to_owned()),
-        lease_duration: seconds(15),
+        lease_duration: seconds(3),
         now: Timestamp::from_second(1_767_225_600).expect("2026 is in range"),
         first_events: Vec::new(),
         spent_since: None,
@@ -64,15 +68,15 @@ async fn leave_unanswered(store: &WatchedStore, name: &str) {
     stored.expect("the store answers");
 }
 
-/// The lease (15 s) and the grace (30 s) must have passed in this server's own sight.
+/// The lease (3 s) and the grace (30 s) must have passed in this server's own sight.
 #[tokio::test(start_paused = true)]
 async fn a_lost_servers_session_is_ended_after_the_hold_off() {
     let world = World::start();
     leave_unanswered(&world.store, "s").await;
-    pass(seconds(44)).await;
+    pass(seconds(32)).await;
     assert_eq!(world.record("s").await.status, SessionStatus::Active);
-    assert_eq!(world.store.count(Call::ClaimLapsed), 0);
-    pass(seconds(12)).await;
+    assert_eq!(world.store.count(Method::ClaimLapsed), 0);
+    pass(seconds(8)).await;
     let record = world.until_status("s", SessionStatus::Completed).await;
     assert_eq!(record.end_reason, Some(EndReason::Abandoned));
     let log = world.log("s").await;
@@ -102,7 +106,7 @@ async fn a_session_that_never_got_its_first_event_gets_it_with_its_last() {
 async fn a_lost_servers_session_goes_on_if_its_user_comes() {
     let world = World::start();
     leave_unanswered(&world.store, "s").await;
-    pass(seconds(40)).await;
+    pass(seconds(32)).await;
     let mut client = world.resume("s", 2).await;
     client.settle().await;
     pass(seconds(120)).await;
@@ -117,7 +121,7 @@ async fn a_server_keeps_its_own_sessions() {
     let mut client = world.connect("s").await;
     client.settle().await;
     pass(seconds(600)).await;
-    assert!(world.store.count(Call::ClaimLapsed) > 100);
+    assert!(world.store.count(Method::ClaimLapsed) > 100);
     world.provider.will_say("Hello.");
     client.say("hi");
     assert_eq!(&*client.answer().await.done.text, "Hello.");
@@ -132,19 +136,18 @@ async fn after_an_outage_the_hold_off_begins_anew() {
     leave_unanswered(&world.store, "s").await;
     world.store.set_all(Weather::Away);
     pass(seconds(300)).await;
-    let sweeps = world.store.count(Call::ClaimLapsed);
+    let sweeps = world.store.count(Method::ClaimLapsed);
     world.store.set_all(Weather::Fair);
     let back = Instant::now();
-    pass(seconds(44)).await;
-    assert_eq!(world.store.count(Call::ClaimLapsed), sweeps);
+    pass(seconds(32)).await;
+    assert_eq!(world.store.count(Method::ClaimLapsed), sweeps);
     assert_eq!(world.record("s").await.status, SessionStatus::Active);
     world.until_status("s", SessionStatus::Completed).await;
-    assert!(back.elapsed() < seconds(70), "{:?}", back.elapsed());
+    assert!(back.elapsed() < seconds(50), "{:?}", back.elapsed());
 }
 
 /// A whole server that stood still, as a paused virtual machine does, has seen nothing of the time
-/// that passed. Everything is due at once when it wakes: the renewal must come first, and the
-/// hold-off restart.
+/// that passed. Everything is due at once when it wakes, and the hold-off must start again.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_stood_still_ends_nothing_when_it_wakes() {
     let world = World::start();
@@ -152,11 +155,11 @@ async fn a_server_that_stood_still_ends_nothing_when_it_wakes() {
     client.settle().await;
     pass(seconds(120)).await;
     leave_unanswered(&world.store, "lost").await;
-    let sweeps = world.store.count(Call::ClaimLapsed);
+    let sweeps = world.store.count(Method::ClaimLapsed);
     // Unlike `pass`, this moves the clock in one step, past everything that was due.
     tokio::time::advance(seconds(300)).await;
-    pass(seconds(40)).await;
-    assert_eq!(world.store.count(Call::ClaimLapsed), sweeps);
+    pass(seconds(30)).await;
+    assert_eq!(world.store.count(Method::ClaimLapsed), sweeps);
     assert_eq!(world.record("lost").await.status, SessionStatus::Active);
     world.provider.will_say("Hello.");
     client.say("hi");
@@ -177,12 +180,13 @@ async fn a_great_many_lost_sessions_are_all_ended() {
     }
 }
 
-/// A claim took effect, but its answer was lost, and its user never asks again. The server must not
-/// keep a lease without a task.
+/// A claim took effect, but its answer was lost, and its user never asks again. The server, whose lease does not
+/// lapse, must not hold a session without a task.
 #[tokio::test(start_paused = true)]
-async fn a_session_whose_claim_got_no_answer_lapses() {
+async fn a_session_whose_claim_got_no_answer_is_ended() {
     let world = World::start();
-    pass(seconds(1)).await;
+    // Between two heartbeats.
+    pass(millis(500)).await;
     world.store.fail_next_writes(1, Fault::AfterEffect);
     let refused = world.attach("s", "alice", None).await;
     assert!(matches!(refused, Err(AttachError::Store(_))));
@@ -206,7 +210,7 @@ async fn an_idle_session_that_was_taken_over_sends_its_readers_off() {
     let (frames, code) = client.closed().await;
     assert_eq!(frames, []);
     assert_eq!(code, CloseCode::TakenOver);
-    assert!(since.elapsed() <= seconds(5), "{:?}", since.elapsed());
+    assert!(since.elapsed() <= seconds(1), "{:?}", since.elapsed());
     pass(seconds(60)).await;
     there.settle().await;
     unmoved.settle().await;
@@ -214,20 +218,133 @@ async fn an_idle_session_that_was_taken_over_sends_its_readers_off() {
     world.log("s").await;
 }
 
-/// More sessions than one call renews: none of them lapses.
+/// A claim that had no effect either leaves no session behind: the sweep that looks for it makes none.
 #[tokio::test(start_paused = true)]
-async fn a_great_many_sessions_are_all_renewed() {
+async fn a_claim_that_failed_leaves_no_session() {
+    let world = World::start();
+    // Between two heartbeats.
+    pass(millis(500)).await;
+    world.store.fail_next_writes(1, Fault::BeforeEffect);
+    let refused = world.attach("s", "alice", None).await;
+    assert!(matches!(refused, Err(AttachError::Store(_))));
+    pass(seconds(120)).await;
+    let memory = world.store.memory();
+    let record = memory.session(&alice(), &session_id("s")).await;
+    assert_eq!(record.expect("the store answers"), None);
+}
+
+/// A server that stops cannot release its session, since the store does not answer. It is ended by the next one.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_could_not_be_released_is_ended() {
+    let world = World::start();
+    let mut client = world.connect("s").await;
+    client.settle().await;
+    world.store.set(Weather::Away, [Method::Release]);
+    let never = tokio_util::sync::CancellationToken::new();
+    world.engine.shut_down(seconds(30), &never).await;
+    client.closed().await;
+    world.store.set(Weather::Fair, [Method::Release]);
+    let next = world.next("next");
+    next.until_status("s", SessionStatus::Completed).await;
+}
+
+/// More sessions than one heartbeat asks for: the last one learns with the second heartbeat that it was taken
+/// over.
+#[tokio::test(start_paused = true)]
+async fn a_great_many_sessions_take_turns_in_heartbeats() {
     let world = World::start();
     let mut clients = Vec::new();
     for number in 0..1001 {
-        clients.push(world.connect(&format!("s{number}")).await);
+        clients.push(world.connect(&format!("s{number:04}")).await);
     }
-    let before = world.store.count(Call::Renew);
+    let other = World::on(&world.store, "there");
+    let _there = other.connect("s1000").await;
+    let since = Instant::now();
+    let (_, code) = clients.last_mut().expect("there are many").closed().await;
+    assert_eq!(code, CloseCode::TakenOver);
+    assert!(since.elapsed() <= seconds(2), "{:?}", since.elapsed());
     pass(seconds(120)).await;
-    let renewals = world.store.count(Call::Renew) - before;
-    assert!(renewals >= 46, "two for each time, not {renewals}");
-    let server = ServerId("there".to_owned());
-    let memory = world.store.memory();
-    let lapsed = memory.claim_lapsed(&server, seconds(15), seconds(0), 10);
-    assert_eq!(lapsed.await.expect("the store answers").len(), 0);
+    assert_eq!(world.engine.sessions_count(), 1000);
+    let lapsed = world.store.memory().claim_lapsed(&sweep_by("third")).await;
+    assert_eq!(lapsed.expect("the store answers").len(), 0);
+}
+
+/// Sessions cost the database nothing while nobody says anything.
+#[tokio::test(start_paused = true)]
+async fn an_idle_server_writes_nothing_but_its_heartbeat() {
+    let world = World::start();
+    let mut client = world.connect("s").await;
+    client.settle().await;
+    let before = world.store.session_calls().len();
+    let beats = world.store.count(Method::Heartbeat);
+    pass(seconds(600)).await;
+    assert_eq!(world.store.session_calls().len(), before);
+    let beats = world.store.count(Method::Heartbeat) - beats;
+    assert!((599..=601).contains(&beats), "{beats}");
+}
+
+/// Nobody else has claimed the sessions of a server whose heartbeats failed for a while: they go on.
+#[tokio::test(start_paused = true)]
+async fn a_lapsed_lease_alone_loses_nothing() {
+    let world = World::start();
+    let mut client = world.connect("s").await;
+    client.settle().await;
+    world.store.set(Weather::Away, [Method::Heartbeat]);
+    pass(seconds(60)).await;
+    world.store.set(Weather::Fair, [Method::Heartbeat]);
+    pass(seconds(2)).await;
+    world.provider.will_say("Hello.");
+    client.say("hi");
+    assert_eq!(&*client.answer().await.done.text, "Hello.");
+    world.log("s").await;
+}
+
+/// Another server may be about to take over the sessions of a server that cannot renew its lease. So it starts no
+/// turn until it can, neither of a new message nor of one that waits. Both are kept, in their order.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_cannot_renew_its_lease_starts_no_turn() {
+    let world = World::start();
+    world
+        .provider
+        .will([Step::Hold("first"), Step::Say("One.".to_owned())]);
+    let mut busy = world.connect("busy").await;
+    let mut idle = world.connect("idle").await;
+    idle.settle().await;
+    busy.say("one");
+    busy.say("two");
+    world.provider.wait_for_requests(1).await;
+    world.store.set(Weather::Away, [Method::Heartbeat]);
+    pass(seconds(4)).await;
+
+    idle.say_with("a", "hi", OnBusy::Reject);
+    idle.say("are you there?");
+    let receipts = idle.settle().await;
+    assert_eq!(names(&receipts), ["message_queued", "message_queued"]);
+    world.provider.release("first");
+    assert_eq!(&*busy.answer().await.done.text, "One.");
+    pass(seconds(10)).await;
+    assert_eq!(world.provider.requests().len(), 1);
+
+    for answer in ["Two.", "Hello.", "Yes."] {
+        world.provider.will_say(answer);
+    }
+    world.store.set(Weather::Fair, [Method::Heartbeat]);
+    let back = Instant::now();
+    for answer in [
+        busy.answer().await,
+        idle.answer().await,
+        idle.answer().await,
+    ] {
+        assert_eq!(answer.done.finish_reason, FinishReason::Stop);
+    }
+    assert!(back.elapsed() <= seconds(3), "{:?}", back.elapsed());
+    for session in ["busy", "idle"] {
+        world.log(session).await;
+    }
+    let asked = world.store.log("idle").await.into_iter();
+    let asked = asked.filter_map(|event| match event.body {
+        EventBody::UserMessage(message) => Some(message.text.to_string()),
+        _ => None,
+    });
+    assert_eq!(asked.collect::<Vec<_>>(), ["hi", "are you there?"]);
 }

@@ -1,0 +1,2 @@
+-- The leases of servers are in the memory of the one process that has the file, so SQLite needs no change. The
+-- number stands for the same step as in Postgres.
