@@ -116,7 +116,7 @@ impl Event {
             seq,
             occurred_at,
             body: body.map_err(|source| PayloadError::new(event_type, source))?,
-            turn_id: turn_id.flatten(),
+            turn_id,
         })
     }
 }
@@ -137,8 +137,7 @@ struct WithoutTurn<'a, F> {
     omitted: &'a [(&'a str, Omitted)],
     /// Whether the next value is one of them.
     next: Option<Omitted>,
-    /// The field, once it has come by; it may be null.
-    turn_id: &'a mut Option<Option<TurnId>>,
+    turn_id: &'a mut Option<TurnId>,
 }
 
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for WithoutTurn<'_, D> {
@@ -389,7 +388,8 @@ mod tests {
             r#"{"text":"hi","turn_id":7}"#,
             r#"{"text":"hi","turn_id":"seven"}"#,
             r#"{"text":"hi","text":"ho"}"#,
-            r#"{"text":"hi","turn_id":null,"turn_id":"turn-1"}"#,
+            r#"{"text":"hi","turn_id":null}"#,
+            r#"{"text":"hi","turn_id":"turn-1","turn_id":"turn-1"}"#,
         ] {
             for event_type in ["user_message", "imported"] {
                 assert!(

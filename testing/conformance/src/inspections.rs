@@ -11,7 +11,9 @@ use super::fixture::{
 use duologue_engine::{
     store::{
         JobEnd, JobRelease, SessionRecord, SessionStatus, Store,
-        operators::{JobRecord, JobState, Jobs, OperatorStore, ReadLimits, RetryOutcome},
+        operators::{
+            JobRecord, JobState, Jobs, OperatorStore, ReadLimits, RetryOutcome, StoredEvent,
+        },
     },
     verify::{self, Violation},
 };
@@ -114,7 +116,26 @@ pub async fn sessions_are_read_together(store: &dyn Store, inspect: &dyn Operato
                 continue;
             };
             assert_eq!(session.head.unwrap(), alone.head);
-            assert_eq!(session.log, alone.log[..session.log.len()]);
+            let rows = u32::try_from(session.log.len()).unwrap();
+            let outlines = inspect.outlines(id, Seq::ZERO, rows).await.unwrap();
+            assert_eq!(session.log, outlines);
+            let names = |log: &[StoredEvent]| -> Vec<_> {
+                let events = log
+                    .iter()
+                    .map(|row| (row.seq, row.epoch, row.event.clone()));
+                let names = events.map(|(seq, epoch, event)| {
+                    let event = event.unwrap();
+                    (
+                        seq,
+                        epoch,
+                        event.occurred_at,
+                        event.turn_id,
+                        event.body.event_type(),
+                    )
+                });
+                names.collect()
+            };
+            assert_eq!(names(&outlines), names(&alone.log[..outlines.len()]));
         }
     }
 }

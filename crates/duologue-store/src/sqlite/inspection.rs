@@ -20,7 +20,7 @@ macro_rules! job_columns {
             "j.id, j.session_id, j.user_id, j.last_seq, j.attempt, j.uncounted, j.worker, j.outcome,
                 j.last_error,
                 iif(j.outcome is null,
-                    max((julianday(j.due_at) - julianday('now')) * 86400.0, 0.0), 0.0),
+                    round(max((julianday(j.due_at) - julianday('now')) * 86400.0, 0.0), 3), 0.0),
                 case
                     when j.outcome is null and j.worker is not null and j.due_at > ",
             in_seconds!("0"),
