@@ -9,7 +9,7 @@ use std::{
 use duologue_conformance::{inspect_conformance, store_conformance};
 use duologue_engine::store::StoreError;
 use duologue_integration::store::{OpenStore, config};
-use duologue_protocol::Seq;
+use duologue_protocol::{Seq, SessionId};
 use duologue_store::StoreConfig;
 use futures_util::future::join_all;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -67,7 +67,7 @@ async fn a_session_deleted_between_two_pages_hides_no_other() {
     );
     assert_eq!(deleted.unwrap(), 1);
     let second = inspect.session_ids(first.last(), 2).await.unwrap();
-    let names: Vec<_> = first.iter().chain(&second).map(|id| id.as_str()).collect();
+    let names: Vec<_> = first.iter().chain(&second).map(SessionId::as_str).collect();
     assert_eq!(names, ["c", "a", "b"]);
 }
 
