@@ -58,7 +58,11 @@ pub(crate) const ALL: &[Step] = &[
     Step {
         name: "test",
         about: "run all tests, on all databases",
-        run: |root| done(&mut cargo(root, "test --workspace --no-fail-fast")),
+        // Most tests wait for servers and databases, so there are more of them at a time than cores.
+        run: |root| {
+            let mut command = cargo(root, "test --workspace --no-fail-fast");
+            done(command.env("RUST_TEST_THREADS", "4"))
+        },
     },
     Step {
         name: "far",

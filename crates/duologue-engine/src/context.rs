@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -105,8 +105,6 @@ pub(crate) struct Context {
     pub(crate) health: StoreHealth,
     /// The workers of this server that wait for a job.
     pub(crate) free_workers: Arc<FreeWorkers>,
-    /// Notified when a job was enqueued here, and is not claimed yet.
-    pub(crate) jobs_due: Notify,
 }
 
 impl Context {
@@ -139,7 +137,6 @@ impl Context {
             drafts: Arc::default(),
             health,
             free_workers: Arc::default(),
-            jobs_due: Notify::new(),
         })
     }
 

@@ -47,6 +47,10 @@ impl Engine {
         let heartbeat = heartbeat::start(Arc::clone(&context));
         let sweeper = sweeper::start(Arc::clone(&context), sessions.clone());
         let draft_saver = save_drafts(Arc::clone(&context));
+        let dispatcher = Arc::clone(&context);
+        context.tasks.spawn(async move {
+            survive_panics("dispatcher", || jobs::dispatch(&dispatcher)).await;
+        });
         for number in 0..context.limits.jobs.workers {
             let worker = Arc::clone(&context);
             context.tasks.spawn(async move {

@@ -1,9 +1,9 @@
-//! The workers of this server that wait for a job, so that an ending can hand its job to one of them.
+//! The workers of this server that wait for a job, and who finds one for them.
 //!
-//! A worker without a job offers itself here while it waits. A session that ends reserves such a worker
-//! first, and asks the store to enqueue the job as claimed by it; so the job is not claimed by an operation
-//! of its own. A user whose job is at work here gets no second worker that way: the job waits in the table,
-//! where the oldest comes first.
+//! A worker without a job offers itself here. A session that ends reserves such a worker first, and asks the
+//! store to enqueue the job as claimed by it; so the job is not claimed by an operation of its own. A user whose
+//! job is at work here gets no second worker that way: the job waits in the table, where the oldest comes first.
+//! While jobs may be waiting there, workers are reserved for the table only.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use std::{
 };
 
 use duologue_protocol::UserId;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::{
     lock::lock,
@@ -20,7 +20,11 @@ use crate::{
 
 /// See the module.
 #[derive(Default)]
-pub(crate) struct FreeWorkers(Mutex<State>);
+pub(crate) struct FreeWorkers {
+    state: Mutex<State>,
+    /// Notified when a job may be waiting in the table for a worker that is free.
+    dispatch: Notify,
+}
 
 #[derive(Default)]
 struct State {
@@ -28,6 +32,8 @@ struct State {
     offers: BTreeMap<ServerId, oneshot::Sender<AssignedJob>>,
     /// How many jobs of each user are at work here.
     at_work: BTreeMap<UserId, u32>,
+    /// Whether jobs may be waiting in the table.
+    jobs_wait: bool,
 }
 
 /// A job that was handed to a worker.
@@ -49,18 +55,24 @@ pub(crate) struct Offer {
     assigned: oneshot::Receiver<AssignedJob>,
 }
 
-/// A worker that waits for the job of one session. Dropping it sends the worker back to the table.
+/// A worker that waits for one job. Dropping it sets the worker free again.
 pub(crate) struct ReservedWorker {
+    workers: Arc<FreeWorkers>,
     worker: ServerId,
     assign: oneshot::Sender<AssignedJob>,
-    at_work: UserAtWork,
+    /// Counted from the reservation on, where the job's user is known then.
+    at_work: Option<UserAtWork>,
 }
 
 impl FreeWorkers {
     /// Offers a worker.
     pub(crate) fn offer(self: &Arc<Self>, worker: ServerId) -> Offer {
         let (assign, assigned) = oneshot::channel();
-        lock(&self.0).offers.insert(worker.clone(), assign);
+        let mut state = lock(&self.state);
+        state.offers.insert(worker.clone(), assign);
+        if state.jobs_wait {
+            self.dispatch.notify_one();
+        }
         Offer {
             workers: Arc::clone(self),
             worker,
@@ -68,23 +80,47 @@ impl FreeWorkers {
         }
     }
 
-    /// Reserves a worker for a job of `user_id`, if one is free and no job of the user is at work.
+    /// Reserves a worker for a job of `user_id`, if one is free, no job of the user is at work, and no other
+    /// job waits.
     pub(crate) fn reserve(self: &Arc<Self>, user_id: &UserId) -> Option<ReservedWorker> {
-        let mut state = lock(&self.0);
-        if state.at_work.contains_key(user_id) {
+        let mut state = lock(&self.state);
+        if state.jobs_wait || state.at_work.contains_key(user_id) {
             return None;
         }
         let (worker, assign) = state.offers.pop_first()?;
         Some(ReservedWorker {
+            workers: Arc::clone(self),
             worker,
             assign,
-            at_work: self.enter(&mut state, user_id),
+            at_work: Some(self.enter(&mut state, user_id)),
         })
     }
 
-    /// Counts a job that a worker has claimed from the table.
-    pub(crate) fn start_work(self: &Arc<Self>, user_id: &UserId) -> UserAtWork {
-        self.enter(&mut lock(&self.0), user_id)
+    /// Reserves a worker for a job of the table, if one is free.
+    pub(crate) fn reserve_for_table(self: &Arc<Self>) -> Option<ReservedWorker> {
+        let (worker, assign) = lock(&self.state).offers.pop_first()?;
+        Some(ReservedWorker {
+            workers: Arc::clone(self),
+            worker,
+            assign,
+            at_work: None,
+        })
+    }
+
+    /// A job was left in the table.
+    pub(crate) fn job_waits(&self) {
+        lock(&self.state).jobs_wait = true;
+        self.dispatch.notify_one();
+    }
+
+    /// The table had no job that was due.
+    pub(crate) fn table_is_empty(&self) {
+        lock(&self.state).jobs_wait = false;
+    }
+
+    /// Waits until a job may be waiting in the table for a worker that is free. Safe to cancel.
+    pub(crate) async fn jobs_may_wait(&self) {
+        self.dispatch.notified().await;
     }
 
     fn enter(self: &Arc<Self>, state: &mut State, user_id: &UserId) -> UserAtWork {
@@ -104,7 +140,11 @@ impl Offer {
             assigned = &mut self.assigned => return assigned.ok(),
             () = given_up => {}
         }
-        if lock(&self.workers.0).offers.remove(&self.worker).is_some() {
+        if lock(&self.workers.state)
+            .offers
+            .remove(&self.worker)
+            .is_some()
+        {
             return None;
         }
         // A session has reserved the worker, and is about to end.
@@ -114,7 +154,7 @@ impl Offer {
 
 impl Drop for Offer {
     fn drop(&mut self) {
-        lock(&self.workers.0).offers.remove(&self.worker);
+        lock(&self.workers.state).offers.remove(&self.worker);
     }
 }
 
@@ -125,10 +165,11 @@ impl ReservedWorker {
 
     /// Hands the job over, which the worker has claimed.
     pub(crate) fn assign(self, job: Job) {
-        let assigned = AssignedJob {
-            job,
-            at_work: self.at_work,
-        };
+        let at_work = self.at_work.unwrap_or_else(|| {
+            let mut state = lock(&self.workers.state);
+            self.workers.enter(&mut state, &job.user_id)
+        });
+        let assigned = AssignedJob { job, at_work };
         if let Err(AssignedJob { job, .. }) = self.assign.send(assigned) {
             tracing::warn!(job.id, "the job's worker is gone; its lease will expire");
         }
@@ -137,7 +178,7 @@ impl ReservedWorker {
 
 impl Drop for UserAtWork {
     fn drop(&mut self) {
-        let at_work = &mut lock(&self.workers.0).at_work;
+        let at_work = &mut lock(&self.workers.state).at_work;
         if let Some(count) = at_work.get_mut(&self.user_id) {
             *count -= 1;
             if *count == 0 {

@@ -23,50 +23,48 @@ use crate::{
 /// One worker. Runs until the server drains.
 pub(crate) async fn run(context: &Context, number: u16) {
     let worker = ServerId(format!("{}/{number}", context.server));
-    let limits = &context.limits.jobs;
-    loop {
-        // A claim counts an attempt, so no job is claimed that could only fail.
-        let may_spend = context.budgets.may_spend(context.clock.now());
-        let claimed = if may_spend {
-            context.store.claim_job(&worker, limits.lease).await
-        } else {
-            Ok(None)
-        };
-        match claimed {
-            Ok(Some(job)) => {
-                let at_work = context.free_workers.start_work(&job.user_id);
-                work(context, AssignedJob { job, at_work }).await;
-                // There may be more; ask again at once.
-            }
-            Ok(None) if may_spend => {
-                let offer = context.free_workers.offer(worker.clone());
-                if let Some(assigned) = offer.wait(pause(context)).await {
-                    work(context, assigned).await;
-                }
-            }
-            Ok(None) => pause(context).await,
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "jobs.claim_failed"
-                );
-                pause(context).await;
-            }
-        }
-        if context.drain.is_cancelled() {
-            return;
+    while !context.drain.is_cancelled() {
+        let offer = context.free_workers.offer(worker.clone());
+        if let Some(assigned) = offer.wait(context.drain.cancelled()).await {
+            work(context, assigned).await;
         }
     }
 }
 
-/// The pause before the next look into the table.
-async fn pause(context: &Context) {
-    tokio::select! {
-        biased;
-        () = context.drain.cancelled() => {}
-        () = context.jobs_due.notified() => {}
-        () = tokio::time::sleep(context.limits.jobs.poll_interval) => {}
+/// Looks into the table for all workers: at intervals, since other servers leave jobs there too and failed ones
+/// fall due again, and when a job and a worker may be waiting for each other. Runs until the server drains.
+pub(crate) async fn dispatch(context: &Context) {
+    while !context.drain.is_cancelled() {
+        if let Err(error) = assign_due(context).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "jobs.claim_failed"
+            );
+        }
+        tokio::select! {
+            biased;
+            () = context.drain.cancelled() => {}
+            () = context.free_workers.jobs_may_wait() => {}
+            () = tokio::time::sleep(context.limits.jobs.poll_interval) => {}
+        }
     }
+}
+
+/// Claims jobs for free workers, until none of either is left.
+async fn assign_due(context: &Context) -> Result<(), StoreError> {
+    let lease = context.limits.jobs.lease;
+    // A claim counts an attempt, so no job is claimed that could only fail.
+    while !context.drain.is_cancelled() && context.budgets.may_spend(context.clock.now()) {
+        let Some(worker) = context.free_workers.reserve_for_table() else {
+            return Ok(());
+        };
+        let Some(job) = context.store.claim_job(worker.worker(), lease).await? else {
+            context.free_workers.table_is_empty();
+            return Ok(());
+        };
+        worker.assign(job);
+    }
+    Ok(())
 }
 
 /// Does one job.

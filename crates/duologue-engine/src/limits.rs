@@ -123,7 +123,7 @@ pub struct JobLimits {
     /// How often the lease is renewed; well below `lease`.
     #[serde(with = "duration")]
     pub lease_renewal_interval: Duration,
-    /// How often a worker with nothing to do looks for jobs that others left behind.
+    /// How often the server looks for jobs that others left behind, and for failed ones.
     #[serde(with = "duration")]
     pub poll_interval: Duration,
     /// The waits between attempts. A job that fails once more than there are waits is over.

@@ -74,7 +74,9 @@ impl Reader {
     /// [`Delivery::Close`] nothing follows. Safe to cancel: nothing is lost.
     pub async fn receive(&mut self, batch: &mut Vec<Delivery>) {
         if !self.greeting.is_empty() {
-            batch.extend(self.greeting.drain(..).map(Delivery::Frame));
+            // Its memory is freed: there is no second greeting.
+            let greeting = std::mem::take(&mut self.greeting);
+            batch.extend(greeting.into_iter().map(Delivery::Frame));
         } else if self.catch_up.is_some() {
             self.replay(batch).await;
         } else {

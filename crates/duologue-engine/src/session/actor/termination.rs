@@ -58,9 +58,7 @@ impl Session {
         tracing::info!(reason = reason.as_str(), "session.ended");
         match (worker, job) {
             (Some(worker), Some(job)) => worker.assign(job),
-            // It looks for a job itself.
-            (Some(worker), None) => drop(worker),
-            (None, _) => self.context.jobs_due.notify_one(),
+            _ => self.context.free_workers.job_waits(),
         }
         Err(SessionExit::Ended)
     }
