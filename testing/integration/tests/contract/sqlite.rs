@@ -7,7 +7,7 @@ use std::{
 };
 
 use duologue_conformance::{inspect_conformance, store_conformance};
-use duologue_engine::store::StoreError;
+use duologue_engine::store::{StoreError, Sweep};
 use duologue_integration::store::{OpenStore, config};
 use duologue_protocol::{Seq, SessionId};
 use duologue_store::StoreConfig;
@@ -50,6 +50,31 @@ fn commits_in_wal(folder: &TempDir) -> usize {
     let frame_bytes = 24 + usize::try_from(word(8)).unwrap();
     let frames = (32..wal.len()).step_by(frame_bytes);
     frames.filter(|frame| word(frame + 4) != 0).count()
+}
+
+/// One process has the file, so leases are in its memory. Sessions in which nobody says anything cost the disk
+/// nothing, whether the server asks for them, sweeps, or does neither.
+#[tokio::test]
+async fn heartbeats_and_sweeps_that_find_nothing_write_nothing() {
+    let folder = TempDir::new().unwrap();
+    let store = duologue_store::open(&config_in(&folder)).await.unwrap();
+    let lease = claim(&*store, "s").await;
+    let before = commits_in_wal(&folder);
+    let sweep = Sweep {
+        server: lease.server.clone(),
+        lease_duration: Duration::from_secs(3),
+        grace: Duration::from_secs(30),
+        abandoned: Vec::new(),
+        limit: 10,
+    };
+    for _ in 0..10 {
+        let held = std::slice::from_ref(&lease);
+        let lost = store.heartbeat(&lease.server, sweep.lease_duration, held);
+        assert_eq!(lost.await.unwrap(), []);
+        assert_eq!(store.claim_lapsed(&sweep).await.unwrap().len(), 0);
+    }
+    assert_eq!(commits_in_wal(&folder), before);
+    store.close().await;
 }
 
 /// The list of sessions continues where the last page ended, also if that session is deleted meanwhile.
