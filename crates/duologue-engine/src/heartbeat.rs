@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How many sessions one heartbeat asks for, so that it is short. With more sessions, they take turns.
-const SESSIONS_ASKED_MAX: usize = 1000;
+const SESSIONS_ASKED_MAX: usize = 500;
 
 /// Starts the heartbeat. It may stop at any point.
 pub(crate) fn start(context: Arc<Context>) -> BackgroundTask {
