@@ -5,6 +5,7 @@ mod origin;
 mod rights;
 mod unreleased;
 mod upgrade;
+mod versions;
 
 use std::time::Duration;
 
