@@ -17,7 +17,7 @@ async fn call(connection: &mut PgConnection, sql: &'static str) -> Value {
 }
 
 /// A server of version 1 claims and renews session by session. It holds its sessions by a server's lease all the
-/// same: they lapse when it stops renewing, and then it is told that they are lost.
+/// same: they lapse when it stops renewing, and then it learns that they are lost.
 #[tokio::test]
 async fn a_server_of_version_1_holds_its_sessions_as_long_as_it_renews_them() {
     let database = Cluster::get().await.database().await;
