@@ -58,8 +58,13 @@ pub(crate) const ALL: &[Step] = &[
     Step {
         name: "test",
         about: "run all tests, on all databases",
-        // Most tests wait for servers and databases, so there are more of them at a time than cores.
+        // Most tests wait for servers and databases, so there are more of them at a time than cores. The server
+        // is built before, since the first tests that use it would wait for that.
         run: |root| {
+            run(&mut cargo(
+                root,
+                "build --package duologue-server --bin duologue",
+            ))?;
             let mut command = cargo(root, "test --workspace --no-fail-fast");
             done(command.env("RUST_TEST_THREADS", "4"))
         },
