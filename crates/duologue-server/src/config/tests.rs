@@ -281,7 +281,7 @@ fn everything_wrong_is_named_at_once_by_key_source_and_what_is_allowed() {
       - `model.mock.directives` = "yes" (from DUOLOGUE_MODEL__MOCK__DIRECTIVES) must be true or false
       - `model.openai` (from DUOLOGUE_MODEL__OPENAI) is a section, not a value; its keys are api_key, model, base_url, usage_in_stream, output_tokens_field, connect_timeout, connections_max, idle_connections_max, sse_line_bytes_max
       - unknown key `server.prot` (from DUOLOGUE_SERVER__PROT); [server] has host, port, drain_timeout, header_read_timeout, header_bytes_max, headers_max, connections_max, core_dumps, origins_allowed, hosts_allowed, proxies_trusted
-      - unknown key `sever.port` (from DUOLOGUE_SEVER__PORT); the sections are server, auth, socket, session, limits, turn, generation, jobs, store, model, agent, log
+      - unknown key `sever.port` (from DUOLOGUE_SEVER__PORT); the sections are server, auth, socket, cluster, session, limits, turn, generation, jobs, store, model, agent, log
       - `session.idle_timeout` = "0s" (from DUOLOGUE_SESSION__IDLE_TIMEOUT) must be more than zero
       - `store.batch_max` = 0 (from DUOLOGUE_STORE__BATCH_MAX) must be more than zero
       - `turn.tool_timeout` = "999999h" (from DUOLOGUE_TURN__TOOL_TIMEOUT) must be at most a year
@@ -415,7 +415,7 @@ fn a_file_is_held_to_the_same_rules() {
       - `server.port` = "8000" (from duologue.toml) must be a whole number
       - unknown key `server.prot` (from duologue.toml); [server] has host, port, drain_timeout, header_read_timeout, header_bytes_max, headers_max, connections_max, core_dumps, origins_allowed, hosts_allowed, proxies_trusted
       - `server.origins_allowed` = [1] (from duologue.toml) must be a list of strings
-      - unknown key `sever` (from duologue.toml); the sections are server, auth, socket, session, limits, turn, generation, jobs, store, model, agent, log
+      - unknown key `sever` (from duologue.toml); the sections are server, auth, socket, cluster, session, limits, turn, generation, jobs, store, model, agent, log
       - `model.openai` (from duologue.toml) is a section, not a value; its keys are api_key, model, base_url, usage_in_stream, output_tokens_field, connect_timeout, connections_max, idle_connections_max, sse_line_bytes_max
       - `model.groq.api_key` = "[redacted]" (from duologue.toml) must be a string
     "#);
