@@ -248,6 +248,26 @@ async fn a_session_that_could_not_be_released_is_ended() {
     next.until_status("s", SessionStatus::Completed).await;
 }
 
+/// Another server has taken the session over and ended its turn, and this one does not know yet. A client that
+/// repeats its message here must not be sent the end: it has not received what came before it.
+#[tokio::test(start_paused = true)]
+async fn a_receipt_shows_nothing_that_another_server_has_written() {
+    let world = World::start();
+    world.provider.will([Step::Stall]);
+    let mut client = world.connect("s").await;
+    client.say_as("m", "hi");
+    world.provider.wait_for_requests(1).await;
+    client.settle().await;
+    world.store.set(Weather::Hanging, [Method::Heartbeat]);
+    let other = World::on(&world.store, "there");
+    let mut there = other.connect("s").await;
+    there.settle().await;
+    client.say_as("m", "hi");
+    let (frames, code) = client.closed().await;
+    assert_eq!(code, CloseCode::TakenOver);
+    assert_eq!(names(&frames), [""; 0]);
+}
+
 /// More sessions than one heartbeat asks for: the last one learns with the second heartbeat that it was taken
 /// over.
 #[tokio::test(start_paused = true)]

@@ -18,6 +18,7 @@ use crate::{
             waiting_count,
         },
     },
+    store::StoreError,
 };
 
 impl Session {
@@ -30,8 +31,7 @@ impl Session {
     ) -> Result<(), SessionExit> {
         let transcript = self.journal.transcript();
         if let Some(duplicate) = find_duplicate(&input, transcript, self.turn.unrecorded()) {
-            self.repeat_receipt(connection, input, duplicate).await;
-            return Ok(());
+            return self.repeat_receipt(connection, input, duplicate).await;
         }
         // Messages that were held back come first.
         self.start_queued_turn();
@@ -119,7 +119,7 @@ impl Session {
         connection: ConnectionId,
         input: UserInput,
         duplicate: Duplicate,
-    ) {
+    ) -> Result<(), SessionExit> {
         let receipt = match duplicate {
             // Its receipt is about to be sent.
             Duplicate::Starting(text) => Ok(Receipt {
@@ -133,10 +133,16 @@ impl Session {
         };
         let (code, message) = match receipt {
             Ok(Receipt { text, events }) if text == input.text => {
+                // The log is read without a lease. What another server has written after a takeover would
+                // leave a gap on this connection.
+                let last_seq = self.journal.transcript().last_seq;
+                if events.iter().any(|event| event.seq > last_seq) {
+                    return Err(StoreError::Conflict.into());
+                }
                 for event in events {
                     self.readers.send(connection, ServerFrame::Event(event));
                 }
-                return;
+                return Ok(());
             }
             Ok(_) => (
                 ErrorCode::IdempotencyMismatch,
@@ -152,6 +158,7 @@ impl Session {
         };
         self.readers
             .refuse(connection, refusal(code, message, input.id));
+        Ok(())
     }
 }
 
