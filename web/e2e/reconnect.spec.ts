@@ -52,7 +52,8 @@ test("an answer that is cut in its middle comes back whole, each word once", asy
 
 // A second reader, past the proxy, sees when the answer is finished.
 test("an answer that is finished while the page is away is there afterwards", async ({ demo, wire, context }) => {
-  const turn = await demo.say("mock:words=30 mock:delay_ms=50");
+  // Long enough for a slow page to be cut off in the middle.
+  const turn = await demo.say("mock:words=30 mock:delay_ms=200");
   await expect.poll(() => turn.words()).toBeGreaterThan(2);
   const session = await demo.page.getByRole("textbox", { name: "Session id" }).inputValue();
   wire.cut();
