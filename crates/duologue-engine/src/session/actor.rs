@@ -202,6 +202,8 @@ impl Session {
             }
             Deadline::Idle => self.end(Vec::new(), EndReason::Idle).await,
             Deadline::HeldBack => {
+                // Only a message that still waits is a reason to look again.
+                self.lifecycle.hold_back(None);
                 self.start_queued_turn();
                 Ok(())
             }

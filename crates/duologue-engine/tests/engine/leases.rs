@@ -7,15 +7,15 @@ use duologue_engine::{
     store::{Claim, Lease, ServerId, SessionStatus},
 };
 use duologue_protocol::{
-    CloseCode, EndReason, Event, EventBody, FinishReason, OnBusy, Seq, SessionStarted, TurnId,
-    UserMessage,
+    CloseCode, EndReason, ErrorCode, Event, EventBody, FinishReason, OnBusy, Seq, SessionStarted,
+    TurnId, UserMessage,
 };
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::harness::{
     World, alice,
-    client::names,
+    client::{errors, names},
     log::types,
     millis, pass, seconds, session_id,
     store::{Method, WatchedStore, Weather},
@@ -266,6 +266,22 @@ async fn a_receipt_shows_nothing_that_another_server_has_written() {
     let (frames, code) = client.closed().await;
     assert_eq!(code, CloseCode::TakenOver);
     assert_eq!(names(&frames), [""; 0]);
+}
+
+/// A message that is refused while no turn may start leaves nothing to look for. A session that looked again and
+/// again, without a pause, would stop the test's clock, and this test would not end.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_has_nothing_to_start_does_not_look_again() {
+    let world = World::with(|limits| limits.tokens.session_max = 0);
+    let mut client = world.connect("s").await;
+    client.settle().await;
+    world.store.set(Weather::Away, [Method::Heartbeat]);
+    pass(seconds(4)).await;
+    client.say("hi");
+    let refused = client.settle().await;
+    assert_eq!(errors(&refused)[0].code, ErrorCode::OverBudget);
+    pass(seconds(60)).await;
+    client.settle().await;
 }
 
 /// More sessions than one heartbeat asks for: the last one learns with the second heartbeat that it was taken
