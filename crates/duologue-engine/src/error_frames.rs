@@ -41,12 +41,6 @@ pub(crate) fn turn_failure(
     refusal_until(code, explanation(code), None, retry_after).with_turn(Some(turn_id))
 }
 
-/// Refuses a message because nothing can be stored now.
-pub(crate) fn storage_unavailable(id: Option<MessageId>) -> ErrorFrame {
-    let message = "storage is unavailable; send this again later";
-    refusal(ErrorCode::StorageUnavailable, message, id)
-}
-
 /// Reports that storage stayed unavailable, and which turn has no stored end for now.
 pub(crate) fn storage_given_up(open_turn: Option<TurnId>) -> ErrorFrame {
     let message = "storage is unavailable; what was not acknowledged was not stored";

@@ -130,7 +130,7 @@ async fn a_server_keeps_its_own_sessions() {
 
 /// While the store is away all leases expire, and the users are only about to come back.
 #[tokio::test(start_paused = true)]
-async fn after_an_outage_the_hold_off_begins_anew() {
+async fn after_an_outage_the_hold_off_begins_again() {
     let world = World::start();
     pass(seconds(60)).await;
     leave_unanswered(&world.store, "s").await;

@@ -10,11 +10,11 @@ use std::{
     time::Duration,
 };
 
-use duologue_protocol::{ClientFrame, DegradedReason, Event, ServerFrame};
+use duologue_protocol::{ClientFrame, DegradedReason, ErrorCode, Event, ServerFrame};
 use tokio::time::Instant;
 
 use crate::{
-    error_frames::storage_unavailable,
+    error_frames::refusal,
     log::NewEvent,
     session::{
         actor::Session,
@@ -117,7 +117,8 @@ impl Session {
             }
             Command::Submit(request) => match request.frame {
                 ClientFrame::Message(input) => {
-                    let error = storage_unavailable(input.id);
+                    let message = "storage is unavailable; send this again later";
+                    let error = refusal(ErrorCode::StorageUnavailable, message, input.id);
                     self.readers.refuse(request.connection, error);
                 }
                 ClientFrame::End => self.inbox.defer(Command::Submit(request)),
