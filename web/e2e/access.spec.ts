@@ -1,5 +1,6 @@
 // For those who use the keyboard, a screen reader, or a phone.
 
+import { UNTIL_STOPPED } from "./demo_page.ts";
 import { expect, test } from "./demo_test.ts";
 
 // From opening the page to reading the summary, without ever touching a mouse.
@@ -13,10 +14,10 @@ test("a whole session needs only the keyboard", async ({ demo, page }) => {
   await expect(demo.message).toBeFocused();
   await page.keyboard.type("Two lines:");
   await page.keyboard.press("Shift+Enter");
-  await page.keyboard.type("mock:words=400 mock:delay_ms=30");
+  await page.keyboard.type(UNTIL_STOPPED);
   await page.keyboard.press("Enter");
   await expect(demo.stopButton).toBeVisible();
-  await expect(demo.turns.locator(".said .text")).toHaveText("Two lines:\nmock:words=400 mock:delay_ms=30");
+  await expect(demo.turns.locator(".said .text")).toHaveText(`Two lines:\n${UNTIL_STOPPED}`);
   await expect(demo.message).toBeFocused();
   await page.keyboard.press("Escape");
   await expect(demo.turns.locator(".outcome")).toContainText("Stopped");
@@ -76,7 +77,7 @@ test("nothing moves for those who asked for stillness", async ({ demo, page }) =
   await page.emulateMedia({ reducedMotion: "reduce" });
   await demo.open();
   await demo.connect();
-  const turn = await demo.say("mock:words=400 mock:delay_ms=30");
+  const turn = await demo.say(UNTIL_STOPPED);
   await expect.poll(() => turn.words()).toBeGreaterThan(3);
   const moving = await page.evaluate(() => document.getAnimations().length);
   expect(moving).toBe(0);

@@ -2,6 +2,9 @@
 
 import { expect, type Locator, type Page } from "@playwright/test";
 
+/** Asks the mock model for an answer that lasts longer than any test, so that it is the test which ends it. */
+export const UNTIL_STOPPED = "mock:words=4000 mock:delay_ms=40";
+
 export class DemoPage {
   readonly status: Locator;
   readonly connectButton: Locator;
