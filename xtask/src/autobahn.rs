@@ -17,7 +17,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use crate::{
-    external::{cargo, failure_message, program, succeeds, target_folder},
+    external::{example, failure_message, program, succeeds, target_folder},
     outcome::Outcome,
 };
 
@@ -139,8 +139,7 @@ struct Echo {
 
 impl Echo {
     fn start(root: &Path) -> anyhow::Result<Self> {
-        let arguments = "run --quiet --package duologue-integration --example echo";
-        let mut command = cargo(root, arguments);
+        let mut command = example(root, "echo")?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("cannot start the echo server")?;
         let output = child.stdout.take().context("its output is piped")?;

@@ -54,6 +54,17 @@ pub(crate) fn cargo(root: &Path, arguments: &str) -> Command {
     command
 }
 
+/// A program of the tests, built if it is outdated.
+///
+/// It is built with the whole workspace in view: which features its dependencies have follows from what cargo is
+/// asked to build, and for one package alone cargo would compile most of them once more.
+pub(crate) fn example(root: &Path, name: &str) -> anyhow::Result<Command> {
+    let build = format!("build --quiet --workspace --example {name}");
+    run(&mut cargo(root, &build))?;
+    let built = target_folder()?.join("debug/examples").join(name);
+    Ok(program(built, root))
+}
+
 /// Cargo's target folder, in which this program was built.
 pub(crate) fn target_folder() -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe().context("cannot tell where this program is")?;

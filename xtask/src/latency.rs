@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::{
-    external::{cargo, run},
+    external::{cargo, example, run},
     outcome::Outcome,
 };
 
@@ -33,13 +33,12 @@ const LOCAL_TESTS: [&str; 2] = ["disk::", "restore::"];
 /// Runs all integration tests and the torture once for each delay.
 pub(crate) fn latency(root: &Path) -> anyhow::Result<Outcome> {
     for delay in DELAYS {
-        let mut tests = cargo(root, "test --package duologue-integration --");
+        let mut tests = cargo(root, "test --workspace --test it --");
         for local in LOCAL_TESTS {
             tests.args(["--skip", local]);
         }
         run(tests.env(VARIABLE, delay))?;
-        let torture = "run --quiet --package duologue-torture --example torture --";
-        let mut torture = cargo(root, torture);
+        let mut torture = example(root, "torture")?;
         run(torture.args(["--store", "postgres"]).env(VARIABLE, delay))?;
     }
     Ok(Outcome::Done)
@@ -47,6 +46,6 @@ pub(crate) fn latency(root: &Path) -> anyhow::Result<Outcome> {
 
 /// Runs the tests of turns, endings, jobs, limits and shutdown.
 pub(crate) fn far(root: &Path) -> anyhow::Result<Outcome> {
-    let mut tests = cargo(root, "test --package duologue-integration --test it --");
+    let mut tests = cargo(root, "test --workspace --test it --");
     run(tests.args(FAR_TESTS).env(VARIABLE, FAR_DELAY)).map(|()| Outcome::Done)
 }

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     autobahn, bench, browser,
-    external::{cargo, failure_message, run},
+    external::{cargo, example, failure_message, run},
     latency,
     outcome::Outcome,
     setup, simulate, tidy,
@@ -86,7 +86,7 @@ pub(crate) const ALL: &[Step] = &[
     },
     Step {
         name: "simulate",
-        about: "run 150 seeds of the simulation; arguments: --seeds N --from S, or --seed S",
+        about: "run 100 seeds of the simulation; arguments: --seeds N --from S, or --seed S",
         run: |root| simulate::simulate(root, &[]),
     },
     Step {
@@ -167,8 +167,7 @@ fn done(command: &mut Command) -> anyhow::Result<Outcome> {
 
 /// Without arguments: 20 kills, half of them on each store, by a new plan each time.
 pub(crate) fn torture(root: &Path, arguments: &[String]) -> anyhow::Result<Outcome> {
-    let run = "run --quiet --package duologue-torture --example torture --";
-    done(cargo(root, run).args(arguments))
+    done(example(root, "torture")?.args(arguments))
 }
 
 /// The database of advisories is on the network, which not every machine can reach. An advisory fails

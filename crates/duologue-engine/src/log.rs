@@ -26,36 +26,41 @@ pub(crate) fn session_started(session_id: &SessionId, user_id: &UserId, agent: &
     })
 }
 
-/// Folds a session's whole log into `transcript`, a page at a time.
+/// Folds a session's log, which ends with `last_seq`, into `transcript`, a page at a time.
 pub(crate) async fn fold(
     store: &dyn Store,
     lease: &Lease,
+    last_seq: Seq,
     mut transcript: Transcript,
 ) -> Result<Transcript, StoreError> {
-    for_each_event(store, lease, Seq::ZERO, |event| transcript.apply(&event)).await?;
+    let owner = (&lease.user_id, &lease.session_id);
+    for_each_event(store, owner, last_seq, |event| transcript.apply(&event)).await?;
     Ok(transcript)
 }
 
-/// Visits the events after `after` to the end of the log, oldest first, a page at a time.
+/// Visits the events of a session's log up to `last_seq`, oldest first, a page at a time.
 pub(crate) async fn for_each_event(
     store: &dyn Store,
-    lease: &Lease,
-    after: Seq,
+    (user_id, session_id): (&UserId, &SessionId),
+    last_seq: Seq,
     mut visit: impl FnMut(Event) + Send,
 ) -> Result<(), StoreError> {
     // After a restart many sessions are opened at once, each with a page in memory.
     const PAGE_EVENTS: u32 = 100;
-    let mut after = after;
-    loop {
-        let page = store
-            .read(&lease.user_id, &lease.session_id, after, PAGE_EVENTS)
-            .await?;
+    let mut after = Seq::ZERO;
+    // Most logs fit into one page, and without their end in view another would be asked for.
+    while after < last_seq {
+        let page = store.read(user_id, session_id, after, PAGE_EVENTS).await?;
         let Some(last) = page.last() else {
             return Ok(());
         };
         after = last.seq;
-        page.into_iter().for_each(&mut visit);
+        let events = page.into_iter();
+        events
+            .take_while(|event| event.seq <= last_seq)
+            .for_each(&mut visit);
     }
+    Ok(())
 }
 
 /// What the log has of a message.

@@ -4,14 +4,24 @@
 //! the host's tasks in an order that follows from their ids, and the ids are counted for the whole process: after
 //! or beside another simulation, the same seed could drop them in another order.
 
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
+
+/// The program, which cargo builds with the tests.
+fn program() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let profile = test
+        .ancestors()
+        .nth(2)
+        .expect("tests are in <profile>/deps");
+    profile.join("examples/simulation")
+}
 
 /// What the program prints for a seed: its whole history, every frame of every client and every fault at
 /// its time, and the hash of it.
 fn history(seed: u64) -> String {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_duologue-simulation"));
+    let mut program = Command::new(program());
     let output = program.args(["--seed", &seed.to_string()]).output();
-    let output = output.expect("the program is built");
+    let output = output.expect("it is built by `cargo build --workspace --example simulation`");
     assert!(output.status.success(), "seed {seed}: {output:?}");
     String::from_utf8(output.stdout).expect("it prints text")
 }

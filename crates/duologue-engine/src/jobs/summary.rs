@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use duologue_protocol::{CallId, EventBody, Seq, Timestamp, ToolOutcome};
+use duologue_protocol::{CallId, EventBody, Timestamp, ToolOutcome};
 use futures_util::StreamExt;
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ use crate::{
     jobs::error::JobError,
     log::for_each_event,
     provider::{Chunk, Message, ProviderError, Purpose, Request, attempt},
-    store::{Job, Lease},
+    store::Job,
     turn::usage_meter::UsageMeter,
 };
 
@@ -45,23 +45,16 @@ pub(super) async fn make(context: &Context, job: &Job) -> Result<Summary, JobErr
 
 /// The transcript, or `None` if the user sent nothing, and when the log's last event occurred.
 async fn read(context: &Context, job: &Job) -> Result<(Option<String>, Timestamp), JobError> {
-    let lease = Lease {
-        session_id: job.session_id.clone(),
-        user_id: job.user_id.clone(),
-        server: job.worker.clone(),
-        epoch: 0,
-    };
     let mut lines = LastLines::new(context.limits.jobs.transcript_bytes_max as usize);
     let mut calls = HashMap::new();
     let mut anything_said = false;
     let mut last_occurred_at = Timestamp::UNIX_EPOCH;
-    for_each_event(&*context.store, &lease, Seq::ZERO, |event| {
-        if event.seq <= job.last_seq {
-            anything_said |= matches!(event.body, EventBody::UserMessage(_));
-            last_occurred_at = event.occurred_at;
-            if let Some(line) = line(event.body, &mut calls) {
-                lines.push(line);
-            }
+    let owner = (&job.user_id, &job.session_id);
+    for_each_event(&*context.store, owner, job.last_seq, |event| {
+        anything_said |= matches!(event.body, EventBody::UserMessage(_));
+        last_occurred_at = event.occurred_at;
+        if let Some(line) = line(event.body, &mut calls) {
+            lines.push(line);
         }
     })
     .await?;

@@ -97,8 +97,9 @@ pub(super) async fn open(
         for event in log {
             transcript.apply(event);
         }
-    } else if claimed.session.last_seq != Seq::ZERO {
-        transcript = fold(&*context.store, &claimed.lease, transcript).await?;
+    } else {
+        let (lease, last_seq) = (&claimed.lease, claimed.session.last_seq);
+        transcript = fold(&*context.store, lease, last_seq, transcript).await?;
     }
     Ok(OpenedSession {
         claimed,

@@ -167,6 +167,19 @@ impl TurnSlot {
         }
     }
 
+    /// Stops the running turn and waits until its task has ended. Returns what it has used, unless that was
+    /// received before.
+    pub(super) async fn stop_and_wait(&mut self) -> Option<(TurnId, Usage)> {
+        let turn = self.0.as_mut()?;
+        turn.cancel.cancel();
+        while let Some(output) = turn.outputs.recv().await {
+            if let Output::Done(outcome) = output {
+                return Some((turn.id, outcome.usage?));
+            }
+        }
+        None
+    }
+
     /// The whole answer of a turn that is over.
     pub(super) fn answer(&self, outcome: TurnOutcome, answer: FinishedAnswer) -> AssistantMessage {
         let turn = self.0.as_ref().expect("a turn that is over has run");

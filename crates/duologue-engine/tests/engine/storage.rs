@@ -3,16 +3,18 @@
 use duologue_doubles::{memory::Fault, scripted::Step};
 use duologue_engine::{
     AttachError,
+    provider::StopReason,
     store::{SessionStatus, StoreError},
 };
 use duologue_protocol::{
-    ClientFrame, CloseCode, DisconnectReason, EndReason, EventBody, FinishReason, ServerFrame,
+    ClientFrame, CloseCode, DisconnectReason, EndReason, ErrorCode, EventBody, FinishReason,
+    ServerFrame, Usage,
 };
 use tokio::time::Instant;
 
 use crate::harness::{
     World,
-    client::{body, is_done, names},
+    client::{body, errors, is_done, names},
     log::{drain_schedule, types},
     millis, pass, seconds,
     store::{Method, Weather},
@@ -69,6 +71,43 @@ async fn an_ending_that_fails_is_repeated_without_double() {
             "session_summarized"
         ]));
     }
+}
+
+/// The model is asked while the message is being stored. If that fails for too long, the message is nowhere, its
+/// client sends it again, and the model is asked again. Both requests are charged, so a client that repeats its
+/// message through every outage spends its own budget and not more.
+#[tokio::test(start_paused = true)]
+async fn a_request_for_a_message_that_was_not_stored_is_charged_and_repeated() {
+    let usage = Usage {
+        input_tokens: 900,
+        output_tokens: 100,
+        estimated: false,
+    };
+    let world = World::with(|limits| limits.tokens.user_per_day_max = 2000);
+    for _ in 0..2 {
+        world
+            .provider
+            .will([Step::Finish(StopReason::Stop, Some(usage))]);
+    }
+    let mut client = world.connect("s").await;
+    client.settle().await;
+    world.store.set_all(Weather::Away);
+    client.say("hi");
+    let (frames, code) = client.closed().await;
+    assert_eq!(code, CloseCode::TryAgainLater);
+    assert_eq!(frames.iter().filter_map(body).count(), 0);
+    assert_eq!(world.provider.requests().len(), 1);
+
+    world.store.set_all(Weather::Fair);
+    let mut client = world.connect("s").await;
+    client.say("hi");
+    client.answer().await;
+    assert_eq!(world.provider.requests().len(), 2);
+    client.say("once more");
+    let frames = client.settle().await;
+    let refused: Vec<_> = errors(&frames).iter().map(|error| error.code).collect();
+    assert_eq!(refused, [ErrorCode::OverBudget]);
+    assert_eq!(world.provider.requests().len(), 2);
 }
 
 /// The store goes away in mid-answer and stays away too long. The clients are disconnected, to come

@@ -96,7 +96,11 @@ impl SessionRunner {
             () = life(Commands(commands)) => return None,
         }
         let empty = Transcript::new(self.context.limits.turn.prompt_bytes_max);
-        let replayed = fold(&*self.context.store, session.journal.lease(), empty).await;
+        let (lease, last_seq) = (
+            session.journal.lease(),
+            session.journal.transcript().last_seq,
+        );
+        let replayed = fold(&*self.context.store, lease, last_seq, empty).await;
         Some(EndedSession {
             lived: SessionState(session.journal.transcript().clone()),
             replayed: SessionState(replayed.expect("the log is read")),

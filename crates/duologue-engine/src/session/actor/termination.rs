@@ -115,6 +115,7 @@ impl Session {
             }
             SessionExit::Failed(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "session.given_up");
+                self.charge_lost_turn().await;
                 let code = if let StoreError::Unavailable(_) = error {
                     let open_turn = self.journal.transcript().open_turn;
                     let error = storage_given_up(open_turn);
@@ -129,6 +130,22 @@ impl Session {
         let last_seq = self.journal.transcript().last_seq.0;
         tracing::info!(last_seq, "session.closed");
         self.inbox.refuse_all(&AttachError::Gone);
+    }
+
+    /// Charges the running turn if the log will not: its message was not stored, so its client repeats it, and
+    /// the model is asked once more. A turn whose message is stored is charged when it gets its end.
+    async fn charge_lost_turn(&mut self) {
+        if self.journal.transcript().open_turn.is_some() {
+            return;
+        }
+        if let Some((turn_id, usage)) = self.turn.stop_and_wait().await {
+            self.turn.settle(Some(usage), self.context.clock.now());
+            tracing::warn!(
+                turn.id = %turn_id,
+                tokens = usage.total(),
+                "turn.lost"
+            );
+        }
     }
 
     /// Refuses the messages that came after the end, so that no client waits for their receipts.
