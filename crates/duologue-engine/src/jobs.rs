@@ -9,13 +9,13 @@ mod summary;
 use std::{panic::AssertUnwindSafe, time::Duration};
 
 use duologue_protocol::{Event, EventBody, Seq, SessionSummarized, SummaryStatus, Timestamp};
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::join_all};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::Instrument;
 
 use crate::{
     context::Context,
-    free_workers::AssignedJob,
+    free_workers::{AssignedJob, ReservedWorker},
     jobs::error::JobError,
     store::{Job, JobRelease, ServerId, StoreError, normalize::stored_time},
 };
@@ -50,21 +50,37 @@ pub(crate) async fn dispatch(context: &Context) {
     }
 }
 
-/// Claims jobs for free workers, until none of either is left.
+/// Claims jobs for free workers, until none of either is left. The claims for all that are free are made at the
+/// same time, so the store can make them one operation.
 async fn assign_due(context: &Context) -> Result<(), StoreError> {
-    let lease = context.limits.jobs.lease;
     // A claim counts an attempt, so no job is claimed that could only fail.
     while !context.drain.is_cancelled() && context.budgets.may_spend(context.clock.now()) {
-        let Some(worker) = context.free_workers.reserve_for_table() else {
+        let free = std::iter::from_fn(|| context.free_workers.reserve_for_table());
+        let claims: Vec<_> = free.map(|worker| assign_next(context, worker)).collect();
+        if claims.is_empty() {
             return Ok(());
-        };
-        let Some(job) = context.store.claim_job(worker.worker(), lease).await? else {
+        }
+        let mut is_empty = false;
+        for found in join_all(claims).await {
+            is_empty |= !found?;
+        }
+        if is_empty {
             context.free_workers.table_is_empty();
             return Ok(());
-        };
-        worker.assign(job);
+        }
     }
     Ok(())
+}
+
+/// Claims the next job for a worker. `false`: none is due.
+async fn assign_next(context: &Context, worker: ReservedWorker) -> Result<bool, StoreError> {
+    let lease = context.limits.jobs.lease;
+    let job = context.store.claim_job(worker.worker(), lease).await?;
+    let is_found = job.is_some();
+    if let Some(job) = job {
+        worker.assign(job);
+    }
+    Ok(is_found)
 }
 
 /// Does one job.

@@ -24,6 +24,11 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// Whether a session or a client waits for the answer.
+    pub(super) fn is_urgent(self) -> bool {
+        !matches!(self, Self::Results | Self::JobClaims)
+    }
+
     /// As `duologue_write` names it.
     fn name(self) -> &'static str {
         match self {
@@ -45,7 +50,7 @@ pub(super) struct Write {
     pub(super) kind: Kind,
     /// What the function takes, as JSON; a set of drafts is several elements of an array, of which a batch has one.
     pub(super) item: String,
-    /// The session that it changes. A batch has at most one write of a session, and the writes of a session
+    /// The session that it changes. A batch has at most one write of a session, and the urgent writes of a session
     /// are sent in the order in which they came.
     pub(super) session: Option<SessionId>,
     /// Until when it may wait for its batch.

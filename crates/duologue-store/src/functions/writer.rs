@@ -1,7 +1,8 @@
 //! The one task that sends the writes of all sessions.
 //!
 //! The writes that arrive while a batch is on its way are the next batch: one call, one round trip, one commit. A
-//! lone write is sent at once; there is no timer that collects. A caller has a reply channel and never a
+//! lone write is sent at once, unless nobody waits for it: jobs are claimed and finished by the dozen, or else each
+//! of them would pay for a call of its own. A caller has a reply channel and never a
 //! connection, so a caller that is not polled delays nobody, and one that gave up does not interrupt a batch.
 
 #[cfg(test)]
@@ -33,6 +34,9 @@ const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
 /// From this duration of a batch on, the next one is sent while it is still on its way.
 const LONG_ROUND_TRIP: Duration = Duration::from_millis(5);
+
+/// How long a write that is not urgent ([`Kind::is_urgent`]) waits for others. A summary took seconds before.
+const GATHERING_TIME: Duration = Duration::from_millis(10);
 
 /// How soon a write is sent again whose row was locked.
 const LOCK_RETRY_DELAY: Duration = Duration::from_millis(5);
@@ -79,6 +83,8 @@ impl BatchWriter {
             limits,
             arriving,
             closing: closing.clone(),
+            gathering: Vec::new(),
+            gathered_at: None,
             waiting: VecDeque::new(),
             on_their_way: FuturesUnordered::new(),
             busy: HashSet::new(),
@@ -139,6 +145,9 @@ struct Task<C> {
     limits: BatchLimits,
     arriving: mpsc::Receiver<Write>,
     closing: CancellationToken,
+    /// Those that are not urgent, until they are gathered.
+    gathering: Vec<Write>,
+    gathered_at: Option<Instant>,
     /// Oldest first.
     waiting: VecDeque<Write>,
     on_their_way: FuturesUnordered<BoxFuture<'static, Sent>>,
@@ -159,12 +168,14 @@ impl<C: FunctionCaller> Task<C> {
     async fn run(mut self) {
         let mut is_open = true;
         loop {
+            self.gather(is_open);
             self.expire();
             self.send();
             if !is_open && self.waiting.is_empty() && self.on_their_way.is_empty() {
                 return;
             }
-            let room = self.limits.queue_max.saturating_sub(self.waiting.len());
+            let queued = self.gathering.len() + self.waiting.len();
+            let room = self.limits.queue_max.saturating_sub(queued);
             let wake_at = self.wake_at();
             let mut arrived = Vec::new();
             tokio::select! {
@@ -173,10 +184,30 @@ impl<C: FunctionCaller> Task<C> {
                 Some(sent) = self.on_their_way.next() => self.settle(sent),
                 count = self.arriving.recv_many(&mut arrived, room), if is_open && room > 0 => {
                     is_open = count > 0;
-                    self.waiting.extend(arrived);
+                    self.accept(arrived);
                 }
                 () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {}
             }
+        }
+    }
+
+    fn accept(&mut self, arrived: Vec<Write>) {
+        for write in arrived {
+            if write.kind.is_urgent() {
+                self.waiting.push_back(write);
+            } else {
+                self.gathered_at
+                    .get_or_insert_with(|| Instant::now() + GATHERING_TIME);
+                self.gathering.push(write);
+            }
+        }
+    }
+
+    /// Lets the gathered writes go, in time or when no more arrive.
+    fn gather(&mut self, is_open: bool) {
+        if !is_open || self.gathered_at.is_some_and(|at| at <= Instant::now()) {
+            self.gathered_at = None;
+            self.waiting.extend(self.gathering.drain(..));
         }
     }
 
@@ -295,7 +326,8 @@ impl<C: FunctionCaller> Task<C> {
         let locks = self.waiting.iter().map_while(|write| write.lock);
         // One that is due already waits for a batch to come back.
         let retry_at = locks.map(|lock| lock.retry_at).filter(|at| *at > now).min();
-        retry_at.into_iter().chain(self.expires_at()).min()
+        let known = [self.gathered_at, retry_at, self.expires_at()];
+        known.into_iter().flatten().min()
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::{
     time::{advance, timeout},
 };
 
-use super::{BATCH_BYTES_MAX, BatchLimits, BatchWriter};
+use super::{BATCH_BYTES_MAX, BatchLimits, BatchWriter, GATHERING_TIME};
 use crate::functions::{
     batch::{Answer, Kind},
     call::{Call, CallFailure, FunctionCaller, Repetition},
@@ -170,6 +170,39 @@ async fn a_lone_write_is_sent_at_once_and_what_arrives_meanwhile_is_the_next_bat
         answers.push(write.await.unwrap().unwrap());
     }
     assert_eq!(answers, [Value::Null, Value::Null, json!("conflict")]);
+}
+
+/// Neither a lone one nor an urgent one that passes makes a call of its own out of them; and a writer that closes
+/// does not wait.
+#[tokio::test(start_paused = true)]
+async fn writes_that_are_not_urgent_are_gathered() {
+    let mut scene = Scene::new(LIMITS);
+    let mut writes = vec![scene.write(Kind::Results, "a").await];
+    scene.assert_quiet().await;
+    advance(GATHERING_TIME / 2).await;
+    writes.push(scene.append("b").await);
+    let urgent = scene.call().await;
+    assert_eq!(urgent.batch, json!({ "appends": ["b"] }));
+    urgent.carry_out();
+    writes.push(scene.write(Kind::JobClaims, "c").await);
+    writes.push(scene.write(Kind::Results, "d").await);
+    scene.assert_quiet().await;
+    advance(GATHERING_TIME / 2).await;
+    let gathered = scene.call().await;
+    let expected = json!({ "results": ["a", "d"], "job_claims": ["c"] });
+    assert_eq!(gathered.batch, expected);
+    gathered.carry_out();
+    writes.push(scene.write(Kind::Results, "e").await);
+    let writer = Arc::clone(&scene.writer);
+    let closed = tokio::spawn(async move { writer.close().await });
+    settle().await;
+    let last = scene.calls.try_recv().expect("it is sent at once");
+    assert_eq!(last.batch, json!({ "results": ["e"] }));
+    last.carry_out();
+    for write in writes {
+        write.await.unwrap().unwrap();
+    }
+    closed.await.unwrap();
 }
 
 /// Else one could overtake the other, or both meet in one statement.
@@ -347,6 +380,7 @@ async fn of_a_lost_batch_only_what_may_be_repeated_is_sent_again() {
     assert_eq!(call.repetition, Repetition::Harmless);
     let claim = scene.write(Kind::JobClaims, "job").await;
     let append = scene.append("a").await;
+    advance(GATHERING_TIME).await;
     call.carry_out();
     first.await.unwrap().unwrap();
     let call = scene.call().await;
