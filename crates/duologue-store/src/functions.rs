@@ -12,6 +12,7 @@
 //! | `items` | writes as the functions take them |
 //! | `writer` | the one task that sends the writes of all sessions, in batches |
 //! | `batch` | the writes that are sent together, and their answers |
+//! | `round_trip` | how far away the database is |
 //! | `origin` | the check for a restore from a backup |
 
 mod batch;
@@ -19,6 +20,7 @@ mod call;
 mod items;
 mod operators;
 mod origin;
+mod round_trip;
 mod store;
 mod writer;
 

@@ -9,12 +9,14 @@ use duologue_engine::store::{
 };
 use duologue_protocol::{Event, Seq, SessionId, Timestamp, UserId};
 use serde::de::{DeserializeOwned, IgnoredAny};
+use tokio::time::Instant;
 
 use super::{
     batch::{Answer, Kind},
     call::{Call, CallFailure, FunctionCaller, JsonObject},
     items::{claim_item, draft_sets, event_json, log_item, under},
     origin::OriginCheck,
+    round_trip::RoundTrip,
     writer::{BatchLimits, BatchWriter},
 };
 use crate::{
@@ -28,14 +30,18 @@ use crate::{
 pub(crate) struct FunctionStore<C> {
     pub(super) caller: Arc<C>,
     writer: BatchWriter,
+    round_trip: Arc<RoundTrip>,
 }
 
 impl<C: FunctionCaller> FunctionStore<C> {
     pub(crate) fn new(caller: C, config: &StoreConfig) -> Self {
         let caller = Arc::new(caller);
+        let round_trip = Arc::<RoundTrip>::default();
+        let (limits, shared) = (BatchLimits::of(config), Arc::clone(&round_trip));
         Self {
-            writer: BatchWriter::start(Arc::clone(&caller), BatchLimits::of(config)),
+            writer: BatchWriter::start(Arc::clone(&caller), limits, shared),
             caller,
+            round_trip,
         }
     }
 
@@ -133,7 +139,9 @@ impl<C: FunctionCaller> SessionStore for FunctionStore<C> {
             .text("by_server", &*server.0)
             .plain("lease_seconds", lease_duration.as_secs_f64())
             .json("held", leases_json(held));
+        let sent_at = Instant::now();
         let lost: LostRows = self.call(call).await?;
+        self.round_trip.observe(sent_at.elapsed());
         Ok(lost.of(held))
     }
 

@@ -26,14 +26,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     batch::{self, Answer, Kind, Locked, Write},
     call::{CallFailure, FunctionCaller},
+    round_trip::RoundTrip,
 };
 use crate::StoreConfig;
 
 /// The size of a batch, in bytes of its writes. A write that is larger is sent alone.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
-
-/// From this duration of a batch on, the next one is sent while it is still on its way.
-const LONG_ROUND_TRIP: Duration = Duration::from_millis(5);
 
 /// How long a write that is not urgent ([`Kind::is_urgent`]) waits for others. A summary took seconds before.
 const GATHERING_TIME: Duration = Duration::from_millis(10);
@@ -75,7 +73,11 @@ impl BatchLimits {
 
 impl BatchWriter {
     /// Starts the task.
-    pub(super) fn start<C: FunctionCaller>(caller: Arc<C>, limits: BatchLimits) -> Self {
+    pub(super) fn start<C: FunctionCaller>(
+        caller: Arc<C>,
+        limits: BatchLimits,
+        round_trip: Arc<RoundTrip>,
+    ) -> Self {
         let (queue, arriving) = mpsc::channel(limits.queue_max);
         let closing = CancellationToken::new();
         let task = Task {
@@ -88,7 +90,7 @@ impl BatchWriter {
             waiting: VecDeque::new(),
             on_their_way: FuturesUnordered::new(),
             busy: HashSet::new(),
-            round_trip: Duration::ZERO,
+            round_trip,
         };
         let tasks = TaskTracker::new();
         tasks.spawn(task.run());
@@ -153,14 +155,12 @@ struct Task<C> {
     on_their_way: FuturesUnordered<BoxFuture<'static, Sent>>,
     /// The sessions of the batches on their way.
     busy: HashSet<SessionId>,
-    /// How long a batch takes: a moving average.
-    round_trip: Duration,
+    round_trip: Arc<RoundTrip>,
 }
 
 /// A batch that has come back.
 struct Sent {
     sessions: Vec<SessionId>,
-    duration: Duration,
     locked: Vec<Write>,
 }
 
@@ -211,13 +211,11 @@ impl<C: FunctionCaller> Task<C> {
         }
     }
 
-    /// Sends what may be sent now.
+    /// Sends what may be sent now. A database that is near has one batch at a time: a second one would only make
+    /// both smaller, and a write in a small batch costs more. Where batches travel for long, the next one does not
+    /// wait for the one before.
     fn send(&mut self) {
-        let batches_max = if self.round_trip > LONG_ROUND_TRIP {
-            2
-        } else {
-            1
-        };
+        let batches_max = if self.round_trip.is_long() { 2 } else { 1 };
         while self.on_their_way.len() < batches_max {
             let writes = self.next_batch();
             if writes.is_empty() {
@@ -229,13 +227,8 @@ impl<C: FunctionCaller> Task<C> {
                 .collect();
             let (caller, lock_timeout) = (Arc::clone(&self.caller), self.limits.lock_timeout);
             let sent = async move {
-                let started = Instant::now();
                 let locked = send(&*caller, writes, lock_timeout).await;
-                Sent {
-                    sessions,
-                    duration: started.elapsed(),
-                    locked,
-                }
+                Sent { sessions, locked }
             };
             self.on_their_way.push(sent.boxed());
         }
@@ -285,7 +278,6 @@ impl<C: FunctionCaller> Task<C> {
         for session in &sent.sessions {
             self.busy.remove(session);
         }
-        self.round_trip = (self.round_trip * 7 + sent.duration) / 8;
         // Before all others, since they came first.
         for write in sent.locked.into_iter().rev() {
             self.waiting.push_front(write);
