@@ -61,8 +61,8 @@ pub(crate) fn cargo(root: &Path, arguments: &str) -> Command {
 pub(crate) fn example(root: &Path, name: &str) -> anyhow::Result<Command> {
     let build = format!("build --quiet --workspace --example {name}");
     run(&mut cargo(root, &build))?;
-    let built = target_folder()?.join("debug/examples").join(name);
-    Ok(program(built, root))
+    let path = target_folder()?.join("debug/examples").join(name);
+    Ok(program(path, root))
 }
 
 /// Cargo's target folder, in which this program was built.

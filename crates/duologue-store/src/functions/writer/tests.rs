@@ -198,8 +198,8 @@ async fn writes_that_are_not_urgent_are_gathered() {
     assert_eq!(gathered.batch, expected);
     gathered.carry_out();
     writes.push(scene.write(Kind::Results, "e").await);
-    let writer = Arc::clone(&scene.writer);
-    let closed = tokio::spawn(async move { writer.close().await });
+    let closing = Arc::clone(&scene.writer);
+    let closed = tokio::spawn(async move { closing.close().await });
     settle().await;
     let last = scene.calls.try_recv().expect("it is sent at once");
     assert_eq!(last.batch, json!({ "results": ["e"] }));
