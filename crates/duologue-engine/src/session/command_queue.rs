@@ -274,8 +274,8 @@ mod tests {
         }
         let mut next = [0; SENDERS];
         for _ in 0..SENDERS * ITEMS {
-            let received = timeout(Duration::from_secs(30), receiver.receive()).await;
-            let (number, item) = received.expect("the receiver is woken");
+            let waiting = timeout(Duration::from_secs(30), receiver.receive());
+            let (number, item) = waiting.await.expect("the receiver is woken");
             assert_eq!(item, next[number]);
             next[number] += 1;
         }
