@@ -12,7 +12,7 @@
 //!
 //! | part | owns |
 //! |---|---|
-//! | `inbox` | the queue of commands |
+//! | `inbox` | the queue of commands, a `command_queue` |
 //! | `readers` | the session's end of its `broadcast`: the readers and the answer in progress, shared with the turn |
 //! | `turn_slot` | the running turn and its reservation |
 //! | `lifecycle` | whether the session is active, draining or ending, and its deadlines |
@@ -35,6 +35,7 @@
 mod actor;
 mod batch;
 mod budget;
+mod command_queue;
 mod exit;
 mod facts;
 mod inbox;

@@ -136,13 +136,11 @@ impl Session {
         }
     }
 
-    async fn handle_command(&mut self, command: Option<Command>) -> Result<(), SessionExit> {
+    async fn handle_command(&mut self, command: Command) -> Result<(), SessionExit> {
         match command {
-            Some(Command::Attach(attach)) => self.attach(attach).await,
-            Some(Command::Detach { connection, reason }) => self.detach(connection, reason).await,
-            Some(Command::Submit(request)) => self.handle_request(request).await,
-            // The registry and all readers are gone, which only happens while stopping.
-            None => Err(SessionExit::Released),
+            Command::Attach(attach) => self.attach(attach).await,
+            Command::Detach { connection, reason } => self.detach(connection, reason).await,
+            Command::Submit(request) => self.handle_request(request).await,
         }
     }
 

@@ -3,13 +3,16 @@
 use std::collections::VecDeque;
 
 use duologue_protocol::{ClientFrame, ConnectionId, DisconnectReason};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::{
     in_flight::InFlightGuard,
     limits::SessionLimits,
     reader::{Reader, RequestSink, SubmitError},
-    session::position::Position,
+    session::{
+        command_queue::{self, Permit, Receiver, SendError, Sender},
+        position::Position,
+    },
     store::StoreError,
 };
 
@@ -107,33 +110,31 @@ impl AttachError {
 
 /// The way to a session's task.
 #[derive(Clone, Debug)]
-pub(crate) struct SessionHandle(mpsc::Sender<BoxedCommand>);
+pub(crate) struct SessionHandle(Sender<BoxedCommand>);
 
-/// A queue has room for 32 entries from the beginning, which for an idle session should be small ones.
+/// Boxed, so that the buffer of the queue is small.
 type BoxedCommand = Box<Command>;
 
 /// The receiving end, owned by the session's task.
 pub(super) struct Inbox {
-    commands: mpsc::Receiver<BoxedCommand>,
+    commands: Receiver<BoxedCommand>,
     /// Commands that were received while the session was being opened, or during an outage, and are
     /// handled after it.
     deferred: VecDeque<Command>,
-    /// For the readers to come.
-    sender: mpsc::WeakSender<BoxedCommand>,
 }
 
 /// A reader's place in the inbox, with room for its departure.
 pub(super) struct ReaderSlot {
-    commands: mpsc::Sender<BoxedCommand>,
-    departure: mpsc::OwnedPermit<BoxedCommand>,
+    commands: Sender<BoxedCommand>,
+    departure: Permit<BoxedCommand>,
 }
 
 /// Sends one reader's requests, and in the end its departure.
 #[derive(Debug)]
 struct ReaderRequests {
     connection: ConnectionId,
-    commands: mpsc::Sender<BoxedCommand>,
-    departure: Option<mpsc::OwnedPermit<BoxedCommand>>,
+    commands: Sender<BoxedCommand>,
+    departure: Option<Permit<BoxedCommand>>,
 }
 
 /// Makes the inbox of a session.
@@ -144,11 +145,10 @@ pub(super) fn channel(limits: &SessionLimits) -> (SessionHandle, Inbox) {
 
 /// Makes an inbox with this many places.
 pub(super) fn with_capacity(places: usize) -> (SessionHandle, Inbox) {
-    let (sender, commands) = mpsc::channel(places);
+    let (sender, commands) = command_queue::channel(places);
     let inbox = Inbox {
         commands,
         deferred: VecDeque::new(),
-        sender: sender.downgrade(),
     };
     (SessionHandle(sender), inbox)
 }
@@ -162,8 +162,8 @@ impl SessionHandle {
             .try_send(Box::new(Command::Attach(Attach { position, reply })));
         match sent {
             Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => return Err(AttachError::Busy),
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(AttachError::Gone),
+            Err(SendError::Full) => return Err(AttachError::Busy),
+            Err(SendError::Closed) => return Err(AttachError::Gone),
         }
         match answer.await {
             Ok(Err(AttachError::Gone)) | Err(_) => {
@@ -174,15 +174,15 @@ impl SessionHandle {
         }
     }
 
-    /// Sends a command, and waits until the inbox has room for it.
+    /// Sends a command.
     ///
     /// # Panics
     ///
-    /// If the session accepts no more commands.
+    /// If the inbox is full, or the session accepts no more commands.
     #[cfg(feature = "testing")]
-    pub(super) async fn send(&self, command: Command) {
-        let sent = self.0.send(Box::new(command)).await;
-        assert!(sent.is_ok(), "the session accepts commands");
+    pub(super) fn send(&self, command: Command) {
+        let sent = self.0.try_send(Box::new(command));
+        sent.expect("the session accepts commands");
     }
 
     /// Whether the session accepts no more commands.
@@ -192,11 +192,10 @@ impl SessionHandle {
 }
 
 impl Inbox {
-    /// Waits for the next command, deferred ones first. `None`: no one can send any more. Safe to
-    /// cancel.
-    pub(super) async fn next(&mut self) -> Option<Command> {
+    /// Waits for the next command, deferred ones first. Safe to cancel.
+    pub(super) async fn next(&mut self) -> Command {
         match self.deferred.pop_front() {
-            Some(command) => Some(command),
+            Some(command) => command,
             None => self.receive().await,
         }
     }
@@ -207,8 +206,8 @@ impl Inbox {
     }
 
     /// Waits for the next new command, leaving the deferred ones. Safe to cancel.
-    pub(super) async fn receive(&mut self) -> Option<Command> {
-        self.commands.recv().await.map(|command| *command)
+    pub(super) async fn receive(&mut self) -> Command {
+        *self.commands.receive().await
     }
 
     /// Handles a command after the outage. Bounded: one request to end, and one departure of each
@@ -225,9 +224,7 @@ impl Inbox {
     pub(super) async fn abandoned(&mut self) {
         // The first request is sent right after the task was started.
         while self.deferred.is_empty() {
-            let Some(command) = self.receive().await else {
-                return;
-            };
+            let command = self.receive().await;
             self.deferred.push_back(command);
         }
         while self.is_wanted() {
@@ -239,7 +236,7 @@ impl Inbox {
 
     /// For a session that has no reader yet: whether someone still waits for it.
     pub(super) fn is_wanted(&mut self) -> bool {
-        while let Ok(command) = self.commands.try_recv() {
+        while let Some(command) = self.commands.try_receive() {
             self.deferred.push_back(*command);
         }
         // Without a reader there are no other commands.
@@ -251,12 +248,13 @@ impl Inbox {
 
     /// A place for one more reader, with room for its departure.
     pub(super) fn reader_slot(&self) -> Result<ReaderSlot, AttachError> {
-        let commands = self.sender.upgrade().ok_or(AttachError::Gone)?;
         // There is room for a `Detach` of every reader, but a flood of requests may use it.
-        let departure = commands.clone().try_reserve_owned();
-        let departure = departure.map_err(|_full| AttachError::Busy)?;
+        let departure = self.commands.reserve().map_err(|error| match error {
+            SendError::Full => AttachError::Busy,
+            SendError::Closed => AttachError::Gone,
+        })?;
         Ok(ReaderSlot {
-            commands,
+            commands: self.commands.sender(),
             departure,
         })
     }
@@ -265,7 +263,7 @@ impl Inbox {
     pub(super) fn drain(&mut self) -> Option<Command> {
         self.commands.close();
         let deferred = self.deferred.pop_front();
-        deferred.or_else(|| self.commands.try_recv().ok().map(|command| *command))
+        deferred.or_else(|| self.commands.try_receive().map(|command| *command))
     }
 
     /// Accepts no more commands, and refuses to attach readers. A `Detach` has no effect any more.
@@ -301,8 +299,8 @@ impl RequestSink for ReaderRequests {
         let request = ClientRequest::new(self.connection, frame, in_flight);
         let sent = self.commands.try_send(Box::new(Command::Submit(request)));
         sent.map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => SubmitError::Full,
-            mpsc::error::TrySendError::Closed(_) => SubmitError::Closed,
+            SendError::Full => SubmitError::Full,
+            SendError::Closed => SubmitError::Closed,
         })
     }
 
@@ -337,15 +335,15 @@ mod tests {
         assert_eq!(ping(), Err(SubmitError::Full));
         requests.depart(DisconnectReason::Lost);
         let first = inbox.next().await;
-        assert!(matches!(first, Some(Command::Submit(_))), "{first:?}");
+        assert!(matches!(first, Command::Submit(_)), "{first:?}");
         let second = inbox.next().await;
         assert!(
             matches!(
                 second,
-                Some(Command::Detach {
+                Command::Detach {
                     connection: ConnectionId(1),
                     ..
-                })
+                }
             ),
             "{second:?}"
         );

@@ -243,7 +243,7 @@ async fn live(runner: &SessionRunner, store: &MemoryStore, (actions, end): Life)
     let life = async |commands: Commands| {
         act(&actions, &commands, store).await;
         if let End::Requested = end {
-            commands.end(runner).await;
+            commands.end(runner);
             std::future::pending::<()>().await;
         }
     };

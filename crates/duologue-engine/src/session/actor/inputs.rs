@@ -7,8 +7,8 @@ use crate::session::{
 
 /// Something to handle.
 pub(super) enum Input {
-    /// A command. `None`: no one can send commands any more.
-    Command(Option<Command>),
+    /// A command.
+    Command(Command),
     /// An event of the running turn.
     Turn(TurnEvent),
 }
@@ -102,7 +102,7 @@ mod tests {
         for _ in 0..3 {
             ping(&*requests);
             let input = inputs.next(&mut inbox, &mut turn).await;
-            assert!(matches!(input, Input::Command(Some(_))));
+            assert!(matches!(input, Input::Command(_)));
         }
     }
 }

@@ -114,18 +114,18 @@ impl Commands {
         let (reply, answer) = oneshot::channel();
         let position = after.map(Position::from);
         let attach = Command::Attach(Attach { position, reply });
-        self.0.send(attach).await;
+        self.0.send(attach);
         answer.await.ok().and_then(Result::ok)
     }
 
     /// Asks the session to end, as a client does.
-    pub async fn end(&self, runner: &SessionRunner) {
+    pub fn end(&self, runner: &SessionRunner) {
         let in_flight = runner.context.in_flight.load(0);
         let end = Command::Submit(ClientRequest::new(
             ConnectionId::default(),
             ClientFrame::End,
             in_flight,
         ));
-        self.0.send(end).await;
+        self.0.send(end);
     }
 }

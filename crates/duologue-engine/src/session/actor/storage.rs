@@ -102,8 +102,7 @@ impl Session {
                 biased;
                 result = &mut operation => return result,
                 () = lost.cancelled() => return Err(StoreError::Conflict),
-                // Disabled once no one can send commands any more.
-                Some(command) = self.inbox.receive() => self.handle_while_degraded(command),
+                command = self.inbox.receive() => self.handle_while_degraded(command),
             }
         }
     }
