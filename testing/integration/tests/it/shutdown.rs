@@ -13,8 +13,9 @@ async fn two_hundred_answers_are_completed_or_interrupted_and_no_session_ends() 
     let settings = [
         ("DUOLOGUE_SERVER__DRAIN_TIMEOUT", "5s"),
         ("DUOLOGUE_SESSION__RESUME_GRACE", "1s"),
-        // All come at once, and a machine that runs tests has other things to do.
+        // All come at once, each reads its log, and a machine that runs tests has other things to do.
         ("DUOLOGUE_SESSION__ATTACH_TIMEOUT", "25s"),
+        ("DUOLOGUE_STORE__ACQUIRE_TIMEOUT", "25s"),
     ];
     let server = ServerProcess::start_on_any_store(&settings).await;
     let mut clients = join_all((0..SESSIONS).map(async |number| {
