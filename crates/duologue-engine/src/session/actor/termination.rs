@@ -111,6 +111,7 @@ impl Session {
                 // Not an error: another server has taken over the session.
                 self.lease_guard.settle();
                 tracing::info!("session.taken_over");
+                self.charge_lost_turn().await;
                 self.readers.close(CloseCode::TakenOver);
             }
             SessionExit::Failed(error) => {
@@ -133,7 +134,8 @@ impl Session {
     }
 
     /// Charges the running turn if the log will not: its message was not stored, so its client repeats it, and
-    /// the model is asked once more. A turn whose message is stored is charged when it gets its end.
+    /// the model is asked once more. A turn whose message is stored is charged when it gets its end. The task ends at
+    /// once: it calls no tool before its message is stored.
     async fn charge_lost_turn(&mut self) {
         if self.journal.transcript().open_turn.is_some() {
             return;
