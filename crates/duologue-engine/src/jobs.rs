@@ -34,8 +34,9 @@ pub(crate) async fn run(context: &Context, number: u16) {
 /// Looks into the table for all workers: at intervals, since other servers leave jobs there too and failed ones
 /// fall due again, and when a job and a worker may be waiting for each other. Runs until the server drains.
 pub(crate) async fn dispatch(context: &Context) {
+    let mut claims_max = 1;
     while !context.drain.is_cancelled() {
-        if let Err(error) = assign_due(context).await {
+        if let Err(error) = assign_due(context, &mut claims_max).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "jobs.claim_failed"
@@ -50,24 +51,27 @@ pub(crate) async fn dispatch(context: &Context) {
     }
 }
 
-/// Claims jobs for free workers, until none of either is left. The claims for all that are free are made at the
-/// same time, so the store can make them one operation.
-async fn assign_due(context: &Context) -> Result<(), StoreError> {
+/// Claims jobs for free workers, until none of either is left. Up to `claims_max` of them are claimed at the same
+/// time, so that the store can make that one operation: one while the table is empty, and twice as many each time
+/// that all claims find a job.
+async fn assign_due(context: &Context, claims_max: &mut usize) -> Result<(), StoreError> {
     // A claim counts an attempt, so no job is claimed that could only fail.
     while !context.drain.is_cancelled() && context.budgets.may_spend(context.clock.now()) {
         let free = std::iter::from_fn(|| context.free_workers.reserve_for_table());
-        let claims: Vec<_> = free.map(|worker| assign_next(context, worker)).collect();
+        let claims = free.take(*claims_max);
+        let claims: Vec<_> = claims.map(|worker| assign_next(context, worker)).collect();
         if claims.is_empty() {
             return Ok(());
         }
-        let mut is_empty = false;
-        for found in join_all(claims).await {
-            is_empty |= !found?;
-        }
-        if is_empty {
+        let claimed = claims.len();
+        let found = join_all(claims).await;
+        let found: Result<Vec<_>, _> = found.into_iter().collect();
+        if found?.contains(&false) {
+            *claims_max = 1;
             context.free_workers.table_is_empty();
             return Ok(());
         }
+        *claims_max = claimed * 2;
     }
     Ok(())
 }

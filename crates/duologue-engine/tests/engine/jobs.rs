@@ -111,6 +111,14 @@ async fn a_users_second_job_waits_in_the_table() {
     assert_eq!(record.summary.as_deref(), Some("They met again."));
 }
 
+/// However many workers are free: a database that is far away, with few connections, has heartbeats to answer.
+#[tokio::test(start_paused = true)]
+async fn a_table_without_jobs_is_asked_by_one_claim_at_a_time() {
+    let world = World::with(|limits| limits.jobs.workers = 16);
+    pass(seconds(51)).await;
+    assert_eq!(world.store.count(Method::ClaimJob), 10);
+}
+
 /// An end whose answers are lost is repeated, and its job is done once, in one attempt.
 #[tokio::test(start_paused = true)]
 async fn an_end_whose_answer_is_lost_still_hands_its_job_over() {
