@@ -40,12 +40,15 @@ test("an answer that is cut in its middle comes back whole, each word once", asy
   wire.restore();
   await expect(demo.status).toHaveText("Connected");
   await expect.poll(() => turn.words()).toBeGreaterThan(seen + 10);
+  const shown = () => page.evaluate(() => (window as unknown as { looks: string[] }).looks);
+  // It came back while the answer was forming, or this would prove little.
+  await expect.poll(async () => (await shown()).length).toBeGreaterThan(3);
   await demo.stopButton.click();
   await turn.isOver();
   const [done] = await demo.frames("done");
   const whole = String(done.text);
   expect(await turn.text()).toBe(whole);
-  const looks = await page.evaluate(() => (window as unknown as { looks: string[] }).looks);
+  const looks = await shown();
   expect(looks.filter((look) => !whole.startsWith(look))).toEqual([]);
   const seqs = await demo.seqs();
   expect(seqs).toEqual(seqs.map((_, index) => index + 1));

@@ -32,6 +32,7 @@ test("stop ends the answer where it is", async ({ demo }) => {
   await expect(turn.outcome).toContainText("Stopped");
   await expect(demo.stopButton).toBeHidden();
   await expect(demo.message).toBeFocused();
+  expect(await turn.words()).toBeLessThan(4000);
   const [done] = await demo.frames("done");
   expect(done).toMatchObject({ finish_reason: "cancelled", text: await turn.text() });
 });
