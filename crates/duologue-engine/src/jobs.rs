@@ -79,12 +79,11 @@ async fn assign_due(context: &Context, claims_max: &mut usize) -> Result<(), Sto
 /// Claims the next job for a worker. `false`: none is due.
 async fn assign_next(context: &Context, worker: ReservedWorker) -> Result<bool, StoreError> {
     let lease = context.limits.jobs.lease;
-    let job = context.store.claim_job(worker.worker(), lease).await?;
-    let is_found = job.is_some();
-    if let Some(job) = job {
-        worker.assign(job);
-    }
-    Ok(is_found)
+    let Some(job) = context.store.claim_job(worker.worker(), lease).await? else {
+        return Ok(false);
+    };
+    worker.assign(job);
+    Ok(true)
 }
 
 /// Does one job.
